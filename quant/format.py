@@ -1,7 +1,7 @@
 """What a weight format is: a block layout and the two directions between bytes and numbers.
 
-A block is `block` consecutive weights of one row. Its bytes are declared once, as a NumPy structured dtype, so
-that `raw.view(dtype)` is the zero-copy read and kernels take their constants from the layout.
+A block is `block` consecutive weights of one row. Its bytes are declared once, as a NumPy structured dtype,
+so that `raw.view(dtype)` is the zero-copy read and kernels take their constants from the layout.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,9 @@ class Format:
     """One weight format of GGUF.
 
     `dequantize` takes blocks of any shape (..., n) and gives float32 (..., n * block).
-    `quantize` takes float32 rows (R, K), K a multiple of `block`, and an importance (K,) or None, the mean square
-    of each input that the row is multiplied with; it gives blocks (R, K // block). None: this format is read only.
+    `quantize` takes float32 rows (R, K), K a multiple of `block`, and an importance (K,) or None, the mean
+    square of each input that the row is multiplied with; it gives blocks (R, K // block). None: this format
+    is read only.
     """
 
     name: str  # as the user types it and as the module is called: "q4_k"

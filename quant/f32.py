@@ -1,0 +1,13 @@
+"""F32: single precision, no blocks."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.format import Floats, Format
+
+
+def dequantize(blocks: NDArray) -> Floats:
+    return blocks.astype(np.float32, copy=False)
+
+
+FORMAT = Format("f32", 0, 1, np.dtype("<f4"), dequantize)

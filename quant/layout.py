@@ -1,0 +1,37 @@
+"""Packed bit fields: how GGUF formats lay small integers out in bytes, and back.
+
+Every format uses one pattern with different numbers. Bytes come in runs; the first field of each byte of a
+run holds the first `run` values, the second field the next `run` values, and so on. With a run of 1 the
+values of a byte are neighbours.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def unpack(packed: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
+    """Fields of `bits` bits from bytes (..., P), low bits first: uint8 (..., P * 8 // bits)."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
+    runs = packed.reshape(*packed.shape[:-1], packed.shape[-1] // run, 1, run)
+    fields = (runs >> shifts) & np.uint8((1 << bits) - 1)
+    return fields.reshape(*packed.shape[:-1], packed.shape[-1] * 8 // bits)
+
+
+def pack(fields: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
+    """The inverse of `unpack`: values below 2 ** bits, (..., N), to bytes (..., N * bits // 8)."""
+    per_byte = 8 // bits
+    runs = fields.reshape(*fields.shape[:-1], fields.shape[-1] // (per_byte * run), per_byte, run)
+    packed = runs[..., 0, :].copy()
+    for i in range(1, per_byte):
+        packed |= runs[..., i, :] << np.uint8(i * bits)
+    return packed.reshape(*fields.shape[:-1], fields.shape[-1] // per_byte)
+
+
+def single(scale: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Scales (..., n), one a block, widened and shaped (..., n, 1) to meet the values of the block."""
+    return scale.astype(np.float32)[..., None]
+
+
+def merge(values: NDArray) -> NDArray[np.float32]:
+    """Values (..., n, block) as rows (..., n * block)."""
+    return values.reshape(*values.shape[:-2], values.shape[-2] * values.shape[-1])

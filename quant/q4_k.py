@@ -1,0 +1,37 @@
+"""Q4_K: 256 weights of 4 bits in 8 groups, each with a 6-bit scale and a 6-bit minimum.
+
+w = d * scale * q - dmin * minimum. Of the 12 bytes of scales the first 4 hold scales 0 to 3, the next 4
+minima 0 to 3; their upper two bits, and the nibbles of the last 4 bytes, make scales and minima 4 to 7.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quant.format import Floats, Format
+from quant.layout import merge, single, unpack
+
+LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", 128)])
+
+
+def unpack_scales(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The scales and the minima, uint8 (..., 8) each, of Q4_K's and Q5_K's 12 bytes (..., 12)."""
+    scale, minimum, rest = packed[..., :4], packed[..., 4:8], packed[..., 8:]
+    lower, upper = np.uint8(0x3F), np.uint8(0x30)
+    scales = np.concatenate([scale & lower, rest & np.uint8(15) | scale >> np.uint8(2) & upper], axis=-1)
+    minima = np.concatenate([minimum & lower, rest >> np.uint8(4) | minimum >> np.uint8(2) & upper], axis=-1)
+    return scales, minima
+
+
+def apply_scales(blocks: NDArray, q: NDArray[np.uint8]) -> Floats:
+    """Weights (..., n * 256) of Q4_K or Q5_K blocks (..., n) with the values q (..., n, 256)."""
+    scales, minima = unpack_scales(blocks["scales"])
+    scale = single(blocks["d"]) * scales  # (..., n, 8)
+    minimum = single(blocks["dmin"]) * minima
+    return merge(merge(scale[..., None] * q.reshape(*scale.shape, 32) - minimum[..., None]))
+
+
+def dequantize(blocks: NDArray) -> Floats:
+    return apply_scales(blocks, unpack(blocks["qs"], bits=4, run=32))
+
+
+FORMAT = Format("q4_k", 12, 256, LAYOUT, dequantize)
