@@ -1,0 +1,61 @@
+"""One set of operations, three implementations: the protocol that `arch/` is written against, and the choice.
+
+Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
+Operations are coarse, so that an implementation may fuse; `decoder` lets it take a whole network at once.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from localmix.batch import Batch
+from localmix.errors import LocalmixError
+from localmix.weights import Experts, Weight
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from localmix.arch.decoder import Network
+    from localmix.cache import Cache
+
+Array = Any  # the backend's own array type: only `to_numpy` leaves it
+Step = Callable[[Batch, "Cache"], "NDArray"]  # one forward pass: logits (W, V) of the wanted rows
+
+
+class Backend(Protocol):
+    """What a network needs. `x` is (T, D) float32 unless said otherwise."""
+
+    name: str
+    isa: str  # the instruction set or device in use, as printed to the user
+    threads: int
+
+    def embed(self, weight: Weight, ids: "NDArray") -> Array: ...  # (T, D)
+    def norm(self, x: Array, weight: "NDArray", eps: float) -> Array: ...  # (T, D)
+    def linear(self, x: Array, *weights: Weight) -> tuple[Array, ...]: ...  # one (T, out) for each weight
+    def rope(self, x: Array, positions: "NDArray", inverse: "NDArray") -> Array: ...  # (T, heads, d)
+    def attend(
+        self, q: Array, k: Array, v: Array, cache: Any, layer: int, batch: Batch
+    ) -> Array: ...  # (T, H·d)
+    def route(self, x: Array, gate: "NDArray", active: int) -> tuple[Array, Array]: ...  # (T, A), (T, A)
+    def experts(self, x: Array, chosen: Array, mix: Array, experts: Experts) -> Array: ...  # (T, D)
+    def swiglu(self, x: Array, gate: Weight, up: Weight, down: Weight) -> Array: ...  # (T, D)
+    def take(self, x: Array, rows: "NDArray") -> Array: ...  # (W, D)
+    def to_numpy(self, x: Array) -> "NDArray": ...  # float32; the one point where host and device meet
+    def cache(self, network: "Network", context: int, kv: str) -> Any: ...
+    def decoder(self, network: "Network") -> Step: ...
+
+
+NAMES = ("numba", "mlx", "reference")
+
+
+def pick(name: str | None = None, threads: int | None = None) -> Backend:
+    """The backend called `name`, or the best one for this machine. `threads`: None is one a physical core."""
+    name = name or "numba"
+    if name == "reference":
+        from localmix.backends.reference import Reference
+
+        return Reference()
+    if name == "numba":
+        from localmix.backends.numba.backend import NumbaBackend
+
+        return NumbaBackend(threads)
+    raise LocalmixError(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")

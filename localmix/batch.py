@@ -1,0 +1,45 @@
+"""The tokens of one forward pass: ragged rows, each with its position and its sequence.
+
+One sequence or many, a prompt or a single token, it is the same batch: a second forward pass is never needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """`count` new tokens of one sequence, in consecutive rows from `row` on; the first has position `start`."""
+
+    sequence: int
+    row: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """T tokens. `wanted` names the rows whose logits are asked for."""
+
+    ids: NDArray[np.int32]  # (T,)
+    positions: NDArray[np.int32]  # (T,)
+    spans: tuple[Span, ...]
+    wanted: NDArray[np.int32]  # (W,)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[int, int, Sequence[int]]], *, every: bool = False) -> "Batch":
+        """A batch of (sequence, first position, ids) parts. Logits of the last token of each part, or of every one."""
+        spans, row = [], 0
+        for sequence, start, ids in parts:
+            spans.append(Span(sequence, row, start, len(ids)))
+            row += len(ids)
+        ids = np.concatenate([np.asarray(part[2], np.int32) for part in parts])
+        positions = np.concatenate([np.arange(s.start, s.start + s.count, dtype=np.int32) for s in spans])
+        last = np.array([s.row + s.count - 1 for s in spans], np.int32)
+        return cls(ids, positions, tuple(spans), np.arange(row, dtype=np.int32) if every else last)

@@ -1,0 +1,129 @@
+"""Keys and values of many sequences, in pages of PAGE positions from one pool.
+
+A sequence is a list of pages and a length. Sequences may share pages (a common prefix costs nothing); a shared
+page is copied before it is written. Opaque to `arch/`: backends read pages, sessions call the verbs.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.batch import Batch, Span
+from localmix.errors import ContextFullError
+
+PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
+
+
+@dataclass
+class _Sequence:
+    pages: list[int] = field(default_factory=list)
+    length: int = 0
+
+
+class Cache:
+    """The pool. A page is one array (layers, 2, K, PAGE, head_dim): keys then values."""
+
+    def __init__(
+        self, layers: int, kv_heads: int, head_dim: int, context: int, dtype: str = "float16"
+    ) -> None:
+        self.context = context  # most positions of one sequence
+        self.shape = (layers, 2, kv_heads, PAGE, head_dim)
+        self.dtype = np.dtype(dtype)
+        self.pages: list[NDArray] = []
+        self._users: list[int] = []  # sequences that hold each page; 0: free
+        self._sequences: dict[int, _Sequence] = {}
+        self._next = 0
+
+    def new(self) -> int:
+        """An empty sequence."""
+        return self._add(_Sequence())
+
+    def share(self, sequence: int, length: int) -> int:
+        """A new sequence whose first `length` positions are those of another."""
+        source = self._sequences[sequence]
+        assert length <= source.length, (length, source.length)
+        pages = source.pages[: -(-length // PAGE)]
+        for page in pages:
+            self._users[page] += 1
+        return self._add(_Sequence(list(pages), length))
+
+    def length(self, sequence: int) -> int:
+        return self._sequences[sequence].length
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget the positions from `length` on."""
+        one = self._sequences[sequence]
+        assert length <= one.length, (length, one.length)
+        keep = -(-length // PAGE)
+        for page in one.pages[keep:]:
+            self._users[page] -= 1
+        del one.pages[keep:]
+        one.length = length
+
+    def free(self, sequence: int) -> None:
+        self.truncate(sequence, 0)
+        del self._sequences[sequence]
+
+    def reserve(self, batch: Batch) -> None:
+        """Make every position of the batch writable. Nothing is visible before `commit`."""
+        for span in batch.spans:
+            end = span.start + span.count
+            one = self._sequences[span.sequence]
+            assert span.start == one.length, (span, one.length)
+            if end > self.context:
+                raise ContextFullError(
+                    f"{end} tokens do not fit in a context of {self.context}: shorten the prompt or raise --ctx"
+                )
+            first = span.start // PAGE
+            if first < len(one.pages) and self._users[one.pages[first]] > 1:
+                one.pages[first] = self._copy(one.pages[first])
+            while len(one.pages) * PAGE < end:
+                one.pages.append(self._take())
+
+    def commit(self, batch: Batch) -> None:
+        """The batch is computed: its positions count from now on."""
+        for span in batch.spans:
+            self._sequences[span.sequence].length = span.start + span.count
+
+    def table(self, span: Span) -> list[NDArray]:
+        """The pages of a span's sequence, in order."""
+        return [self.pages[page] for page in self._sequences[span.sequence].pages]
+
+    def write(self, span: Span, layer: int, k: NDArray, v: NDArray) -> None:
+        """Store k and v (count, K, head_dim) of a span's new positions, rounded to the cache's type."""
+        pages = self.table(span)
+        for i in range(span.count):
+            page, at = divmod(span.start + i, PAGE)
+            pages[page][layer, 0, :, at] = k[i]
+            pages[page][layer, 1, :, at] = v[i]
+
+    def read(self, span: Span, layer: int) -> tuple[NDArray, NDArray]:
+        """Keys and values (K, n, head_dim) in float32 of all n positions up to the end of the span."""
+        n = span.start + span.count
+        both = np.concatenate([page[layer] for page in self.table(span)], axis=2)[:, :, :n]
+        return both[0].astype(np.float32), both[1].astype(np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(page.nbytes for page in self.pages)
+
+    def _add(self, sequence: _Sequence) -> int:
+        self._next += 1
+        self._sequences[self._next] = sequence
+        return self._next
+
+    def _take(self) -> int:
+        for page, users in enumerate(self._users):
+            if users == 0:
+                self._users[page] = 1
+                return page
+        self.pages.append(np.zeros(self.shape, self.dtype))
+        self._users.append(1)
+        return len(self.pages) - 1
+
+    def _copy(self, page: int) -> int:
+        fresh = self._take()
+        self.pages[fresh][:] = self.pages[page]
+        self._users[page] -= 1
+        return fresh
