@@ -1,0 +1,123 @@
+"""The Tokenizer that the rest of the program sees, and the Stream that turns ids into text as they come.
+
+It keeps control tokens and plain text apart; the engine below it (`spm` or `bpe`) only ever sees plain text.
+"""
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from localmix.errors import LocalmixError
+from localmix.tokenizer.vocabulary import TokenType, Vocabulary
+
+
+class Engine(Protocol):
+    """What a kind of vocabulary has to bring."""
+
+    adds_space: bool  # whether encode puts a space before the text, which decode then has to take away
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text, never a control token."""
+
+    def piece(self, id: int) -> bytes:
+        """The bytes that a token stands for."""
+
+
+class Tokenizer:
+    """Text to ids and back. Immutable, and safe to share between threads."""
+
+    def __init__(self, vocabulary: Vocabulary, engine: Engine) -> None:
+        self.bos = vocabulary.bos
+        self.eos = vocabulary.eos
+        self.end_ids = vocabulary.end_ids
+        self.add_bos = vocabulary.add_bos
+        self.vocab_size = len(vocabulary.tokens)
+        self.control_tokens = vocabulary.control
+        self._control_ids = frozenset(vocabulary.ids_of(TokenType.CONTROL))  # two may share a text
+        self._engine = engine
+        texts = sorted(filter(None, vocabulary.control), key=len, reverse=True)  # the longest match wins
+        self._control_pattern = re.compile("|".join(map(re.escape, texts))) if texts else None
+
+    def encode(self, text: str, *, bos: bool | None = None, control: bool = False) -> list[int]:
+        """The ids of `text`.
+
+        `bos`: whether the id that begins a text comes first; None does as the file says. `control`: whether
+        `</s>` and the like become control tokens. Leave it False for what a user typed: then they stay text.
+        Code units that are no Unicode text (lone surrogates) are read as U+FFFD.
+        """
+        ids = [self.bos] if (self.add_bos if bos is None else bos) and self.bos is not None else []
+        text = _as_unicode(text)
+        for part in self.split_control(text) if control else [text]:
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self._engine.encode(part)
+        return ids
+
+    def decode(self, ids: Iterable[int], *, keep_space: bool = False) -> str:
+        """The text of `ids`, control tokens left out; bytes that are no UTF-8 become U+FFFD.
+
+        SentencePiece puts a space before every text; it is taken away here once. `keep_space` leaves it, for
+        ids that continue a text rather than begin one.
+        """
+        stream = self.stream(keep_space=keep_space)
+        return "".join(map(stream.push, ids)) + stream.flush()
+
+    def stream(self, *, keep_space: bool = False) -> "Stream":
+        """A decoder for ids that come one at a time; what it gives adds up to `decode` of all of them."""
+        return Stream(self, strip=self._engine.adds_space and not keep_space)
+
+    def piece(self, id: int) -> bytes:
+        """The bytes of one token (of a control token its name); they need not be whole characters."""
+        if not 0 <= id < self.vocab_size:
+            raise LocalmixError(f"token id {id} is outside the vocabulary of {self.vocab_size}")
+        return self._engine.piece(id)
+
+    def is_control(self, id: int) -> bool:
+        """Whether a token steers the model instead of standing for text."""
+        return id in self._control_ids
+
+    def split_control(self, text: str) -> Iterator[str | int]:
+        """`text` in order: plain text (str, never empty) and the ids of the control tokens between."""
+        end = 0
+        for match in self._control_pattern.finditer(text) if self._control_pattern else ():
+            if match.start() > end:
+                yield text[end : match.start()]
+            yield self.control_tokens[match.group()]
+            end = match.end()
+        if end < len(text):
+            yield text[end:]
+
+
+class Stream:
+    """Ids in, text out, as soon as whole characters are there."""
+
+    def __init__(self, tokenizer: Tokenizer, *, strip: bool) -> None:
+        self._piece = tokenizer.piece
+        self._is_control = tokenizer.is_control
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._strip = strip  # the next piece is the first: drop the space before it
+
+    def push(self, id: int) -> str:
+        """The text that became complete with this id; empty for control tokens and parts of a character."""
+        if self._is_control(id):
+            return ""
+        piece = self._piece(id)
+        if self._strip:
+            piece = piece.removeprefix(b" ")
+            self._strip = False
+        return self._decoder.decode(piece)
+
+    def flush(self) -> str:
+        """U+FFFD for a character that never became complete, else nothing. The stream then starts over."""
+        return self._decoder.decode(b"", final=True)
+
+
+def _as_unicode(text: str) -> str:
+    """`text` with lone surrogates, which no tokenizer library takes, replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
