@@ -113,9 +113,7 @@ def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, cut: PreTokenize
     normal = vocabulary.ids_of(TokenType.NORMAL)
     by_text = {vocabulary.tokens[id]: id for id in normal}
     if len(by_text) < len(normal):
-        raise FileFormatError(
-            "tokenizer.ggml.tokens holds a text twice: the file is damaged, convert the model again"
-        )
+        raise FileFormatError("tokenizer.ggml.tokens holds a text twice: the file is damaged, convert the model again")
     merges = [_merge(line) for line in read_strings(metadata, "tokenizer.ggml.merges")]
     try:
         model = models.BPE(vocab=by_text, merges=merges, ignore_merges=cut.ignore_merges)
@@ -136,9 +134,7 @@ def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, cut: PreTokenize
 def _merge(line: str) -> tuple[str, str]:
     left, separator, right = line.partition(" ")
     if not separator:
-        raise FileFormatError(
-            f"tokenizer.ggml.merges holds {line[:40]!r}, expected two tokens and a space between"
-        )
+        raise FileFormatError(f"tokenizer.ggml.merges holds {line[:40]!r}, expected two tokens and a space between")
     return left, right
 
 

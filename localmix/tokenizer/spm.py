@@ -105,8 +105,7 @@ def _settings(*, byte_fallback: bool, adds_space: bool, squeezes_spaces: bool) -
     trainer = _key(3, _VARINT) + _varint(bpe) + _key(35, _VARINT) + _varint(byte_fallback)
     normalizer = _key(3, _VARINT) + _varint(adds_space) + _key(4, _VARINT) + _varint(squeezes_spaces)
     return b"".join(
-        _key(field, _BYTES) + _varint(len(message)) + message
-        for field, message in ((2, trainer), (3, normalizer))
+        _key(field, _BYTES) + _varint(len(message)) + message for field, message in ((2, trainer), (3, normalizer))
     )
 
 

@@ -5,7 +5,7 @@ It keeps control tokens and plain text apart; the engine below it (`spm` or `bpe
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from localmix.errors import LocalmixError
@@ -77,6 +77,14 @@ class Tokenizer:
     def is_control(self, id: int) -> bool:
         """Whether a token steers the model instead of standing for text."""
         return id in self._control_ids
+
+    def text(self, id: int) -> str:
+        """A token as text, a control token by its name."""
+        return self.piece(id).decode("utf-8", "replace")
+
+    def without_end(self, ids: Sequence[int]) -> list[int]:
+        """An answer's ids without the one that ended it, if it was not cut short."""
+        return list(ids[:-1] if ids and ids[-1] in self.end_ids else ids)
 
     def split_control(self, text: str) -> Iterator[str | int]:
         """`text` in order: plain text (str, never empty) and the ids of the control tokens between."""

@@ -60,9 +60,7 @@ class Vocabulary:
         return _ids_of(self.types, kind)
 
 
-def read_vocabulary(
-    metadata: Metadata, *, bos: int | None = None, eos: int | None = None, add_bos: bool
-) -> Vocabulary:
+def read_vocabulary(metadata: Metadata, *, bos: int | None = None, eos: int | None = None, add_bos: bool) -> Vocabulary:
     """The vocabulary in `metadata`; `bos`, `eos` and `add_bos` stand in for keys that the file leaves out."""
     tokens = read_strings(metadata, "tokenizer.ggml.tokens")
     count = len(tokens)

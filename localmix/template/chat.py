@@ -1,0 +1,127 @@
+"""A conversation as the ids that a model was trained to read.
+
+The template in the file prints one string, in which a `</s>` that a user typed would look like the real one. So
+the template sees stand-ins for those, what it prints is split at the control tokens in it, and only then do the
+stand-ins turn back into text. Answers that were generated go back in as the ids they were.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from localmix.errors import FileFormatError, LocalmixError
+from localmix.template.message import Message
+from localmix.template.mistral import MistralFormat, recognise
+from localmix.template.stand_ins import StandIns
+from localmix.tokenizer import Tokenizer
+
+_ROLES = ("system", "user", "assistant")
+_UNITS_A_CHARACTER = 50  # of work that a template may do, for each character of the conversation
+
+
+class ChatTemplate:
+    """The chat template of a model file, with the tokenizer of the same file."""
+
+    def __init__(self, source: str, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+        self.source = source
+        self._tokenizer = tokenizer
+        self._special = _special_tokens(metadata, tokenizer)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> "ChatTemplate | None":
+        """The template that a GGUF file carries; None where it has none, as files of base models."""
+        key = "tokenizer.chat_template"
+        source = metadata.get(key, "")
+        if not isinstance(source, str):
+            raise FileFormatError(f"{key} is of {type(source)}, expected a string: convert the model again")
+        return cls(source, metadata, tokenizer) if source else None
+
+    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
+        """The ids of a conversation, ready for the model to go on.
+
+        `add_generation_prompt` opens the assistant's turn, in formats that have an opening. BOS comes once, if
+        the template prints it or the file wants it. Raises LocalmixError where the template refuses or fails.
+        """
+        _check_roles(messages)
+        if self._mistral is not None:
+            return self._mistral.encode(messages, self._tokenizer)
+        texts = [self.source, *self._tokenizer.control_tokens, *(message.content for message in messages)]
+        stand_ins = StandIns(texts, self._tokenizer)
+        contents = [
+            stand_ins.hide_control(message.content)
+            if message.ids is None
+            else stand_ins.hide_answer(self._tokenizer.without_end(message.ids))
+            for message in messages
+        ]
+        printed = self._print(messages, contents, add_generation_prompt)
+        return self._with_one_bos(self._encode_printed(printed, stand_ins))
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """The text that the template prints, to look at: `encode` does not go through it."""
+        _check_roles(messages)
+        if self._mistral is not None:
+            messages = self._mistral.fold(messages)
+        return self._print(messages, [message.content for message in messages], add_generation_prompt)
+
+    @cached_property
+    def _mistral(self) -> MistralFormat | None:
+        def prints(messages: Sequence[Message]) -> str:
+            return self._print(messages, [message.content for message in messages], False)
+
+        return recognise(self.source, prints, self._tokenizer)
+
+    def _print(self, messages: Sequence[Message], contents: list[str], add_generation_prompt: bool) -> str:
+        from localmix.template import sandbox  # imports jinja2: 25 ms that only a chat needs
+
+        variables = {
+            **self._special,
+            "messages": [
+                {"role": message.role, "content": content} for message, content in zip(messages, contents, strict=True)
+            ],
+            "add_generation_prompt": add_generation_prompt,
+            "tools": None,
+            "documents": None,
+        }
+        units = sandbox.UNITS + _UNITS_A_CHARACTER * sum(map(len, contents))
+        return sandbox.render(self.source, variables, units=units)
+
+    def _encode_printed(self, printed: str, stand_ins: StandIns) -> list[int]:
+        ids: list[int] = []
+        parts = list(stand_ins.split(printed))
+        for index, part in enumerate(parts):
+            if isinstance(part, list):
+                ids += part
+                continue
+            if index + 1 < len(parts) and self._starts_with_space(parts[index + 1]):
+                part = part.removesuffix(" ")  # the template's space and the answer's own are one
+            for stretch in self._tokenizer.split_control(part):
+                if isinstance(stretch, int):
+                    ids.append(stretch)
+                else:
+                    ids += self._tokenizer.encode(stand_ins.reveal(stretch), bos=False)
+        return ids
+
+    def _starts_with_space(self, answer: str | list[int]) -> bool:
+        return bool(answer) and self._tokenizer.piece(int(answer[0])).startswith(b" ")
+
+    def _with_one_bos(self, ids: list[int]) -> list[int]:
+        bos = self._tokenizer.bos
+        if bos is None:
+            return ids
+        own = next((index for index, id in enumerate(ids) if id != bos), len(ids))
+        wanted = own > 0 or self._tokenizer.add_bos
+        return [bos] * wanted + ids[own:]
+
+
+def _check_roles(messages: Sequence[Message]) -> None:
+    for message in messages:
+        if message.role not in _ROLES:
+            raise LocalmixError(f"a message has the role {message.role!r}, expected one of {', '.join(_ROLES)}")
+
+
+def _special_tokens(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
+    """The texts of the tokens that templates refer to by name, those that the file has."""
+    ids = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
+    for name, key in (("unk_token", "unknown"), ("pad_token", "padding")):
+        ids[name] = metadata.get(f"tokenizer.ggml.{key}_token_id")
+    return {name: tokenizer.text(id) for name, id in ids.items() if id is not None and id < tokenizer.vocab_size}
