@@ -32,9 +32,7 @@ class Backend(Protocol):
     def norm(self, x: Array, weight: "NDArray", eps: float) -> Array: ...  # (T, D)
     def linear(self, x: Array, *weights: Weight) -> tuple[Array, ...]: ...  # one (T, out) for each weight
     def rope(self, x: Array, positions: "NDArray", inverse: "NDArray") -> Array: ...  # (T, heads, d)
-    def attend(
-        self, q: Array, k: Array, v: Array, cache: Any, layer: int, batch: Batch
-    ) -> Array: ...  # (T, H·d)
+    def attend(self, q: Array, k: Array, v: Array, cache: Any, layer: int, batch: Batch) -> Array: ...  # (T, H·d)
     def route(self, x: Array, gate: "NDArray", active: int) -> tuple[Array, Array]: ...  # (T, A), (T, A)
     def experts(self, x: Array, chosen: Array, mix: Array, experts: Experts) -> Array: ...  # (T, D)
     def swiglu(self, x: Array, gate: Weight, up: Weight, down: Weight) -> Array: ...  # (T, D)

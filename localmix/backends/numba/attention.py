@@ -1,0 +1,143 @@
+"""Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
+
+Sixteen positions at a time: keys are turned so that a lane is a position, then scores need no sums across lanes.
+Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+
+from localmix.backends.numba.dots import hardware_half
+from localmix.backends.numba.layout import ATTEND, PAGE
+from localmix.backends.numba.native import native
+from localmix.backends.numba.simd import (
+    F32,
+    I16,
+    exp16,
+    f32x16,
+    float32,
+    fma16,
+    half_to_float,
+    int64,
+    load,
+    load_f32,
+    load_f32x16,
+    load_i64,
+    max16,
+    mul16,
+    record,
+    splat,
+    splat_f32x16,
+    store,
+    store_f32,
+    store_f32x16,
+    sum16,
+    transpose,
+    vec,
+    void,
+    word,
+)
+
+ATTEND_T = numba.from_dtype(ATTEND)
+_NONE = np.float32(-1e30)  # below any score; minus infinity would make 0/0 of a block that sees nothing
+
+
+@word(f32x16, f32x16, int64, float32)
+def mask16(b: ir.IRBuilder, x: Any, count: Any, other: Any) -> Any:
+    """x in the first `count` lanes, `other` in the rest."""
+    lanes = ir.Constant(vec(ir.IntType(64), 16), list(range(16)))
+    return b.select(b.icmp_signed("<", lanes, splat(b, count, 16)), x, splat(b, other, 16))
+
+
+@word(f32x16, f32x16, float32)
+def minus16(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.fsub(x, splat(b, y, 16))
+
+
+def _load16(size: int) -> Any:
+    """The IR that loads 16 stored numbers as float32."""
+
+    def emit(b: ir.IRBuilder, address: Any, offset: int = 0) -> Any:
+        if size == 4:
+            return load(b, vec(F32, 16), address, offset)
+        return half_to_float(b, load(b, vec(I16, 16), address, offset), hardware_half())
+
+    return emit
+
+
+def _kernel(size: int) -> Any:
+    load16 = _load16(size)
+
+    @word(void, int64, int64, int64)
+    def turn(b: ir.IRBuilder, keys: Any, row_bytes: Any, out: Any) -> None:
+        """16 rows of keys, 16 columns: as columns of 16 positions."""
+        rows = [load16(b, b.add(keys, b.mul(row_bytes, ir.Constant(ir.IntType(64), r)))) for r in range(16)]
+        for i, column in enumerate(transpose(b, rows)):
+            store(b, column, out, 64 * i)
+
+    @word(void, int64, int64)
+    def widen(b: ir.IRBuilder, source: Any, out: Any) -> None:
+        store(b, load16(b, source), out)
+
+    @native(1)
+    def attend(job: int) -> None:
+        """Unnormalised: o is the sum of e^(score - m) · value, l the sum of e^(score - m)."""
+        j = record(job, ATTEND_T)
+        room, row = j.room, j.room * size
+        turned = (j.scratch + 63) // 64 * 64  # (room, 16)
+        values = turned + room * 64  # (16, room)
+        for i in range(j.queries):
+            store_f32(j.m + 4 * i, _NONE)
+            store_f32(j.l + 4 * i, np.float32(0))
+            for c in range(0, room, 16):
+                store_f32x16(j.o + 4 * (i * room + c), splat_f32x16(np.float32(0)))
+        for p in range(j.p0, j.p1, 16):
+            page = load_i64(j.pages + 8 * (p // PAGE))
+            at = p % PAGE * row
+            for c in range(0, room, 16):
+                turn(page + j.keys + at + c * size, row, turned + c * 64)
+            for c in range(0, 16 * room, 16):
+                widen(page + j.values + at + c * size, values + 4 * c)
+            for i in range(j.queries):
+                seen = min(load_i64(j.limits + 8 * i) + 1, j.p1) - p
+                if seen > 0:
+                    _update(
+                        j.q + 4 * i * room, seen, turned, values, room, j.o + 4 * i * room, j.m + 4 * i, j.l + 4 * i
+                    )
+
+    return attend
+
+
+@numba.njit
+def _update(q: int, seen: int, turned: int, values: int, room: int, o: int, m: int, l: int) -> None:  # noqa: E741
+    """One query meets 16 positions, of which it sees the first `seen`."""
+    even, odd = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
+    for c in range(0, room, 2):
+        even = fma16(splat_f32x16(load_f32(q + 4 * c)), load_f32x16(turned + 64 * c), even)
+        odd = fma16(splat_f32x16(load_f32(q + 4 * c + 4)), load_f32x16(turned + 64 * c + 64), odd)
+    scores = fma16(even, splat_f32x16(np.float32(1)), odd)
+    if seen < 16:
+        scores = mask16(scores, seen, _NONE)
+    old = load_f32(m)
+    new = max(old, max16(scores))
+    weights = exp16(minus16(scores, new))
+    if seen < 16:
+        weights = mask16(weights, seen, np.float32(0))
+    keep = sum16(exp16(splat_f32x16(old - new))) / np.float32(16) if new > old else np.float32(1)
+    store_f32(m, new)
+    store_f32(l, load_f32(l) * keep + sum16(weights))
+    at = turned + room * 64 + room * 64  # beyond the values: 16 weights
+    store_f32x16(at, weights)
+    count = min(seen, 16)
+    for c in range(0, room, 16):
+        total = mul16(load_f32x16(o + 4 * c), splat_f32x16(keep))
+        for p in range(count):
+            total = fma16(splat_f32x16(load_f32(at + 4 * p)), load_f32x16(values + 4 * (p * room + c)), total)
+        store_f32x16(o + 4 * c, total)
+
+
+f16 = _kernel(2)
+f32 = _kernel(4)

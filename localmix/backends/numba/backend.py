@@ -1,0 +1,44 @@
+"""The Numba backend: one call runs a whole token. Operations it does not fuse are the reference's own."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.arch.decoder import Network
+from localmix.backends import Step
+from localmix.backends.numba import isa
+from localmix.backends.numba.engine import Engine
+from localmix.backends.numba.layout import room
+from localmix.backends.numba.program import Program
+from localmix.backends.numba.team import Team, processors
+from localmix.backends.reference import Reference
+from localmix.batch import Batch
+from localmix.cache import Cache
+from localmix.errors import LocalmixError
+
+
+class NumbaBackend(Reference):
+    """Kernels of this machine's vector instructions, on all physical cores."""
+
+    name = "numba"
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise LocalmixError(f"{threads} threads: expected at least 1")
+        self.isa = isa.active().name
+        self.threads = threads or processors()
+        self._team = Team(self.threads)
+
+    def cache(self, network: Network, context: int, kv: str) -> Cache:
+        c = network.config
+        dtype = {"f16": "float16", "f32": "float32"}[kv]
+        return Cache(c.layers, c.kv_heads, room(c.head_dim), context, dtype)
+
+    def decoder(self, network: Network) -> Step:
+        engine = Engine(Program(network, self.threads), self._team)
+
+        def step(batch: Batch, cache: Any) -> NDArray[np.float32]:
+            return engine.step(batch, cache)
+
+        return step

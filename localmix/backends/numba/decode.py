@@ -1,0 +1,252 @@
+"""The forward pass of one token of one sequence: five phases a layer, every weight read once, in order of use.
+
+What is cheap (norms, quantizing, routing) every thread does for itself, which saves a phase and a wait; a thread
+that comes late to a phase may prepare from buffers that are already written again, but then finds no piece to take.
+"""
+
+import numba
+import numpy as np
+
+from localmix.backends.numba.layout import LAYER, SPLIT, WEIGHT
+from localmix.backends.numba.native import native
+from localmix.backends.numba.parts import (
+    ATTEND_T,
+    COUNTER,
+    LAYER_T,
+    NETWORK_T,
+    NOTHING,
+    PRIVATE_T,
+    SPAN_T,
+    STEP_T,
+    WEIGHT_T,
+    done,
+    norm,
+    page_offset,
+    pieces_of,
+    product,
+    quantize,
+    rotate,
+    route,
+    store_heads,
+    take,
+    wait,
+)
+from localmix.backends.numba.simd import (
+    call1,
+    exp_f32,
+    fma16,
+    load_f32,
+    load_f32x16,
+    load_i32,
+    load_i64,
+    record,
+    splat_f32x16,
+    store_f32,
+    store_f32x16,
+    store_i64,
+    swiglu16,
+)
+from localmix.cache import PAGE
+
+LAYER_BYTES, WEIGHT_BYTES = LAYER.itemsize, WEIGHT.itemsize
+
+
+@native(2)
+def decode(step: int, thread: int) -> None:
+    s = record(step, STEP_T)
+    n = record(s.network, NETWORK_T)
+    me = record(s.private + thread * s.private_bytes, PRIVATE_T)
+    counter = s.counters
+    for index in range(s.first, s.last):
+        layer = record(n.layers + index * LAYER_BYTES, LAYER_T)
+        _qkv(s, n, layer, me, counter)
+        _attend(s, n, index, me, counter + COUNTER)
+        _output(s, n, layer, me, counter + 2 * COUNTER)
+        _gate_up(s, n, layer, me, counter + 3 * COUNTER)
+        _down(s, n, layer, me, counter + 4 * COUNTER)
+        counter += 5 * COUNTER
+    if s.finish:
+        norm(s.x, n.output_norm, n.width, n.eps, me.xf)
+        quantize(me.xf, me.xq, n.width)
+        pieces = pieces_of(n.output.rows, n.output.chunk)
+        piece = take(counter)
+        while piece < pieces:
+            first = piece * n.output.chunk
+            rows = min(n.output.chunk, n.output.rows - first)
+            product(n.output, first, rows, me.job, me.xf, me.xq, s.logits + 4 * first)
+            piece = done(counter)
+        wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _part(w: WEIGHT_T, piece: int, me: PRIVATE_T, y: int) -> None:
+    first = piece * w.chunk
+    product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y + 4 * first)
+
+
+@numba.njit
+def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    norm(s.x, layer.attn_norm, n.width, n.eps, me.xf)
+    quantize(me.xf, me.xq, n.width)
+    q, k = pieces_of(layer.q.rows, layer.q.chunk), pieces_of(layer.k.rows, layer.k.chunk)
+    pieces = q + k + pieces_of(layer.v.rows, layer.v.chunk)
+    piece = take(counter)
+    while piece < pieces:
+        if piece < q:
+            _part(layer.q, piece, me, s.q)
+        elif piece < q + k:
+            _part(layer.k, piece - q, me, s.k)
+        else:
+            _part(layer.v, piece - q - k, me, s.v)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) -> None:
+    """A piece is one kv head and SPLIT positions; the last one also stores the new key and value."""
+    span = record(s.spans, SPAN_T)
+    pages = s.pages + 8 * span.page
+    end = span.start + 1
+    splits = pieces_of(end, SPLIT)
+    group = n.heads // n.kv_heads
+    room, size = n.head_room, n.head_dim
+    job = record(me.attend, ATTEND_T)
+    piece = take(counter)
+    while piece < n.kv_heads * splits:
+        head, part = piece // splits, piece % splits
+        if part == splits - 1:
+            page = load_i64(pages + 8 * (span.start // PAGE))
+            rotate(s.k + 4 * head * size, s.cos, s.sin, n.rotated)
+            store_heads(s.k + 4 * head * size, n, page, index, 0, head, span.start % PAGE)
+            store_heads(s.v + 4 * head * size, n, page, index, 1, head, span.start % PAGE)
+        for g in range(group):
+            load_query(s.q + 4 * (head * group + g) * size, me.queries + 4 * g * room, s.cos, s.sin, n)
+        at = s.partials + (head * splits + part) * group * (room + 2) * 4
+        job.q, job.queries, job.limits, job.pages = me.queries, group, me.limits, pages
+        for g in range(group):
+            store_i64(me.limits + 8 * g, span.start)
+        job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
+        job.p0, job.p1, job.room = part * SPLIT, min(end, (part + 1) * SPLIT), room
+        job.o, job.m, job.l = at, at + 4 * group * room, at + 4 * group * (room + 1)
+        job.scratch = me.scratch
+        call1(n.attend, me.attend)
+        piece = done(counter)
+    wait(counter, n.kv_heads * splits, s.yields)
+
+
+@numba.njit
+def load_query(source: int, target: int, cos: int, sin: int, n: NETWORK_T) -> None:
+    """Copy one head's query, rotated and divided by sqrt(d), and padded with zeros to the cache's room."""
+    scale = np.float32(1) / np.sqrt(np.float32(n.head_dim))
+    for i in range(n.head_dim):
+        store_f32(target + 4 * i, load_f32(source + 4 * i) * scale)
+    for i in range(n.head_dim, n.head_room):
+        store_f32(target + 4 * i, NOTHING)
+    rotate(target, cos, sin, n.rotated)
+
+
+@numba.njit
+def _merge(s: STEP_T, n: NETWORK_T, me: PRIVATE_T) -> None:
+    """The splits of each head together: me.xf (H·d)."""
+    end = record(s.spans, SPAN_T).start + 1
+    splits, group, room = pieces_of(end, SPLIT), n.heads // n.kv_heads, n.head_room
+    for h in range(n.heads):
+        head, g = h // group, h % group
+        top = np.float32(-1e30)
+        for part in range(splits):
+            at = s.partials + (head * splits + part) * group * (room + 2) * 4
+            top = max(top, load_f32(at + 4 * (group * room + g)))
+        total = NOTHING
+        out = me.xf + 4 * h * n.head_dim
+        for part in range(splits):
+            at = s.partials + (head * splits + part) * group * (room + 2) * 4
+            keep = exp_f32(load_f32(at + 4 * (group * room + g)) - top)
+            total += keep * load_f32(at + 4 * (group * (room + 1) + g))
+            for i in range(n.head_dim):
+                value = keep * load_f32(at + 4 * (g * room + i))
+                store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))
+        for i in range(n.head_dim):
+            store_f32(out + 4 * i, load_f32(out + 4 * i) / total)
+
+
+@numba.njit
+def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    _merge(s, n, me)
+    quantize(me.xf, me.xq, n.heads * n.head_dim)
+    w = layer.output
+    pieces = pieces_of(w.rows, w.chunk)
+    piece = take(counter)
+    while piece < pieces:
+        first = piece * w.chunk
+        rows = min(w.chunk, w.rows - first)
+        product(w, first, rows, me.job, me.xf, me.xq, me.one)
+        for r in range(rows):
+            at = s.x + 4 * (first + r)
+            store_f32(at, load_f32(at) + load_f32(me.one + 4 * r))
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _gate_up(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    norm(s.x, layer.ffn_norm, n.width, n.eps, me.xf)
+    route(me.xf, layer.gate_inp, n.width, n.experts, n.active, me.chosen, me.mix, me.one)
+    quantize(me.xf, me.xq, n.width)
+    chunk = record(layer.gate, WEIGHT_T).chunk
+    each = pieces_of(n.hidden, chunk)
+    piece = take(counter)
+    while piece < n.active * each:
+        slot, first = piece // each, piece % each * chunk
+        rows = min(chunk, n.hidden - first)
+        expert = load_i32(me.chosen + 4 * slot)
+        gate, up = (
+            record(layer.gate + expert * WEIGHT_BYTES, WEIGHT_T),
+            record(layer.up + expert * WEIGHT_BYTES, WEIGHT_T),
+        )
+        product(gate, first, rows, me.job, me.xf, me.xq, me.one)
+        product(up, first, rows, me.job, me.xf, me.xq, me.two)
+        combine(me.one, me.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
+        piece = done(counter)
+    wait(counter, n.active * each, s.yields)
+
+
+@numba.njit
+def combine(gate: int, up: int, rows: int, out: int) -> None:
+    """out = SiLU(gate) · up; the buffers have room for whole vectors, and out stays zero beyond the rows."""
+    for r in range(rows, (rows + 15) // 16 * 16):
+        store_f32(gate + 4 * r, NOTHING)
+        store_f32(up + 4 * r, NOTHING)
+    for r in range(0, rows, 16):
+        store_f32x16(out + 4 * r, swiglu16(load_f32x16(gate + 4 * r), load_f32x16(up + 4 * r)))
+
+
+@numba.njit
+def _down(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    for slot in range(n.active):
+        quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden)
+    chunk = record(layer.down, WEIGHT_T).chunk
+    pieces = pieces_of(n.width, chunk)
+    piece = take(counter)
+    while piece < pieces:
+        first = piece * chunk
+        rows = min(chunk, n.width - first)
+        for slot in range(n.active):
+            down = record(layer.down + load_i32(me.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
+            floats = s.hidden_floats + slot * s.hidden_floats_bytes
+            product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one)
+            add_scaled(me.one, load_f32(me.mix + 4 * slot), rows, me.two, slot == 0)
+        for r in range(rows):
+            at = s.x + 4 * (first + r)
+            store_f32(at, load_f32(at) + load_f32(me.two + 4 * r))
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def add_scaled(x: int, scale: float, count: int, total: int, first: bool) -> None:
+    """total = (0 if first, else total) + scale · x, over whole vectors."""
+    factor = splat_f32x16(scale)
+    for i in range(0, count, 16):
+        old = splat_f32x16(NOTHING) if first else load_f32x16(total + 4 * i)
+        store_f32x16(total + 4 * i, fma16(load_f32x16(x + 4 * i), factor, old))

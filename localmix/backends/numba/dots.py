@@ -1,0 +1,47 @@
+"""The one word that differs between instruction sets: four products of bytes, added into each 32-bit lane."""
+
+from typing import Any
+
+from llvmlite import ir
+
+from localmix.backends.numba import isa
+from localmix.backends.numba.simd import I8, I16, I32, call, concat, const, shuffle, vec
+
+
+def hardware_half() -> bool:
+    """Whether float16 conversion is an instruction here."""
+    return bool({"f16c", "neon"} & set(isa.active().needs))
+
+
+def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any) -> Any:
+    """start[i] + the sum over j < 4 of codes[4i+j] · x[4i+j]: unsigned codes, signed x, 16 lanes of int32."""
+    name = isa.active().name
+    if name == "avx512-vnni":
+        return call(b, "llvm.x86.avx512.vpdpbusd.512", vec(I32, 16), start, codes, x)
+    if name == "avx-vnni":
+        halves = [
+            call(
+                b, "llvm.x86.avx512.vpdpbusd.256", vec(I32, 8), *(shuffle(b, v, _half(v, h)) for v in (start, codes, x))
+            )
+            for h in (0, 1)
+        ]
+        return concat(b, *halves)
+    return b.add(start, _by_words(b, codes, x))
+
+
+def _half(v: Any, h: int) -> range:
+    n = v.type.count // 2
+    return range(h * n, (h + 1) * n)
+
+
+def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
+    """By 16-bit products, which cannot overflow: 255 · 127 < 2^15. LLVM makes them pmaddwd or its like."""
+    products = b.mul(b.zext(codes, vec(I16, 64)), b.sext(x, vec(I16, 64)))
+    wide = b.sext(products, vec(I32, 64))
+    quarters = [shuffle(b, wide, range(j, 64, 4)) for j in range(4)]
+    return b.add(b.add(quarters[0], quarters[1]), b.add(quarters[2], quarters[3]))
+
+
+def sums4(b: ir.IRBuilder, x: Any) -> Any:
+    """The sum of each four signed bytes: 16 lanes of int32."""
+    return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x)

@@ -1,0 +1,85 @@
+"""Runs batches on a team: fills in the record of one pass and calls the kernels."""
+
+import ctypes
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.backends.numba import native
+from localmix.backends.numba.buffers import Buffers
+from localmix.backends.numba.layout import SPAN
+from localmix.backends.numba.program import Program
+from localmix.backends.numba.team import Team, yield_address
+from localmix.batch import Batch
+from localmix.cache import Cache
+
+EMBEDDINGS = 4096  # rows kept as floats: a text repeats its tokens
+
+
+class Engine:
+    """One network on one team of threads. Not re-entrant."""
+
+    def __init__(self, program: Program, team: Team) -> None:
+        self._program, self._team = program, team
+        self._config = program.network.config
+        self._buffers = Buffers(self._config, team.threads)
+        self._buffers.step["yields"] = yield_address()
+        self._decode = native.address("decode.decode")
+        self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._unpack = program.unpack()
+
+    def step(self, batch: Batch, cache: Cache) -> NDArray[np.float32]:
+        """Logits (W, V) of the wanted rows."""
+        c, b = self._config, self._buffers
+        logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
+        b.grow(len(batch), max(s.start + s.count for s in batch.spans))
+        inputs = self._inputs(batch, cache)  # kept alive until the pass is over
+        b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
+        if len(batch) == 1:
+            self._run(self._decode, 0, c.layers)
+        else:
+            for layer in range(c.layers):  # a call a layer: between two, Python sees an interrupt
+                self._run(self._prompt, layer, layer + 1)
+        del inputs
+        return logits
+
+    @property
+    def _prompt(self) -> int:
+        self._program.need_tiles()
+        return native.address("prompt.prompt")
+
+    def _run(self, kernel: int, first: int, last: int) -> None:
+        b = self._buffers
+        b.step["first"], b.step["last"], b.step["finish"] = first, last, last == self._config.layers
+        b.counters[:] = 0
+        self._team.run(kernel, b.step.ctypes.data)
+
+    def _inputs(self, batch: Batch, cache: Cache) -> list[NDArray]:
+        """Embeddings, rotations, spans and pages of a batch: what the record points to."""
+        s, inverse = self._buffers.step, self._program.network.rope_inverse
+        angle = batch.positions[:, None] * inverse  # (T, n)
+        cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        spans = np.zeros(len(batch.spans), SPAN)
+        pages: list[int] = []
+        for row, span in zip(spans, batch.spans, strict=True):
+            row["row"], row["start"], row["count"], row["page"] = span.row, span.start, span.count, len(pages)
+            pages += [page.ctypes.data for page in cache.table(span)]
+        table = np.array(pages, np.int64)
+        s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
+        s["cos"], s["sin"], s["spans"] = cos.ctypes.data, sin.ctypes.data, spans.ctypes.data
+        s["pages"], s["wanted"] = table.ctypes.data, batch.wanted.ctypes.data
+        self._embed(batch.ids)
+        return [cos, sin, spans, table, batch.wanted]
+
+    def _embed(self, ids: NDArray[np.int32]) -> None:
+        """Rows of the embedding into x."""
+        x, size = int(self._buffers.step["x"]), 4 * self._config.width
+        for t, token in enumerate(ids.tolist()):
+            row = self._embeddings.get(token)
+            if row is None:
+                row = self._unpack(token)
+                self._embeddings[token] = row
+                if len(self._embeddings) > EMBEDDINGS:
+                    self._embeddings.popitem(last=False)
+            ctypes.memmove(x + t * size, row.ctypes.data, size)

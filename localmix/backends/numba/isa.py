@@ -1,0 +1,65 @@
+"""Which vector instructions the kernels use: found on the host, or set by LOCALMIX_ISA.
+
+A kernel works on logical vectors of 512 bits everywhere; LLVM splits them where registers are smaller. What an
+instruction set changes is the few words in `dots.py` and the number of tokens that a tile kernel keeps in registers.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+from localmix.errors import LocalmixError
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One instruction set. `needs` are LLVM's names of the host features, also what the compiler may use."""
+
+    name: str
+    needs: tuple[str, ...]
+    tokens: int  # of a tile kernel: limited by the number of registers
+
+
+_AVX2 = ("avx2", "fma", "f16c", "bmi2")
+_AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
+# Best first. "plain" has no words of its own: any processor that LLVM knows runs it.
+ALL = (
+    Isa("avx512-vnni", (*_AVX512, "avx512vnni"), 8),
+    Isa("avx512", _AVX512, 8),
+    Isa("avx-vnni", (*_AVX2, "avxvnni"), 4),
+    Isa("avx2", _AVX2, 4),
+    Isa("neon-dotprod", ("neon", "dotprod"), 4),
+    Isa("plain", (), 4),
+)
+
+
+@lru_cache(1)
+def host_features() -> dict[str, bool]:
+    return dict(llvm.get_host_cpu_features())
+
+
+def runnable() -> list[Isa]:
+    """The instruction sets that this machine has, best first."""
+    host = host_features()
+    return [isa for isa in ALL if all(host.get(f) for f in isa.needs)]
+
+
+def active() -> Isa:
+    """The one in use: LOCALMIX_ISA, else the best that the host has."""
+    wanted, have = os.environ.get("LOCALMIX_ISA"), runnable()
+    if not wanted:
+        return have[0]
+    for isa in have:
+        if isa.name == wanted:
+            return isa
+    names = ", ".join(isa.name for isa in have)
+    raise LocalmixError(f"LOCALMIX_ISA={wanted}: this machine has {names}")
+
+
+def target(isa: Isa) -> tuple[str, str]:
+    """Processor name and features for the compiler: the host's own, or no more than an override allows."""
+    if isa == runnable()[0]:
+        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    return "generic", ",".join(f"+{f}" for f in isa.needs)

@@ -1,0 +1,104 @@
+"""The records that kernels and Python share: NumPy structured dtypes, read in kernels as records at an address.
+
+Fields are int64, addresses and sizes alike, unless they say otherwise.
+Shapes: T tokens · D width · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
+"""
+
+import numpy as np
+
+from localmix.cache import PAGE
+
+LINE = 64  # bytes of a cache line
+
+
+def _record(fields: str, **others: object) -> np.dtype:
+    return np.dtype([(name, "i8") for name in fields.split()] + list(others.items()))  # type: ignore[arg-type]
+
+
+# One product: rows of a weight with rows of activations.
+JOB = _record("w row_bytes rows width x x_stride tokens y y_stride scratch")
+
+# A weight matrix, its kernels, whether they take float activations, and how many rows are one piece of work.
+WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
+
+# gate, up and down are tables of E WEIGHTs. A dense layer is one expert without a router (gate_inp is 0).
+LAYER = _record("attn_norm ffn_norm gate_inp gate up down", q=WEIGHT, k=WEIGHT, v=WEIGHT, output=WEIGHT)
+
+NETWORK = _record(
+    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv_bytes output_norm",
+    output=WEIGHT,
+    eps="f8",
+)
+
+# One forward pass over layers first to last (exclusive); the final norm and output follow if `finish`.
+# Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a layer's input as floats
+# and quantized), chosen, mix and place (A a token). Rows of T · A slots, grouped by expert: order (the slot's token),
+# gathered and gathered_floats (its input), hidden and hidden_floats (its hidden state), outs (its result).
+# starts (E + 1): an expert's first slot. *_bytes are strides. partials: attention's splits when decoding.
+STEP = _record(
+    "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
+    "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts "
+    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs"
+)
+
+# Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
+SPAN = _record("row start count page")
+
+# Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i].
+# keys and values are byte offsets into a page; results: o (n, d), m (n,) largest score, l (n,) sum of weights.
+ATTEND = _record("q queries limits pages keys values p0 p1 room o m l scratch")
+
+# What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results,
+# `gate` and `up` TILES results for each token of a prompt.
+PRIVATE = _record("job attend xf xq hidden hidden_bytes one two chosen mix gate up queries limits results scratch")
+
+# The team of threads. What several threads write has a cache line to itself.
+TEAM = np.dtype(
+    {
+        "names": ["kernel", "argument", "patience", "open", "inside", "epoch"],
+        "formats": ["i8"] * 6,
+        "offsets": [0, 8, 16, 64, 128, 192],
+        "itemsize": 256,
+    }
+)
+
+SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding
+BLOCK = 8  # tokens whose queries share a pass over the keys in a prompt
+ROWS = 16  # of a tile
+LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
+TILES = 64  # rows of a weight that are one piece of work in a prompt: whole tiles, and one vector of int8
+
+
+def padded(width: int) -> int:
+    """Activations are padded with zeros to whole vectors of 64 bytes."""
+    return (width + 63) // 64 * 64
+
+
+def quantized_bytes(width: int) -> int:
+    """Bytes of one quantized row of activations, P = padded(width).
+
+    int8[P] values · int32[P/4] negated sums of 4 · float32[P/32] scales d · float32[P/32] d · sum of 32 ·
+    float32[P/16] d · sum of 16. Sums serve the formats' zero points and minima.
+    """
+    p = padded(width)
+    return (2 * p + p // 8 + p // 8 + p // 4 + 63) // 64 * 64
+
+
+def room(head_dim: int) -> int:
+    """A head's place in the cache is padded to whole vectors."""
+    return (head_dim + 15) // 16 * 16
+
+
+def attention_scratch(head_room: int) -> int:
+    """Turned keys, widened values, 16 weights."""
+    return 2 * 64 * head_room + 2 * LINE
+
+
+def group_bytes(group: int) -> int:
+    """Of one group of columns in a tile of 16 rows: codes, scales, minima."""
+    return ROWS * group + 2 * 4 * ROWS
+
+
+def tile_scratch(width: int) -> int:
+    """A tile of any format at this width, and the room to unpack one block of 16 rows into."""
+    return (width + 256) // 16 * group_bytes(16) + ROWS * 256 + LINE

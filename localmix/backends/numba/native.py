@@ -1,0 +1,138 @@
+"""Compiles kernels with Numba, once a machine, and loads the machine code without Numba from then on.
+
+A kernel is a Python function of int64 arguments (addresses and sizes) that returns nothing, allocates nothing and
+raises nothing, so its object code stands alone: a warm start reads it with llvmlite in milliseconds and never
+imports Numba (half a second). Kernels are named "module.function" within this package. Calling convention:
+int kernel(void *unused_result, void *unused_error, int64...), Numba's own.
+"""
+
+import ctypes
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from localmix.backends.numba import isa
+
+_PACKAGE = "localmix.backends.numba"
+_MARK = "_native_arguments"
+_compiled: list[str] = []
+
+
+def native(arguments: int) -> Callable[[Any], Any]:
+    """Marks a function of that many int64 arguments as a kernel."""
+
+    def mark(function: Any) -> Any:
+        setattr(function, _MARK, arguments)
+        return function
+
+    return mark
+
+
+@lru_cache(None)
+def address(name: str) -> int:
+    """The address of a kernel, from the cache or compiled now."""
+    path = _folder() / f"{name}.o" if _folder() else None
+    if path and path.exists():
+        stored = path.read_bytes()
+    else:
+        stored = _compile(name)
+        if path:
+            _store(path, stored)
+    symbol, code = stored.split(b"\n", 1)
+    engine = _engine()
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine.get_function_address(symbol.decode())
+
+
+def function(name: str, arguments: int) -> Callable[..., int]:
+    """A kernel as a Python callable; it runs without the interpreter lock."""
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int64] * arguments)(address(name))
+    slot = (ctypes.c_int64 * 2)()  # where Numba's convention wants a result and an error
+    result, error = ctypes.addressof(slot), ctypes.addressof(slot) + 8
+
+    def run(*args: int) -> int:
+        return call(result, error, *args)
+
+    run.slot = slot  # type: ignore[attr-defined]  # kept alive with the callable
+    return run
+
+
+def compiled() -> list[str]:
+    """The kernels that this process had to compile."""
+    return list(_compiled)
+
+
+@lru_cache(1)
+def _engine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@lru_cache(1)
+def _folder() -> Path | None:
+    """The cache folder of exactly these sources, versions and instructions; None where nothing is writable."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    for package in ("numba", "llvmlite"):
+        digest.update(importlib.metadata.version(package).encode())
+    chosen = isa.active()
+    for part in (chosen.name, *isa.target(chosen), platform.python_version(), platform.machine()):
+        digest.update(part.encode())
+    base = os.environ.get("LOCALMIX_CACHE_DIR")
+    if not base:
+        import platformdirs
+
+        base = platformdirs.user_cache_dir("localmix")
+    folder = Path(base) / "kernels" / f"{chosen.name}-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"localmix: kernels are compiled anew each time: cannot write {folder}: {error}", file=sys.stderr)
+        return None
+    return folder
+
+
+def _compile(name: str) -> bytes:
+    """The kernel's symbol name, a newline, and its object code."""
+    first = not _compiled
+    _compiled.append(name)
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Klocalmix: compiling for this machine, once: {name}", end="", file=sys.stderr, flush=True)
+    elif first:
+        print("localmix: compiling kernels for this machine, once", file=sys.stderr, flush=True)
+    import numba
+    from numba.core import types
+
+    numba.config.CPU_NAME, numba.config.CPU_FEATURES = isa.target(isa.active())
+    module, _, attribute = name.rpartition(".")
+    python = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
+    signature = types.void(*[types.int64] * getattr(python, _MARK))
+    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    result = numba.njit(signature, **options)(python).overloads[signature.args]
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return result.fndesc.llvm_func_name.encode() + b"\n" + result.library._get_compiled_object()
+
+
+def _store(path: Path, data: bytes) -> None:
+    """Written aside and moved into place: other processes may be doing the same."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
+            aside.write(data)
+        os.replace(aside.name, path)
+    except OSError as error:
+        print(f"localmix: kernel {path.name} is not kept: {error}", file=sys.stderr)

@@ -1,0 +1,191 @@
+"""What decoding and prompts share inside a forward pass: pieces of work taken from a counter, norms, rotation, routing.
+
+All threads run the same pass. A phase is a number of pieces; a thread takes the next one with an atomic addition,
+and goes on when all are done, not when all threads have arrived: a thread that the system has put aside holds up
+nobody but for the one piece it may have in hand. A counter is two int64, taken and done, a cache line each.
+"""
+
+import numba
+import numpy as np
+
+from localmix.backends.numba.activations import quantize64
+from localmix.backends.numba.layout import ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
+from localmix.backends.numba.simd import (
+    atomic_add,
+    atomic_load,
+    call1,
+    call_c,
+    fma16,
+    load_f32,
+    load_f32x16,
+    load_i32,
+    mul16,
+    pause,
+    record,
+    splat_f32x16,
+    store_f16,
+    store_f32,
+    store_f32x16,
+    store_i32,
+    sum16,
+)
+from localmix.cache import PAGE
+
+ATTEND_T, JOB_T, LAYER_T, NETWORK_T, PRIVATE_T, SPAN_T, STEP_T, WEIGHT_T = (
+    numba.from_dtype(d) for d in (ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT)
+)
+COUNTER = 128  # bytes
+PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a chance
+NOTHING = np.float32(0)
+
+
+@numba.njit
+def take(counter: int) -> int:
+    return atomic_add(counter, 1)
+
+
+@numba.njit
+def done(counter: int) -> int:
+    """One piece is done; gives the next."""
+    atomic_add(counter + 64, 1)
+    return atomic_add(counter, 1)
+
+
+@numba.njit
+def wait(counter: int, pieces: int, yields: int) -> None:
+    """Until all pieces are done."""
+    turns = 0
+    while atomic_load(counter + 64) < pieces:
+        pause()
+        turns += 1
+        if turns > PATIENCE and yields != 0:
+            call_c(yields)
+
+
+@numba.njit
+def pieces_of(rows: int, chunk: int) -> int:
+    return (rows + chunk - 1) // chunk
+
+
+@numba.njit
+def norm(x: int, weight: int, width: int, eps: float, out: int) -> None:
+    """out = x / sqrt(mean(x²) + eps) · weight."""
+    total = splat_f32x16(NOTHING)
+    whole = width // 16 * 16
+    for k in range(0, whole, 16):
+        v = load_f32x16(x + 4 * k)
+        total = fma16(v, v, total)
+    squares = sum16(total)
+    for k in range(whole, width):
+        squares += load_f32(x + 4 * k) * load_f32(x + 4 * k)
+    scale = np.float32(1) / np.sqrt(squares / np.float32(width) + np.float32(eps))
+    factor = splat_f32x16(scale)
+    for k in range(0, whole, 16):
+        store_f32x16(out + 4 * k, mul16(mul16(load_f32x16(x + 4 * k), factor), load_f32x16(weight + 4 * k)))
+    for k in range(whole, width):
+        store_f32(out + 4 * k, load_f32(x + 4 * k) * scale * load_f32(weight + 4 * k))
+
+
+@numba.njit
+def quantize(x: int, row: int, width: int) -> None:
+    """x, padded with zeros to whole vectors, into a quantized row. Odd widths have no quantized weights."""
+    if width % 32 == 0:
+        room = (width + 63) // 64 * 64
+        for k in range(0, room, 64):
+            quantize64(x + 4 * k, row, room, k)
+
+
+@numba.njit
+def product(w: WEIGHT_T, first: int, rows: int, job: int, xf: int, xq: int, y: int) -> None:
+    """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants."""
+    j = record(job, JOB_T)
+    j.w = w.data + first * w.row_bytes
+    j.row_bytes = w.row_bytes
+    j.rows = rows
+    j.width = w.width
+    j.x = xf if w.floats else xq
+    j.y = y
+    call1(w.gemv, job)
+
+
+@numba.njit
+def products(
+    w: WEIGHT_T, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int
+) -> None:
+    """y[t] = rows first.. of w, times x[t]. The job's scratch is set by the thread."""
+    j = record(job, JOB_T)
+    j.w = w.data + first * w.row_bytes
+    j.row_bytes = w.row_bytes
+    j.rows = rows
+    j.width = w.width
+    j.x, j.x_stride = x, x_stride
+    j.tokens = tokens
+    j.y, j.y_stride = y, y_stride
+    call1(w.gemm, job)
+
+
+@numba.njit
+def rotate(x: int, cos: int, sin: int, pairs: int) -> None:
+    """Rotate the pairs (2i, 2i+1) of one head in place."""
+    for i in range(pairs):
+        a, b = load_f32(x + 8 * i), load_f32(x + 8 * i + 4)
+        c, s = load_f32(cos + 4 * i), load_f32(sin + 4 * i)
+        store_f32(x + 8 * i, a * c - b * s)
+        store_f32(x + 8 * i + 4, a * s + b * c)
+
+
+@numba.njit
+def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int, mix: int, logits: int) -> None:
+    """The top A experts of a token, ties to the lower one, and the softmax over their logits.
+
+    chosen int32 (A,), mix float32 (A,), logits float32 (E,) scratch. Without a router (gate 0) expert 0 has all.
+    """
+    if gate == 0:
+        store_i32(chosen, 0)
+        store_f32(mix, np.float32(1))
+        return
+    for e in range(experts):
+        total = splat_f32x16(NOTHING)
+        row = gate + 4 * e * width
+        whole = width // 16 * 16
+        for k in range(0, whole, 16):
+            total = fma16(load_f32x16(x + 4 * k), load_f32x16(row + 4 * k), total)
+        value = sum16(total)
+        for k in range(whole, width):
+            value += load_f32(x + 4 * k) * load_f32(row + 4 * k)
+        store_f32(logits + 4 * e, value)
+    for a in range(active):
+        best = -1
+        for e in range(experts):
+            taken = False
+            for earlier in range(a):
+                taken = taken or load_i32(chosen + 4 * earlier) == e
+            if not taken and (best < 0 or load_f32(logits + 4 * e) > load_f32(logits + 4 * best)):
+                best = e
+        store_i32(chosen + 4 * a, best)
+    top = load_f32(logits + 4 * load_i32(chosen))
+    total_weight = NOTHING
+    for a in range(active):
+        weight = np.float32(np.exp(load_f32(logits + 4 * load_i32(chosen + 4 * a)) - top))
+        store_f32(mix + 4 * a, weight)
+        total_weight += weight
+    for a in range(active):
+        store_f32(mix + 4 * a, load_f32(mix + 4 * a) / total_weight)
+
+
+@numba.njit
+def store_heads(x: int, n: NETWORK_T, page: int, layer: int, values: int, head: int, at: int) -> None:
+    """One head's key (values 0) or value (values 1) into its place in a page, rounded to the cache's type."""
+    target = page + page_offset(n, layer, values, head) + at * n.head_room * n.kv_bytes
+    for i in range(n.head_dim):
+        value = load_f32(x + 4 * i)
+        if n.kv_bytes == 2:
+            store_f16(target + 2 * i, value)
+        else:
+            store_f32(target + 4 * i, value)
+
+
+@numba.njit
+def page_offset(n: NETWORK_T, layer: int, values: int, head: int) -> int:
+    """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, room)."""
+    return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.head_room * n.kv_bytes

@@ -1,0 +1,332 @@
+"""The forward pass of many tokens, of one sequence or of several: tokens are grouped by expert, and each weight is
+unpacked once for all its tokens. Phases as in decoding, but what decoding repeats in each thread is shared here.
+"""
+
+import numba
+import numpy as np
+
+from localmix.backends.numba.activations import quantize64
+from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
+from localmix.backends.numba.layout import BLOCK, SPAN, TILES
+from localmix.backends.numba.native import native
+from localmix.backends.numba.parts import (
+    ATTEND_T,
+    COUNTER,
+    LAYER_T,
+    NETWORK_T,
+    NOTHING,
+    PRIVATE_T,
+    SPAN_T,
+    STEP_T,
+    WEIGHT_T,
+    done,
+    norm,
+    page_offset,
+    pieces_of,
+    products,
+    quantize,
+    rotate,
+    route,
+    store_heads,
+    take,
+    wait,
+)
+from localmix.backends.numba.simd import (
+    call1,
+    copy,
+    fma16,
+    load_f32,
+    load_f32x16,
+    load_i32,
+    load_i64,
+    record,
+    splat_f32x16,
+    store_f32,
+    store_f32x16,
+    store_i32,
+    store_i64,
+)
+from localmix.cache import PAGE
+
+SPAN_BYTES = SPAN.itemsize
+PHASES = 12  # of a layer
+SHARE = 8  # tokens of one piece where the work is a token's own
+
+
+@native(2)
+def prompt(step: int, thread: int) -> None:
+    s = record(step, STEP_T)
+    n = record(s.network, NETWORK_T)
+    me = record(s.private + thread * s.private_bytes, PRIVATE_T)
+    counter = s.counters
+    for index in range(s.first, s.last):
+        layer = record(n.layers + index * LAYER_BYTES, LAYER_T)
+        _normed(s, n, layer.attn_norm, 0, me, counter)
+        _qkv(s, n, layer, me, counter + COUNTER)
+        _append(s, n, index, counter + 2 * COUNTER)
+        _attend(s, n, index, me, counter + 3 * COUNTER)
+        _output(s, n, layer, me, counter + 4 * COUNTER)  # two phases
+        _normed(s, n, layer.ffn_norm, layer.gate_inp, me, counter + 6 * COUNTER)
+        _group(s, n, layer, counter + 7 * COUNTER)  # two phases
+        _gate_up(s, n, layer, me, counter + 9 * COUNTER)
+        _down(s, n, layer, me, counter + 10 * COUNTER)
+        _add(s, n, counter + 11 * COUNTER)
+        counter += PHASES * COUNTER
+    if s.finish:
+        _logits(s, n, me, counter)
+
+
+@numba.njit
+def _normed(s: STEP_T, n: NETWORK_T, weight: int, gate: int, me: PRIVATE_T, counter: int) -> None:
+    """xf and xq of every token; for the feed-forward part its experts too."""
+    pieces = pieces_of(s.tokens, SHARE)
+    piece = take(counter)
+    while piece < pieces:
+        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+            xf = s.xf + t * s.xf_bytes
+            norm(s.x + 4 * t * n.width, weight, n.width, n.eps, xf)
+            quantize(xf, s.xq + t * s.xq_bytes, n.width)
+            route(xf, gate, n.width, n.experts, n.active, s.chosen + 4 * t * n.active, s.mix + 4 * t * n.active, me.one)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _rows(w: WEIGHT_T, piece: int, me: PRIVATE_T, s: STEP_T, y: int) -> None:
+    """A piece of w times every token's input."""
+    first = piece * TILES
+    x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
+    products(w, first, min(TILES, w.rows - first), me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows)
+
+
+@numba.njit
+def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    q, k = pieces_of(layer.q.rows, TILES), pieces_of(layer.k.rows, TILES)
+    pieces = q + k + pieces_of(layer.v.rows, TILES)
+    piece = take(counter)
+    while piece < pieces:
+        if piece < q:
+            _rows(layer.q, piece, me, s, s.q)
+        elif piece < q + k:
+            _rows(layer.k, piece - q, me, s, s.k)
+        else:
+            _rows(layer.v, piece - q - k, me, s, s.v)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _append(s: STEP_T, n: NETWORK_T, index: int, counter: int) -> None:
+    """Rotate the new keys and store them and the new values. A piece is one kv head."""
+    piece = take(counter)
+    while piece < n.kv_heads:
+        for i in range(s.span_count):
+            span = record(s.spans + i * SPAN_BYTES, SPAN_T)
+            for j in range(span.count):
+                t, position = span.row + j, span.start + j
+                page = load_i64(s.pages + 8 * (span.page + position // PAGE))
+                at = 4 * (t * n.kv_heads + piece) * n.head_dim
+                rotate(s.k + at, s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated, n.rotated)
+                store_heads(s.k + at, n, page, index, 0, piece, position % PAGE)
+                store_heads(s.v + at, n, page, index, 1, piece, position % PAGE)
+        piece = done(counter)
+    wait(counter, n.kv_heads, s.yields)
+
+
+@numba.njit
+def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) -> None:
+    """A piece is one kv head and BLOCK tokens of a span; late tokens, the longest work, come first."""
+    offset = 0
+    piece = take(counter)
+    for i in range(s.span_count):
+        span = record(s.spans + i * SPAN_BYTES, SPAN_T)
+        blocks = pieces_of(span.count, BLOCK)
+        while piece < offset + blocks * n.kv_heads:
+            block, head = (piece - offset) // n.kv_heads, (piece - offset) % n.kv_heads
+            _attend_block(s, n, index, me, span, blocks - 1 - block, head)
+            piece = done(counter)
+        offset += blocks * n.kv_heads
+    wait(counter, offset, s.yields)
+
+
+@numba.njit
+def _attend_block(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, span: SPAN_T, block: int, head: int) -> None:
+    group, room, size = n.heads // n.kv_heads, n.head_room, n.head_dim
+    first, count = block * BLOCK, min(BLOCK, span.count - block * BLOCK)
+    job = record(me.attend, ATTEND_T)
+    for i in range(count * group):
+        t, g = span.row + first + i // group, i % group
+        source = s.q + 4 * (t * n.heads + head * group + g) * size
+        load_query(source, me.queries + 4 * i * room, s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated, n)
+        store_i64(me.limits + 8 * i, span.start + first + i // group)
+    job.q, job.queries, job.limits, job.pages = me.queries, count * group, me.limits, s.pages + 8 * span.page
+    job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
+    job.p0, job.p1, job.room = 0, span.start + first + count, room
+    results = count * group * room * 4
+    job.o, job.m, job.l = me.results, me.results + results, me.results + results + 4 * count * group
+    job.scratch = me.scratch
+    call1(n.attend, me.attend)
+    for i in range(count * group):
+        t, g = span.row + first + i // group, i % group
+        inverse = np.float32(1) / load_f32(job.l + 4 * i)
+        out = s.mixed + t * s.mixed_bytes + 4 * (head * group + g) * size
+        for c in range(size):
+            store_f32(out + 4 * c, load_f32(job.o + 4 * (i * room + c)) * inverse)
+
+
+@numba.njit
+def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    """Attention's projection, added to x. Two phases: quantize every token, then TILES rows of w a piece."""
+    quantizing = counter
+    piece, pieces = take(quantizing), pieces_of(s.tokens, SHARE)
+    while piece < pieces:
+        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+            quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, n.heads * n.head_dim)
+        piece = done(quantizing)
+    wait(quantizing, pieces, s.yields)
+    counter += COUNTER
+    w = layer.output
+    x, stride = (s.mixed, s.mixed_bytes) if w.floats else (s.xq, s.xq_bytes)
+    pieces = pieces_of(w.rows, TILES)
+    piece = take(counter)
+    while piece < pieces:
+        first = piece * TILES
+        rows = min(TILES, w.rows - first)
+        products(w, first, rows, me.job, x, stride, s.tokens, me.gate, 4 * TILES)
+        for t in range(s.tokens):
+            for r in range(rows):
+                at = s.x + 4 * (t * n.width + first + r)
+                store_f32(at, load_f32(at) + load_f32(me.gate + 4 * (t * TILES + r)))
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _group(s: STEP_T, n: NETWORK_T, layer: LAYER_T, counter: int) -> None:
+    """Slots in order of expert, then of token: a counting sort by one thread; then inputs gathered by all."""
+    piece = take(counter)
+    if piece == 0:
+        for e in range(n.experts + 1):
+            store_i64(s.starts + 8 * e, 0)
+        for i in range(s.tokens * n.active):
+            e = load_i32(s.chosen + 4 * i) + 1
+            store_i64(s.starts + 8 * e, load_i64(s.starts + 8 * e) + 1)
+        for e in range(n.experts):
+            store_i64(s.starts + 8 * (e + 1), load_i64(s.starts + 8 * (e + 1)) + load_i64(s.starts + 8 * e))
+        for i in range(s.tokens * n.active):
+            e = load_i32(s.chosen + 4 * i)
+            slot = load_i64(s.starts + 8 * e)
+            store_i64(s.starts + 8 * e, slot + 1)
+            store_i32(s.order + 4 * slot, i // n.active)
+            store_i32(s.place + 4 * i, slot)
+        for e in range(n.experts, 0, -1):
+            store_i64(s.starts + 8 * e, load_i64(s.starts + 8 * (e - 1)))
+        store_i64(s.starts, 0)
+        done(counter)
+    wait(counter, 1, s.yields)
+    gathering = counter + COUNTER
+    floats = record(layer.gate, WEIGHT_T).floats
+    slots = s.tokens * n.active
+    pieces = pieces_of(slots, SHARE)
+    piece = take(gathering)
+    while piece < pieces:
+        for slot in range(piece * SHARE, min(slots, (piece + 1) * SHARE)):
+            t = load_i32(s.order + 4 * slot)
+            if floats:
+                copy(s.gathered_floats + slot * s.xf_bytes, s.xf + t * s.xf_bytes, s.xf_bytes)
+            else:
+                copy(s.gathered + slot * s.xq_bytes, s.xq + t * s.xq_bytes, s.xq_bytes)
+        piece = done(gathering)
+    wait(gathering, pieces, s.yields)
+
+
+@numba.njit
+def _gate_up(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    """A piece is TILES hidden columns of one expert, all its tokens: gate, up, SiLU, and one vector of int8."""
+    each = pieces_of(n.hidden, TILES)
+    piece = take(counter)
+    while piece < n.experts * each:
+        e, first = piece // each, piece % each * TILES
+        rows = min(TILES, n.hidden - first)
+        start = load_i64(s.starts + 8 * e)
+        count = load_i64(s.starts + 8 * e + 8) - start
+        if count > 0:
+            gate, up = record(layer.gate + e * WEIGHT_BYTES, WEIGHT_T), record(layer.up + e * WEIGHT_BYTES, WEIGHT_T)
+            x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
+            x += start * stride
+            products(gate, first, rows, me.job, x, stride, count, me.gate, 4 * TILES)
+            products(up, first, rows, me.job, x, stride, count, me.up, 4 * TILES)
+            down = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
+            for i in range(count):
+                floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
+                if not down.floats:
+                    for c in range(rows, TILES):
+                        store_f32(me.one + 4 * c, NOTHING)
+                combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
+                if not down.floats:
+                    room = (n.hidden + 63) // 64 * 64
+                    quantize64(me.one, s.hidden + (start + i) * s.hidden_bytes, room, first)
+        piece = done(counter)
+    wait(counter, n.experts * each, s.yields)
+
+
+@numba.njit
+def _down(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+    """A piece is TILES rows of one expert's down projection, all its tokens."""
+    each = pieces_of(n.width, TILES)
+    piece = take(counter)
+    while piece < n.experts * each:
+        e, first = piece // each, piece % each * TILES
+        start = load_i64(s.starts + 8 * e)
+        count = load_i64(s.starts + 8 * e + 8) - start
+        if count > 0:
+            w = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
+            x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
+            y = s.outs + 4 * (start * n.width + first)
+            products(w, first, min(TILES, n.width - first), me.job, x + start * stride, stride, count, y, 4 * n.width)
+        piece = done(counter)
+    wait(counter, n.experts * each, s.yields)
+
+
+@numba.njit
+def _add(s: STEP_T, n: NETWORK_T, counter: int) -> None:
+    """x += the weighted sum of each token's experts."""
+    pieces = pieces_of(s.tokens, SHARE)
+    piece = take(counter)
+    while piece < pieces:
+        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+            for a in range(n.active):
+                slot = load_i32(s.place + 4 * (t * n.active + a))
+                weight = load_f32(s.mix + 4 * (t * n.active + a))
+                x, out, whole = s.x + 4 * t * n.width, s.outs + 4 * slot * n.width, n.width // 16 * 16
+                for c in range(0, whole, 16):
+                    total = fma16(load_f32x16(out + 4 * c), splat_f32x16(weight), load_f32x16(x + 4 * c))
+                    store_f32x16(x + 4 * c, total)
+                for c in range(whole, n.width):
+                    store_f32(x + 4 * c, load_f32(x + 4 * c) + load_f32(out + 4 * c) * weight)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@numba.njit
+def _logits(s: STEP_T, n: NETWORK_T, me: PRIVATE_T, counter: int) -> None:
+    """The wanted rows, normed into the first rows of xf and xq, times the output weight."""
+    pieces = pieces_of(s.wanted_count, SHARE)
+    piece = take(counter)
+    while piece < pieces:
+        for i in range(piece * SHARE, min(s.wanted_count, (piece + 1) * SHARE)):
+            t = load_i32(s.wanted + 4 * i)
+            norm(s.x + 4 * t * n.width, n.output_norm, n.width, n.eps, s.xf + i * s.xf_bytes)
+            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+    w = n.output
+    x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
+    pieces = pieces_of(w.rows, TILES)
+    piece = take(counter + COUNTER)
+    while piece < pieces:
+        first = piece * TILES
+        rows = min(TILES, w.rows - first)
+        products(w, first, rows, me.job, x, stride, s.wanted_count, s.logits + 4 * first, 4 * w.rows)
+        piece = done(counter + COUNTER)
+    wait(counter + COUNTER, pieces, s.yields)

@@ -1,0 +1,21 @@
+"""Q6_K for the kernels: see quant/q6_k.py."""
+
+from typing import Any
+
+from llvmlite import ir
+
+from localmix.backends.numba.codes import Codes, offset
+from localmix.backends.numba.fields import fields, half
+from localmix.backends.numba.kernels import kernels
+from localmix.backends.numba.simd import F32, I8, const, load, splat, vec
+
+
+def emit(b: ir.IRBuilder, p: Any) -> tuple[list[Any], Any, Any]:
+    low = fields(b, p, offset("q6_k", "ql"), 256, bits=4, run=64)
+    high = fields(b, p, offset("q6_k", "qh"), 256, bits=2, run=32)
+    codes = [b.or_(x, b.shl(y, const(y.type, 4))) for x, y in zip(low, high, strict=True)]
+    scales = b.sitofp(load(b, vec(I8, 16), p, offset("q6_k", "scales")), vec(F32, 16))
+    return codes, b.fmul(scales, splat(b, half(b, p, "q6_k", "d"), 16)), None
+
+
+gemv, gemm, row = kernels(Codes("q6_k", group=16, zero=32, emit=emit))
