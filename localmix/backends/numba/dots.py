@@ -1,4 +1,4 @@
-"""The one word that differs between instruction sets: four products of bytes, added into each 32-bit lane."""
+"""The words that differ between instruction sets: products of bytes, look-ups of nibbles, float16."""
 
 from typing import Any
 
@@ -45,3 +45,21 @@ def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
 def sums4(b: ir.IRBuilder, x: Any) -> Any:
     """The sum of each four signed bytes: 16 lanes of int32."""
     return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x)
+
+
+def lookup16(b: ir.IRBuilder, table: list[int], index: Any) -> Any:
+    """table[index] for each of 32 bytes below 16."""
+    needs, kind = isa.active().needs, vec(I8, 32)
+    if "avx2" in needs:
+        return call(b, "llvm.x86.avx2.pshuf.b", kind, const(kind, table * 2), index)
+    if "neon" in needs:
+        half = vec(I8, 16)
+        parts = [
+            call(b, "llvm.aarch64.neon.tbl1.v16i8", half, const(half, table), shuffle(b, index, _half(index, h)))
+            for h in (0, 1)
+        ]
+        return concat(b, *parts)
+    result = const(kind, table[0])
+    for i in range(1, 16):
+        result = b.select(b.icmp_unsigned("==", index, const(kind, i)), const(kind, table[i]), result)
+    return result

@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from localmix.backends.numba.codes import offset
 from localmix.backends.numba.dots import hardware_half
-from localmix.backends.numba.simd import F32, I8, I16, I32, concat, const, half_to_float, load, shuffle, vec
+from localmix.backends.numba.simd import F32, I8, I16, I32, concat, const, half_to_float, load, shuffle, splat, vec
 
 
 def fields(b: ir.IRBuilder, p: Any, start: int, count: int, bits: int, run: int) -> list[Any]:
@@ -23,6 +23,29 @@ def fields(b: ir.IRBuilder, p: Any, start: int, count: int, bits: int, run: int)
     if lanes == 16:
         pieces = [concat(b, pieces[i], pieces[i + 1]) for i in range(0, len(pieces), 2)]
     return pieces
+
+
+def small(b: ir.IRBuilder, p: Any, start: int, count: int, bits: int, run: int) -> Any:
+    """A few values as one vector <count x i8>; with a run of 1 they are neighbours in at most 4 bytes."""
+    if run == 1:
+        wide = ir.IntType(count * bits)
+        value = b.zext(load(b, wide, p, start), I32) if count * bits < 32 else load(b, wide, p, start)
+        lanes = b.lshr(splat(b, value, count), const(vec(I32, count), [bits * i for i in range(count)]))
+        return b.trunc(b.and_(lanes, const(lanes.type, (1 << bits) - 1)), vec(I8, count))
+    pieces = []
+    for at in range(0, count * bits // 8, run):
+        part = load(b, vec(I8, run), p, start + at)
+        for shift in range(0, 8, bits):
+            pieces.append(b.and_(b.lshr(part, const(part.type, shift)), const(part.type, (1 << bits) - 1)))
+    while len(pieces) > 1:
+        pieces = [concat(b, pieces[i], pieces[i + 1]) for i in range(0, len(pieces), 2)]
+    return pieces[0]
+
+
+def fifth_bits(b: ir.IRBuilder, p: Any, start: int) -> Any:
+    """16 where a bit of the four bytes is set: <32 x i8>."""
+    set_ = b.bitcast(load(b, I32, p, start), vec(ir.IntType(1), 32))
+    return b.select(set_, const(vec(I8, 32), 16), const(vec(I8, 32), 0))
 
 
 def half(b: ir.IRBuilder, p: Any, name: str, field: str) -> Any:
