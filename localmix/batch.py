@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+CHUNK = 512  # most tokens of a prompt computed at once
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -39,7 +41,7 @@ class Batch:
         for sequence, start, ids in parts:
             spans.append(Span(sequence, row, start, len(ids)))
             row += len(ids)
-        ids = np.concatenate([np.asarray(part[2], np.int32) for part in parts])
+        rows = np.concatenate([np.asarray(ids, np.int32) for _, _, ids in parts])
         positions = np.concatenate([np.arange(s.start, s.start + s.count, dtype=np.int32) for s in spans])
         last = np.array([s.row + s.count - 1 for s in spans], np.int32)
-        return cls(ids, positions, tuple(spans), np.arange(row, dtype=np.int32) if every else last)
+        return cls(rows, positions, tuple(spans), np.arange(row, dtype=np.int32) if every else last)

@@ -3,27 +3,28 @@
 Any number of caches may be used with one model: a forward pass holds the model's lock, nothing else is shared.
 """
 
+import os
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
 
 import numpy as np
 
 from localmix import arch, backends, gguf, tokenizer
-from localmix.batch import Batch
+from localmix.batch import CHUNK, Batch
+from localmix.context import Context
+from localmix.errors import LocalmixError
+from localmix.generate import Generation, Options, Progress
+from localmix.session import Chat
 from localmix.template import ChatTemplate
 from quant.format import Floats
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-CHUNK = 512  # tokens of a prompt computed at once
 
 
 class Model:
     """One model on one backend. Use `localmix.load`."""
 
-    def __init__(self, path: str | Path, backend: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], backend: str | None = None, threads: int | None = None) -> None:
         self.file = gguf.open(path)
         self.network = arch.load(self.file)
         self.config = self.network.config
@@ -35,7 +36,10 @@ class Model:
 
     def cache(self, context: int | None = None, kv: str = "f16") -> Any:
         """An empty cache for sequences of up to `context` tokens (None: what the model was trained for)."""
-        return self.backend.cache(self.network, context or self.config.context, kv)
+        most = self.config.context
+        if context is not None and not 1 <= context <= most:
+            raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
+        return self.backend.cache(self.network, context or most, kv)
 
     def forward(self, batch: Batch, cache: Any) -> Floats:
         """Run a batch and commit it to the cache: logits (W, V). A batch that is interrupted leaves no trace."""
@@ -45,7 +49,31 @@ class Model:
             cache.commit(batch)
         return logits
 
-    def logits(self, ids: "Sequence[int]", kv: str = "f16") -> Floats:
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        context: int | None = None,
+        progress: Progress | None = None,
+        cancel: Event | None = None,
+        **options: Any,
+    ) -> Generation:
+        """Text that continues `prompt` (text, or ids as they are), in pieces.
+
+        `options` are the fields of `Options`: max_tokens, stop, temp, top_k, top_p, min_p, repeat_penalty,
+        repeat_last_n, seed. `progress` is called with the tokens of the prompt computed so far and in all; setting
+        `cancel` ends it. ContextFullError: the prompt is longer than `context` (None: all the model was trained for).
+        """
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]
+        room = Context(self, context)
+        return Generation(room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
+
+    def chat(self, system: str | None = None, *, context: int | None = None) -> Chat:
+        """A new conversation. LocalmixError: the file has no chat template."""
+        return Chat(self, system, context=context)
+
+    def logits(self, ids: Sequence[int], kv: str = "f16") -> Floats:
         """Logits (T, V) float32 after each of T tokens, from an empty cache."""
         cache = self.cache(max(len(ids), 1), kv)
         sequence = cache.new()

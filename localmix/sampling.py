@@ -18,12 +18,9 @@ from quant.format import Floats
 
 Ids = NDArray[np.intp]
 _LIMITS: dict[str, tuple[float, float]] = {
-    "top_k": (0, 1 << 31),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "repeat_penalty": (0.01, 100),
-    "repeat_last_n": (-1, 1 << 31),
-}
+    "top_k": (0, math.inf), "top_p": (0, 1), "min_p": (0, 1),
+    "repeat_penalty": (0.01, 100), "repeat_last_n": (-1, math.inf),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,19 +36,24 @@ class Sampling:
     seed: int | None = None  # None: a new one each time
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "seed" and value is None:
-                continue
-            expected = "a whole number" if field.type in (int, int | None) else "a number"
-            kinds = (int, np.integer) if expected == "a whole number" else (int, float, np.integer, np.floating)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-                raise LocalmixError(f"{field.name} = {value!r}: expected {expected}")
+        for field in fields(Sampling):
+            check_number(field.name, getattr(self, field.name), field.type)
         for name, (low, high) in _LIMITS.items():
             if not low <= getattr(self, name) <= high:
-                raise LocalmixError(f"{name} = {getattr(self, name)}: expected {low} to {high}")
+                raise LocalmixError(
+                    f"{name} = {getattr(self, name)}: expected {low} to {high}".replace("to inf", "or more")
+                )
         if self.temp and not 0.001 <= self.temp <= 100:
             raise LocalmixError(f"temp = {self.temp}: expected 0 (greedy) or 0.001 to 100")
+
+
+def check_number(name: str, value: object, kind: object) -> None:
+    """LocalmixError unless an option's value is a finite number of the kind its field declares."""
+    if value is None and kind == int | None:
+        return
+    numbers, expected = ((int, float), "a number") if kind is float else ((int,), "a whole number")
+    if not isinstance(value, numbers) or isinstance(value, bool) or not math.isfinite(value):
+        raise LocalmixError(f"{name} = {value!r}: expected {expected}")
 
 
 class Sampler:

@@ -1,0 +1,32 @@
+"""Run sparse mixture-of-experts language models on the machine you have.
+
+    import localmix
+
+    model = localmix.load()  # the bundled model, or load("path/to/model.gguf")
+    for piece in model.generate("Once upon a time", max_tokens=50):
+        print(piece, end="", flush=True)
+
+Importing this costs nothing: libraries are loaded with the first model.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from localmix.errors import ContextFullError, FileFormatError, LocalmixError, UnsupportedError
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+__all__ = ["ContextFullError", "FileFormatError", "LocalmixError", "UnsupportedError", "load"]
+
+
+def load(path: str | os.PathLike[str] | None = None, backend: str | None = None, threads: int | None = None) -> "Model":
+    """Open a GGUF file; without a path the bundled model.
+
+    `backend` is "numba", "mlx" or "reference"; None takes the fastest that runs here. `threads`: None is one a
+    physical core. LocalmixError: what is wrong with the file, in one line.
+    """
+    from localmix.bundled import model_path
+    from localmix.model import Model
+
+    return Model(model_path() if path is None else path, backend, threads)

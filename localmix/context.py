@@ -1,0 +1,47 @@
+"""One sequence of tokens in a cache, and the list of those that are in it.
+
+The list is all that is needed to use the cache again: what a new prompt shares with it is kept, the rest is cut.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from localmix.batch import Batch
+from quant.format import Floats
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+
+class Context:
+    """Room for `size` tokens. `ids` are always exactly those whose keys and values are in the cache."""
+
+    def __init__(self, model: "Model", size: int | None = None, kv: str = "f16") -> None:
+        self.model = model
+        self.ids: list[int] = []
+        self._cache = model.cache(size, kv)
+        self._sequence = self._cache.new()
+
+    @property
+    def size(self) -> int:
+        return self._cache.context
+
+    def keep_prefix(self, prompt: Sequence[int]) -> int:
+        """Forget everything that `prompt` does not begin with; how many tokens are left.
+
+        The last one of the prompt is never left: computing it gives the logits that come next.
+        """
+        pairs = zip(self.ids, prompt[:-1], strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        self._cache.truncate(self._sequence, shared)
+        del self.ids[shared:]
+        return shared
+
+    def advance(self, ids: Sequence[int]) -> Floats:
+        """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
+        start = len(self.ids)
+        try:
+            return self.model.forward(Batch.of([(self._sequence, start, ids)]), self._cache)[0]
+        finally:
+            self.ids += ids[: self._cache.length(self._sequence) - start]  # all of them or none

@@ -1,0 +1,72 @@
+"""A conversation: its messages, and a context that keeps what one turn's prompt shares with the next.
+
+Answers go back into the prompt as the ids that were generated, so nothing of them is computed twice. Where a
+template moves things about (Mistral folds the system prompt into a message), the common prefix decides.
+"""
+
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from localmix.context import Context
+from localmix.errors import LocalmixError
+from localmix.generate import Generation, Options, Progress
+from localmix.template import ChatTemplate, Message
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+
+class Chat:
+    """One conversation with one model. Any number may share a model; each holds a cache of its own."""
+
+    def __init__(
+        self, model: "Model", system: str | None = None, *, context: int | None = None, kv: str = "f16"
+    ) -> None:
+        """LocalmixError: the model's file has no chat template."""
+        self.messages: list[Message] = [Message("system", system)] if system else []
+        self._template = template_of(model)
+        self._context = Context(model, context, kv)
+        self._answer: Generation | None = None
+
+    def send(
+        self, text: str, *, progress: Progress | None = None, cancel: Event | None = None, **options: Any
+    ) -> Generation:
+        """The answer to `text`, generated as it is read. `options` are the fields of `Options`.
+
+        Question and answer join `messages` when the answer ends, also one that was cut short; an answer without
+        any text leaves no trace. ContextFullError: the conversation is too long, and is left as it was.
+        """
+        if self._answer is not None:
+            self._answer.close()
+        messages = [*self.messages, Message("user", text)]
+
+        def keep(answer: Generation) -> None:
+            if answer.text:
+                # A stop string is among the ids but not in the text: such an answer is encoded anew.
+                ids = tuple(answer.ids) if answer.reason != "stop" else None
+                self.messages = [*messages, Message("assistant", answer.text, ids)]
+
+        self._answer = Generation(
+            self._context,
+            self._template.encode(messages),
+            Options(**options),
+            progress=progress,
+            cancel=cancel,
+            on_end=keep,
+        )
+        return self._answer
+
+    def reset(self) -> None:
+        """Forget everything but the system prompt."""
+        if self._answer is not None:
+            self._answer.close()
+        self.messages = [message for message in self.messages if message.role == "system"]
+
+
+def template_of(model: "Model") -> ChatTemplate:
+    """The chat template of a model; LocalmixError where its file has none."""
+    if model.template is None:
+        raise LocalmixError(
+            f"{model.file.path}: has no chat template, it only continues text: use localmix run --raw, or generate()"
+        )
+    return model.template
