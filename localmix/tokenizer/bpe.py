@@ -63,7 +63,7 @@ class ByteLevelEngine:
         self._tokens = vocabulary.tokens
         self._types = vocabulary.types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
         self._tokenizer = tokenizer
-        self._byte_of = {char: byte for byte, char in enumerate(_byte_alphabet())}
+        self._byte_of = {char: byte for byte, char in enumerate(byte_alphabet())}
         own = {vocabulary.tokens[id]: id for id in vocabulary.ids_of(TokenType.USER_DEFINED)}
         texts = sorted(filter(None, own), key=len, reverse=True)  # the longest match wins
         self._user_defined = own
@@ -138,7 +138,7 @@ def _merge(line: str) -> tuple[str, str]:
     return left, right
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """The 256 characters that spell bytes in GPT-2's vocabulary and its heirs.
 
     Printable bytes of Latin-1 spell themselves, the others take the characters from U+0100 on, in order.

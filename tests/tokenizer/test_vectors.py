@@ -1,0 +1,83 @@
+"""Ids equal to those of the original tokenizers, vector by vector."""
+
+import random
+
+import pytest
+import vocabularies
+
+from localmix import tokenizer
+from localmix.errors import UnsupportedError
+
+
+def test_mixtral_vectors_encode_and_decode_as_the_original() -> None:
+    mixtral = vocabularies.tokenizer_of("v1")
+    vectors = vocabularies.read("mixtral.vectors")
+    assert len(vectors) == 69
+    for vector in vectors:
+        assert mixtral.encode(vector["text"], bos=False) == vector["ids"], vector["text"]
+        assert mixtral.decode(vector["ids"]) == vector["decoded"], vector["text"]
+
+
+@pytest.mark.parametrize("name", vocabularies.REDUCED)
+def test_vectors_of_each_pre_tokenizer(name: str) -> None:
+    encode = vocabularies.tokenizer_of(name).encode
+    vectors = vocabularies.read(name)["vectors"]
+    assert len(vectors) == 47
+    wrong = [(text, ids, encode(text, bos=False)) for text, ids in vectors if encode(text, bos=False) != ids]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("pre", "vocabulary"), [("gpt-2", "smollm"), ("gpt-2", "llama-bpe"), ("qwen2", "llama-bpe"), ("gpt-2", "tekken")]
+)
+def test_the_vectors_tell_pre_tokenizers_apart(pre: str, vocabulary: str) -> None:
+    metadata = vocabularies.reduced(vocabulary) | {"tokenizer.ggml.pre": pre}
+    encode = tokenizer.from_metadata(metadata).encode
+    assert any(encode(text, bos=False) != ids for text, ids in vocabularies.read(vocabulary)["vectors"])
+
+
+def test_bundled_vocabulary_encodes_as_its_sentencepiece_model() -> None:
+    original, rebuilt = vocabularies.stories_original(), vocabularies.tokenizer_of("stories")
+    rng = random.Random(0)
+    alphabet = [*"abcdefgh   \n\t.,!", "é", "日", "🦙", "\x00", "\u200d", "▁", "<s>", "</s>", "[INST]", "<0x0A>"]
+    texts = ["", " ", "Once upon a time, there was a cat.", "[INST] Tell me a story [/INST]"]
+    texts += ["".join(rng.choices(alphabet, k=rng.randrange(40))) for _ in range(300)]
+    for text in texts:
+        assert rebuilt.encode(text, bos=False) == original.encode(text), text
+
+
+def test_a_word_that_is_a_token_is_taken_whole_where_merges_are_ignored() -> None:
+    # Llama 3's vocabulary holds words that its merges alone do not reach.
+    merges = ["a b"]
+    tokens = [*"abc", "ab", "abc"]
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": vocabularies.np.ones(len(tokens), vocabularies.np.int32),
+        "tokenizer.ggml.merges": merges,
+    }
+    encoded = {
+        pre: tokenizer.from_metadata(metadata | {"tokenizer.ggml.pre": pre}).encode("abc")
+        for pre in ("gpt-2", "qwen2", "llama-bpe", "tekken")
+    }
+    assert encoded == {"gpt-2": [3, 2], "qwen2": [3, 2], "llama-bpe": [4], "tekken": [4]}
+
+
+def test_qwen_composes_text_as_its_makers_do() -> None:
+    qwen = vocabularies.tokenizer_of("qwen2")
+    assert qwen.encode("Äpfel") == qwen.encode("A\u0308pfel")
+
+
+def test_an_unknown_pre_tokenizer_is_refused_by_name() -> None:
+    metadata = vocabularies.reduced("gpt-2")
+    with pytest.raises(UnsupportedError, match=r"'brand-new'.*gpt-2.*tekken"):
+        tokenizer.from_metadata(metadata | {"tokenizer.ggml.pre": "brand-new"})
+    del metadata["tokenizer.ggml.pre"]
+    with pytest.raises(UnsupportedError, match=r"no tokenizer\.ggml\.pre"):
+        tokenizer.from_metadata(metadata)
+
+
+@pytest.mark.parametrize("model", ["t5", "bert", "rwkv"])
+def test_another_kind_of_vocabulary_is_refused_by_name(model: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"'{model}'.*'llama'"):
+        tokenizer.from_metadata(vocabularies.stories() | {"tokenizer.ggml.model": model})
