@@ -24,9 +24,7 @@ class _Sequence:
 class Cache:
     """The pool. A page is one array (layers, 2, K, PAGE, head_dim): keys then values."""
 
-    def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, context: int, dtype: str = "float16"
-    ) -> None:
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, context: int, dtype: str = "float16") -> None:
         self.context = context  # most positions of one sequence
         self.shape = (layers, 2, kv_heads, PAGE, head_dim)
         self.dtype = np.dtype(dtype)
@@ -103,6 +101,22 @@ class Cache:
         n = span.start + span.count
         both = np.concatenate([page[layer] for page in self.table(span)], axis=2)[:, :, :n]
         return both[0].astype(np.float32), both[1].astype(np.float32)
+
+    def fill(self, sequence: int, length: int) -> None:
+        """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
+        one = self._sequences[sequence]
+        assert one.length == 0, one
+        noise = np.random.default_rng(0).standard_normal(self.shape[1:]).astype(self.dtype)
+        for _ in range(-(-length // PAGE)):
+            one.pages.append(self._take())
+            self.pages[one.pages[-1]][:] = noise
+        one.length = length
+
+    @property
+    def position_bytes(self) -> int:
+        """Bytes of one position's keys and values in all layers."""
+        layers, both, heads, _, size = self.shape
+        return layers * both * heads * size * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:

@@ -12,28 +12,13 @@ from typing import Literal
 from localmix.batch import CHUNK
 from localmix.context import Context
 from localmix.errors import ContextFullError, LocalmixError
-from localmix.sampling import Sampler, Sampling, check_number
+from localmix.options import Options
+from localmix.sampling import Sampler
 from localmix.stops import Stops
 from quant.format import Floats
 
 Progress = Callable[[int, int], None]  # tokens of the prompt computed so far, and in all
 Reason = Literal["end", "stop", "length", "context", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Options(Sampling):
-    """How to sample, and when to end."""
-
-    max_tokens: int | None = None  # None: as many as the context holds
-    stop: Sequence[str] = ()  # strings that end the text, themselves left out
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("max_tokens", self.max_tokens, int | None)
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise LocalmixError(f"max_tokens = {self.max_tokens}: expected 1 or more")
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
-            raise LocalmixError(f"stop = {self.stop!r}: expected a list of strings that are not empty")
 
 
 @dataclass

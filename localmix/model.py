@@ -15,7 +15,8 @@ from localmix import arch, backends, gguf, tokenizer
 from localmix.batch import CHUNK, Batch
 from localmix.context import Context
 from localmix.errors import LocalmixError
-from localmix.generate import Generation, Options, Progress
+from localmix.generate import Generation, Progress
+from localmix.options import Options
 from localmix.session import Chat
 from localmix.template import ChatTemplate
 from quant.format import Floats

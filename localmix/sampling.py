@@ -8,58 +8,21 @@ seed gives the same text whatever ran the network. Shapes: V vocabulary · n can
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import LocalmixError
+from localmix.options import Options
 from quant.format import Floats
 
 Ids = NDArray[np.intp]
-_LIMITS: dict[str, tuple[float, float]] = {
-    "top_k": (0, math.inf), "top_p": (0, 1), "min_p": (0, 1),
-    "repeat_penalty": (0.01, 100), "repeat_last_n": (-1, math.inf),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How ids are chosen. A value outside its range raises LocalmixError."""
-
-    temp: float = 0.8  # 0: greedy, always the most likely id; else 0.001 to 100
-    top_k: int = 40  # keep the k most likely; 0: all
-    top_p: float = 0.95  # keep the most likely that together reach p; 1: all
-    min_p: float = 0.05  # drop what is less likely than p times the most likely; 0: none
-    repeat_penalty: float = 1.0  # divides the logits of recent ids; 1: off
-    repeat_last_n: int = 64  # how many ids are recent; 0: none, -1: the whole context
-    seed: int | None = None  # None: a new one each time
-
-    def __post_init__(self) -> None:
-        for field in fields(Sampling):
-            check_number(field.name, getattr(self, field.name), field.type)
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise LocalmixError(
-                    f"{name} = {getattr(self, name)}: expected {low} to {high}".replace("to inf", "or more")
-                )
-        if self.temp and not 0.001 <= self.temp <= 100:
-            raise LocalmixError(f"temp = {self.temp}: expected 0 (greedy) or 0.001 to 100")
-
-
-def check_number(name: str, value: object, kind: object) -> None:
-    """LocalmixError unless an option's value is a finite number of the kind its field declares."""
-    if value is None and kind == int | None:
-        return
-    numbers, expected = ((int, float), "a number") if kind is float else ((int,), "a whole number")
-    if not isinstance(value, numbers) or isinstance(value, bool) or not math.isfinite(value):
-        raise LocalmixError(f"{name} = {value!r}: expected {expected}")
 
 
 class Sampler:
     """One stream of choices: the options and the generator. `seed` is the one in use."""
 
-    def __init__(self, options: Sampling) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
         self._uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python

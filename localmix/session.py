@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from localmix.context import Context
 from localmix.errors import LocalmixError
-from localmix.generate import Generation, Options, Progress
+from localmix.generate import Generation, Progress
+from localmix.options import Options
 from localmix.template import ChatTemplate, Message
 
 if TYPE_CHECKING:

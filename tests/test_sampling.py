@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from localmix.errors import LocalmixError
-from localmix.sampling import Sampler, Sampling, draw, min_p, penalize, top_k, top_p
+from localmix.options import Options
+from localmix.sampling import Sampler, draw, min_p, penalize, top_k, top_p
 
 
 def logits_of(seed: int, size: int = 4096) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=size).astype(np.float32) * 3
 
 
-def slow_sample(logits: np.ndarray, o: Sampling, u: float) -> int:
+def slow_sample(logits: np.ndarray, o: Options, u: float) -> int:
     """The definition: sort all, cut by each rule in llama.cpp's order, invert the distribution."""
     order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
     order = order[: o.top_k or len(order)]
@@ -40,14 +41,14 @@ def slow_sample(logits: np.ndarray, o: Sampling, u: float) -> int:
 @pytest.mark.parametrize(
     "o",
     [
-        Sampling(seed=7),
-        Sampling(seed=7, top_k=0),
-        Sampling(seed=7, top_k=5, top_p=0.7, min_p=0),
-        Sampling(seed=7, top_k=0, top_p=1, min_p=0, temp=2),
-        Sampling(seed=7, top_k=1000, top_p=1, min_p=0.2, temp=0.1),
+        Options(seed=7),
+        Options(seed=7, top_k=0),
+        Options(seed=7, top_k=5, top_p=0.7, min_p=0),
+        Options(seed=7, top_k=0, top_p=1, min_p=0, temp=2),
+        Options(seed=7, top_k=1000, top_p=1, min_p=0.2, temp=0.1),
     ],
 )
-def test_equals_the_slow_definition(o: Sampling) -> None:
+def test_equals_the_slow_definition(o: Options) -> None:
     sampler, uniform = Sampler(o), random.Random(7)
     for seed in range(40):
         logits = logits_of(seed, 600 + seed)
@@ -70,13 +71,13 @@ def test_cuts() -> None:
 
 
 def test_greedy_takes_the_lower_of_equals() -> None:
-    assert Sampler(Sampling(temp=0))(np.array([0, 2, 2, 1], np.float32), []) == 1
+    assert Sampler(Options(temp=0))(np.array([0, 2, 2, 1], np.float32), []) == 1
 
 
 def test_penalty_counts_each_recent_id_once() -> None:
     out = penalize(np.array([2, 2, -2, 1], np.float32), [0, 0, 2], 2.0)
     assert out.tolist() == [1, 2, -4, 1]
-    options = Sampling(temp=0, repeat_penalty=10, repeat_last_n=2)
+    options = Options(temp=0, repeat_penalty=10, repeat_last_n=2)
     logits = np.array([5, 4, 1], np.float32)
     assert Sampler(options)(logits, [0, 1, 2]) == 0  # id 0 is no longer recent
     assert Sampler(options)(logits, [1, 0]) == 2
@@ -86,12 +87,12 @@ def test_seed() -> None:
     logits = logits_of(0)
 
     def run(seed: int | None) -> list[int]:
-        sampler = Sampler(Sampling(temp=2, top_k=0, top_p=1, min_p=0, seed=seed))
+        sampler = Sampler(Options(temp=2, top_k=0, top_p=1, min_p=0, seed=seed))
         return [sampler(logits, []) for _ in range(20)]
 
     assert run(3) == run(3) != run(4)
     assert run(None) != run(None)
-    assert Sampler(Sampling(seed=5)).seed == 5
+    assert Sampler(Options(seed=5)).seed == 5
 
 
 @pytest.mark.parametrize("temp", [0, 0.8])
@@ -100,7 +101,7 @@ def test_no_number_is_an_error(temp: float, bad: float) -> None:
     logits = logits_of(0)
     logits[9] = bad
     with pytest.raises(LocalmixError, match=r"expected a number"):
-        Sampler(Sampling(temp=temp))(logits, [])
+        Sampler(Options(temp=temp))(logits, [])
 
 
 @pytest.mark.parametrize(
@@ -108,9 +109,9 @@ def test_no_number_is_an_error(temp: float, bad: float) -> None:
     [
         ("temp", -1), ("temp", 1e-9), ("temp", math.nan), ("temp", "1"), ("temp", True), ("top_k", -1),
         ("top_k", 1.5), ("top_p", 1.1), ("min_p", -0.1), ("repeat_penalty", 0), ("repeat_last_n", -2),
-        ("seed", 1.0), ("top_k", None),
+        ("seed", 1.0), ("top_k", None), ("max_tokens", 0), ("stop", "x"), ("stop", [""]),
     ],
 )  # fmt: skip
 def test_bad_options(name: str, value: object) -> None:
     with pytest.raises(LocalmixError, match=rf"{name} = .*expected"):
-        Sampling(**{name: value})  # type: ignore[arg-type]
+        Options(**{name: value})  # type: ignore[arg-type]

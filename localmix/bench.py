@@ -1,0 +1,158 @@
+"""Speed, measured: prompts, decoding, batches, at any depth of context, on random token ids.
+
+Random ids, because random weights repeat one token and so one pair of experts. Every figure is the median of
+several runs. For decoding also the bytes a second that it read and its share of what the memory bus can do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from localmix.arch.decoder import Network
+from localmix.arch.mixtral import SparseFeedForward
+from localmix.batch import CHUNK, Batch
+from localmix.weights import Weight
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row. Without a bound (prompts, batches) the last two fields are None."""
+
+    test: str  # pp512: a prompt of 512 tokens; tg64: 64 tokens decoded
+    depth: int  # positions in the cache before the test
+    batch: int  # sequences at once
+    backend: str
+    isa: str
+    threads: int
+    tokens_per_second: float  # median
+    spread: float  # standard deviation over median
+    gmac_per_second: float  # billions of multiplications with weights a second
+    gb_per_second: float | None
+    share_of_bound: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    prompts: Sequence[int] = (32, 128, 512, 2048)
+    decoded: int = 64
+    batches: Sequence[int] = (1,)
+    depths: Sequence[int] = (0,)
+    repeats: int = 5
+    kv: str = "f16"
+
+
+def run(model: "Model", plan: Plan, bandwidth: float | None) -> Iterator[Result]:
+    """Every test of the plan that the model's context has room for. `bandwidth` in bytes a second."""
+    for depth in plan.depths:
+        for length in plan.prompts:
+            if depth + length <= model.config.context:
+                yield _prompt(model, plan, length, depth)
+        for batch in plan.batches:
+            if plan.decoded and depth + plan.decoded <= model.config.context:
+                yield _decode(model, plan, depth, batch, bandwidth)
+
+
+def weights_read(network: Network) -> int:
+    """Bytes of weights that one decoded token reads: the active experts, attention, output."""
+    return sum(weight.nbytes for weight in _read(network))
+
+
+def products(network: Network, *, output: bool) -> int:
+    """Multiplications with weights for one token."""
+    total = sum(weight.shape[0] * weight.shape[1] for weight in _read(network))
+    return total if output else total - network.output.shape[0] * network.output.shape[1]
+
+
+def _read(network: Network) -> Iterator[Weight]:
+    for layer in network.layers:
+        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
+        ffn: Any = layer.ffn
+        if isinstance(ffn, SparseFeedForward):
+            for e in range(ffn.active):  # experts of a layer are of one size
+                yield from (ffn.experts.gate[e], ffn.experts.up[e], ffn.experts.down[e])
+        else:
+            yield from (ffn.ffn_gate, ffn.ffn_up, ffn.ffn_down)
+    yield network.output
+
+
+def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
+    rng = np.random.default_rng(0)
+    cache = model.cache(kv=plan.kv)
+    start = cache.new()
+    cache.fill(start, depth)
+
+    def once() -> float:
+        sequence = cache.share(start, depth)
+        ids = _ids(model, rng, length)
+        began = time.perf_counter()
+        for at in range(0, length, CHUNK):
+            model.forward(Batch.of([(sequence, depth + at, ids[at : at + CHUNK])]), cache)
+        seconds = time.perf_counter() - began
+        cache.free(sequence)
+        return length / seconds
+
+    speed, spread = _median(once, plan.repeats)
+    macs = products(model.network, output=False) * speed / 1e9
+    return _result(model, f"pp{length}", depth, 1, speed, spread, macs)
+
+
+def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: float | None) -> Result:
+    rng = np.random.default_rng(0)
+    cache = model.cache(kv=plan.kv)
+    start = cache.new()
+    cache.fill(start, depth)
+
+    def once() -> float:
+        sequences = [cache.share(start, depth) for _ in range(batch)]
+        began = time.perf_counter()
+        for i in range(plan.decoded):
+            ids = _ids(model, rng, batch)
+            parts = [(s, depth + i, ids[j : j + 1]) for j, s in enumerate(sequences)]
+            model.forward(Batch.of(parts), cache)
+        seconds = time.perf_counter() - began
+        for sequence in sequences:
+            cache.free(sequence)
+        return batch * plan.decoded / seconds
+
+    speed, spread = _median(once, plan.repeats)
+    macs = products(model.network, output=True) * speed / 1e9
+    gb = share = None
+    if batch == 1:
+        positions = depth + plan.decoded / 2
+        gb = (weights_read(model.network) + positions * cache.position_bytes) * speed / 1e9
+        share = gb * 1e9 / bandwidth if bandwidth else None
+    return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
+
+
+def _ids(model: "Model", rng: np.random.Generator, count: int) -> list[int]:
+    return rng.integers(0, model.config.vocabulary, count).tolist()
+
+
+def _median(once: Callable[[], float], repeats: int) -> tuple[float, float]:
+    once()  # buffers are made, pages are touched
+    runs = [once() for _ in range(repeats)]
+    median = float(np.median(runs))
+    return median, float(np.std(runs)) / median
+
+
+def _result(
+    model: "Model",
+    test: str,
+    depth: int,
+    batch: int,
+    speed: float,
+    spread: float,
+    macs: float,
+    gb: float | None = None,
+    share: float | None = None,
+) -> Result:
+    b = model.backend
+    return Result(test, depth, batch, b.name, b.isa, b.threads, speed, spread, macs, gb, share)
