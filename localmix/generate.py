@@ -4,7 +4,7 @@ Every answer of the program comes through here. What a prompt is made of, and wh
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from threading import Event
 from time import perf_counter
 from typing import Literal
@@ -28,8 +28,12 @@ class Stats:
     cached_tokens: int = 0  # of the prompt, found in the cache
     prompt_tokens: int = 0  # of the prompt, computed
     prompt_seconds: float = 0.0
-    decode_tokens: int = 0  # one forward pass each
+    tokens: int = 0  # of the answer
+    decode_tokens: int = 0  # of the answer, computed: all but the last
     decode_seconds: float = 0.0
+
+    def __add__(self, other: "Stats") -> "Stats":
+        return Stats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def prompt_rate(self) -> float:
@@ -131,6 +135,7 @@ class Generation(Iterator[str]):
                 self.reason = "end"
                 return
             self.ids.append(id)
+            self.stats.tokens += 1
             yield id
             if len(self.ids) == limit:
                 self.reason = "length" if limit == self._options.max_tokens else "context"

@@ -1,0 +1,58 @@
+"""The command line: `localmix x` is the function `x` of cli/x.py. To add a command: a module and a line in `app`.
+
+Modules here import what is heavy inside their functions, so that `--help` is instant.
+"""
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from localmix.cli.chat import chat
+from localmix.cli.parameters import grouped
+from localmix.cli.run import run
+from localmix.cli.streams import harmless
+from localmix.errors import LocalmixError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, chat):
+    app.command()(grouped(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("localmix", version("localmix"))
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    wanted: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run sparse mixture-of-experts language models on the machine you have."""
+
+
+def main() -> None:
+    """Run the command line. What a user can cause is one line on stderr and exit code 1."""
+    if sys.platform == "win32":
+        sys.exit("localmix: this is Windows, expected Linux or macOS: install localmix inside WSL")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know every character
+    try:
+        app()
+    except LocalmixError as error:
+        if "--debug" in sys.argv:  # also where the options could not be read
+            raise
+        sys.exit("localmix: " + harmless(str(error).replace("\n", " ")))

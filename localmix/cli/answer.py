@@ -1,0 +1,63 @@
+"""Shows an answer as it is generated, and says how it came to be: a line on stderr, an object for programs."""
+
+import json
+from typing import TYPE_CHECKING
+
+from localmix.cli.streams import write
+
+if TYPE_CHECKING:
+    from localmix.generate import Generation, Stats
+    from localmix.model import Model
+
+INTERRUPTED = 128 + 2  # exit code, as of a program that SIGINT ended
+
+
+def show(model: "Model", answer: "Generation", as_json: bool) -> bool:
+    """Write an answer, piece by piece or as one line of JSON; whether Ctrl-C ended it."""
+    interrupted = False
+    try:
+        for piece in answer:
+            if not as_json:
+                write(piece)
+    except KeyboardInterrupt:
+        answer.close()
+        interrupted = True
+    write(to_json(model, answer) if as_json else "\n")
+    return interrupted
+
+
+def to_json(model: "Model", answer: "Generation") -> str:
+    """One line: the answer and how it came to be."""
+    stats = answer.stats
+    fields = {
+        "text": answer.text,
+        "reason": answer.reason,
+        "tokens": stats.tokens,
+        "seed": answer.seed,
+        "model": str(model.file.path),
+        "backend": model.backend.name,
+        "isa": model.backend.isa,
+        "threads": model.backend.threads,
+        "prompt_tokens": stats.prompt_tokens,
+        "cached_tokens": stats.cached_tokens,
+        "prompt_tokens_per_second": round(stats.prompt_rate, 2),
+        "decode_tokens_per_second": round(stats.decode_rate, 2),
+    }
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def summary(model: "Model", stats: "Stats", seed: int | None = None) -> str:
+    """Backend, instruction set, threads, and how fast it was."""
+    backend = model.backend
+    parts = [
+        backend.name,
+        backend.isa,
+        f"{backend.threads} thread{'s' * (backend.threads != 1)}",
+        f"prompt {stats.prompt_tokens} tokens at {stats.prompt_rate:.1f} t/s",
+        f"answer {stats.tokens} tokens at {stats.decode_rate:.1f} t/s",
+    ]
+    if stats.cached_tokens:
+        parts.insert(4, f"{stats.cached_tokens} cached")
+    if seed is not None:
+        parts.append(f"seed {seed}")
+    return "localmix: " + ", ".join(parts)

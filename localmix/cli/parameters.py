@@ -1,0 +1,126 @@
+"""The options that several commands share, each declared once.
+
+A group is a dataclass whose fields are options. A command takes whole groups: `grouped` puts a group's fields in
+the place of the parameter that is annotated with it, and hands the command the filled-in group.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localmix.errors import LocalmixError
+from localmix.options import Options
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+ModelArgument = Annotated[
+    Path | None, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default="the bundled model")
+]
+System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is said on stderr."""
+
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no timings on stderr.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False  # see cli.main
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which model, and what computes it."""
+
+    model: Annotated[
+        Path | None,
+        typer.Option("-m", "--model", metavar="FILE", help="A GGUF file.", show_default="the bundled model"),
+    ] = None
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", metavar="NAME", help="numba, mlx or reference.", show_default="the fastest here"),
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a physical core")
+    ] = None
+
+    def load(self, path: Path | None = None) -> "Model":
+        """The model: `path` is the command's MODEL argument, if it has one."""
+        import localmix
+
+        return localmix.load(chosen(path, self.model), self.backend, self.threads)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How an answer is chosen and when it ends."""
+
+    max_tokens: Annotated[
+        int | None, typer.Option("-n", "--max-tokens", help="Most tokens of an answer.", show_default="no limit")
+    ] = Options.max_tokens
+    context: Annotated[
+        int | None, typer.Option("-c", "--ctx", help="Tokens of context.", show_default="all the model has")
+    ] = None
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
+    ] = None
+    temp: Annotated[float, typer.Option("--temp", help="Temperature; 0 takes the most likely.")] = Options.temp
+    top_k: Annotated[int, typer.Option("--top-k", help="Keep the k most likely; 0: all.")] = Options.top_k
+    top_p: Annotated[float, typer.Option("--top-p", help="Keep the most likely up to this sum.")] = Options.top_p
+    min_p: Annotated[float, typer.Option("--min-p", help="Drop below this share of the best.")] = Options.min_p
+    repeat_penalty: Annotated[
+        float, typer.Option("--repeat-penalty", help="Divide the logits of recent tokens; 1: off.")
+    ] = Options.repeat_penalty
+    repeat_last_n: Annotated[int, typer.Option("--repeat-last-n", help="How many tokens are recent; -1: all.")] = (
+        Options.repeat_last_n
+    )
+    seed: Annotated[
+        int | None, typer.Option("-s", "--seed", help="Same seed, same text.", show_default="a new one")
+    ] = Options.seed
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `Options`, for `generate` and `send`."""
+        return {field.name: getattr(self, field.name) for field in fields(Options)} | {"stop": self.stop or ()}
+
+
+def chosen(argument: Path | None, option: Path | None) -> Path | None:
+    """The one model that was named, as an argument or with -m."""
+    if argument is not None and option is not None:
+        raise LocalmixError(f"two models, {argument} and -m {option}: name one")
+    return option if argument is None else argument
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` as Typer wants it: a parameter for each option."""
+    signature = inspect.signature(command)
+    plain: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for parameter in signature.parameters.values():
+        group = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[parameter.name] = group
+            plain += [
+                inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=field.type)
+                for field in fields(group)
+            ]
+        else:
+            plain.append(parameter)
+    plain.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+
+    @functools.wraps(command)
+    def expanded(**values: Any) -> None:
+        filled = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**values, **filled)
+
+    expanded.__signature__ = signature.replace(parameters=plain)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
+    return expanded

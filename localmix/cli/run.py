@@ -1,0 +1,60 @@
+"""`localmix run`: one prompt, one answer."""
+
+import stat
+import sys
+from os import fstat
+from typing import Annotated
+
+import typer
+
+from localmix.cli.answer import INTERRUPTED, show, summary
+from localmix.cli.parameters import Answering, Engine, Json, Output, System
+from localmix.cli.streams import decoded, note, prompt_progress
+from localmix.errors import LocalmixError
+
+
+def run(
+    engine: Engine,
+    answering: Answering,
+    output: Output,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin comes after it.")
+    ] = None,
+    system: System = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer one prompt: localmix run "Tell me a story", or cat notes.txt | localmix run "Summarise:"."""
+    if raw and system:
+        raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt")
+    text = _joined(prompt, _piped())
+    if not raw and not text.strip():
+        raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
+    model = engine.load()
+    progress = None if output.quiet else prompt_progress
+    if raw:
+        answer = model.generate(text, context=answering.context, progress=progress, **answering.options())
+    else:
+        chat = model.chat(system, context=answering.context)
+        answer = chat.send(text, progress=progress, **answering.options())
+    interrupted = show(model, answer, as_json)
+    if not output.quiet:
+        note(summary(model, answer.stats, answer.seed if answering.temp else None))
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _joined(prompt: str | None, piped: str | None) -> str:
+    if prompt is None and piped is None:
+        raise LocalmixError('no prompt: expected one, as in localmix run "Hello", or text on stdin')
+    return "\n".join(part for part in (prompt, piped) if part)
+
+
+def _piped() -> str | None:
+    """All of stdin, if something is piped into it."""
+    if sys.stdin is None:  # closed
+        return None
+    kind = fstat(sys.stdin.fileno()).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
+        return None
+    return decoded(sys.stdin.buffer.read())
