@@ -22,10 +22,9 @@ _UNITS_A_CHARACTER = 50  # of work that a template may do, for each character of
 class ChatTemplate:
     """The chat template of a model file, with the tokenizer of the same file."""
 
-    def __init__(self, source: str, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
         self.source = source
         self._tokenizer = tokenizer
-        self._special = _special_tokens(metadata, tokenizer)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> "ChatTemplate | None":
@@ -34,7 +33,7 @@ class ChatTemplate:
         source = metadata.get(key, "")
         if not isinstance(source, str):
             raise FileFormatError(f"{key} is of {type(source)}, expected a string: convert the model again")
-        return cls(source, metadata, tokenizer) if source else None
+        return cls(source, tokenizer) if source else None
 
     def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
         """The ids of a conversation, ready for the model to go on.
@@ -73,8 +72,9 @@ class ChatTemplate:
     def _print(self, messages: Sequence[Message], contents: list[str], add_generation_prompt: bool) -> str:
         from localmix.template import sandbox  # imports jinja2: 25 ms that only a chat needs
 
+        named = {"bos_token": self._tokenizer.bos, "eos_token": self._tokenizer.eos}
         variables = {
-            **self._special,
+            **{name: self._tokenizer.text(id) for name, id in named.items() if id is not None},
             "messages": [
                 {"role": message.role, "content": content} for message, content in zip(messages, contents, strict=True)
             ],
@@ -86,23 +86,18 @@ class ChatTemplate:
         return sandbox.render(self.source, variables, units=units)
 
     def _encode_printed(self, printed: str, stand_ins: StandIns) -> list[int]:
+        tokenizer = self._tokenizer
         ids: list[int] = []
-        parts = list(stand_ins.split(printed))
-        for index, part in enumerate(parts):
-            if isinstance(part, list):
-                ids += part
-                continue
-            if index + 1 < len(parts) and self._starts_with_space(parts[index + 1]):
-                part = part.removesuffix(" ")  # the template's space and the answer's own are one
-            for stretch in self._tokenizer.split_control(part):
+        for text, answer in stand_ins.split(printed):
+            if answer and tokenizer.piece(answer[0]).startswith(b" "):
+                text = text.removesuffix(" ")  # the template's space before the answer is the answer's own
+            for stretch in tokenizer.split_control(text):
                 if isinstance(stretch, int):
                     ids.append(stretch)
                 else:
-                    ids += self._tokenizer.encode(stand_ins.reveal(stretch), bos=False)
+                    ids += tokenizer.encode(stand_ins.reveal(stretch), bos=False)
+            ids += answer
         return ids
-
-    def _starts_with_space(self, answer: str | list[int]) -> bool:
-        return bool(answer) and self._tokenizer.piece(int(answer[0])).startswith(b" ")
 
     def _with_one_bos(self, ids: list[int]) -> list[int]:
         bos = self._tokenizer.bos
@@ -117,11 +112,3 @@ def _check_roles(messages: Sequence[Message]) -> None:
     for message in messages:
         if message.role not in _ROLES:
             raise LocalmixError(f"a message has the role {message.role!r}, expected one of {', '.join(_ROLES)}")
-
-
-def _special_tokens(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
-    """The texts of the tokens that templates refer to by name, those that the file has."""
-    ids = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos}
-    for name, key in (("unk_token", "unknown"), ("pad_token", "padding")):
-        ids[name] = metadata.get(f"tokenizer.ggml.{key}_token_id")
-    return {name: tokenizer.text(id) for name, id in ids.items() if id is not None and id < tokenizer.vocab_size}

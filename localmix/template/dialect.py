@@ -34,7 +34,7 @@ class GenerationTag(Extension):
 
 def raise_exception(message: object) -> None:
     """How a template says what is wrong with the messages."""
-    raise RefusedError(str(message)[:500])
+    raise RefusedError(str(message))
 
 
 def strftime_now(pattern: str) -> str:

@@ -56,15 +56,19 @@ def render(source: str, variables: Mapping[str, Any], *, units: int = UNITS, sec
         parts = environment.from_string(tree).generate(variables)
         return "".join(environment.budget.bounded_text(parts))
     except dialect.RefusedError as error:
-        raise LocalmixError(f"the chat template refuses this conversation: {error}") from error
+        raise LocalmixError(f"the chat template refuses this conversation: {_one_line(error)}") from error
     except BudgetSpentError as error:
         raise LocalmixError(f"the chat template was stopped: {error}") from error
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f" in line {line}" if line else ""
-        raise LocalmixError(f"the chat template fails{where}: {error.message}") from error
+        raise LocalmixError(f"the chat template fails{where}: {_one_line(error.message)}") from error
     except Exception as error:  # a template is a foreign program: whatever it raises is its failure, not ours
-        raise LocalmixError(f"the chat template fails: {type(error).__name__}: {error}") from error
+        raise LocalmixError(f"the chat template fails: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())[:300]
 
 
 class _Namespace(Namespace):

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain, zip_longest
 
 from localmix.errors import LocalmixError
 from localmix.tokenizer import Tokenizer
 
-_PRIVATE_USE = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
+_PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 
 class StandIns:
@@ -15,20 +16,33 @@ class StandIns:
     def __init__(self, texts: Iterable[str], tokenizer: Tokenizer) -> None:
         """`texts` are all those that the printed text can be made of: messages, template, control tokens."""
         used = set().union(*texts)
-        self._free = (char for char in map(chr, _PRIVATE_USE) if char not in used)
-        self._texts: dict[int, str] = {}  # code point -> what it stands for, as str.translate wants it
+        self._free = (char for char in map(chr, chain(*_PRIVATE_USE)) if char not in used)
+        self._texts: dict[str, str] = {}  # text -> its stand-in
         self._answers: dict[str, list[int]] = {}
         self._tokenizer = tokenizer
+        controls = tokenizer.control_tokens
+        self._starts = {"", *(control[:size] for control in controls for size in range(len(control)))}
+        self._ends = {"", *(control[size:] for control in controls for size in range(1, len(control)))}
+        self._longest = max(map(len, controls), default=0)
 
     def hide_control(self, content: str) -> str:
-        """`content` with a stand-in for each control token in it, and for the beginning of one at its end."""
+        """`content` with a stand-in for each control token in it, and for what could become one at its edges.
+
+        The template may print `<` before a content `s>`; and it may strip spaces first, so edges are within them.
+        """
+        body = content.strip()
+        if any(body in control for control in self._tokenizer.control_tokens):
+            return content.replace(body, self._of_text(body), 1)
+        sizes = range(min(len(body), self._longest) + 1)
+        start = max(size for size in sizes if body[:size] in self._ends)
+        end = max(size for size in sizes if body[len(body) - size :] in self._starts)
+        end = min(end, len(body) - start)
         parts = [
             part if isinstance(part, str) else self._of_text(self._tokenizer.text(part))
-            for part in self._tokenizer.split_control(content)
+            for part in self._tokenizer.split_control(body[start : len(body) - end])
         ]
-        if parts and (begun := self._begun_control(parts[-1])):
-            parts[-1] = parts[-1].removesuffix(begun) + self._of_text(begun)
-        return "".join(parts)
+        hidden = self._of_text(body[:start]) + "".join(parts) + self._of_text(body[len(body) - end :])
+        return content.replace(body, hidden, 1)
 
     def hide_answer(self, ids: list[int]) -> str:
         """A stand-in for an answer that is known as ids."""
@@ -36,32 +50,22 @@ class StandIns:
         self._answers[char] = ids
         return char
 
-    def split(self, printed: str) -> Iterator[str | list[int]]:
-        """`printed` as stretches of text and the answers between them, in order."""
-        if not self._answers:
-            yield printed
-            return
-        for part in re.split(f"([{''.join(self._answers)}])", printed):
-            yield self._answers.get(part, part)
+    def split(self, printed: str) -> Iterator[tuple[str, list[int]]]:
+        """`printed` as pairs of a text and the answer that follows it; the last one is followed by none."""
+        parts = re.split(f"([{''.join(self._answers)}])", printed) if self._answers else [printed]
+        for text, char in zip_longest(parts[::2], parts[1::2]):
+            yield text, [] if char is None else self._answers[char]
 
     def reveal(self, text: str) -> str:
         """`text` with what the stand-ins in it stand for."""
-        return text.translate(self._texts)
-
-    def _begun_control(self, text: str) -> str:
-        """The end of `text` that what the template prints next could complete to a control token."""
-        ends = (
-            control[:size]
-            for control in self._tokenizer.control_tokens
-            for size in range(1, len(control))
-            if text.endswith(control[:size])
-        )
-        return max(ends, key=len, default="")
+        return text.translate({ord(char): hidden for hidden, char in self._texts.items()})
 
     def _of_text(self, text: str) -> str:
-        char = self._next_free()
-        self._texts[ord(char)] = text
-        return char
+        if not text:
+            return ""
+        if text not in self._texts:
+            self._texts[text] = self._next_free()
+        return self._texts[text]
 
     def _next_free(self) -> str:
         char = next(self._free, None)
