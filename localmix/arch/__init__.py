@@ -18,7 +18,7 @@ ARCHS: dict[tuple[str, bool], Builder] = {
 
 def load(file: gguf.File) -> Network:
     """The network of a file. Reads no weights but the norms and routers."""
-    path, name = str(file.path), file.metadata.get("general.architecture")
+    path, name = str(file.path), str(file.metadata.get("general.architecture"))
     if not any(name == known for known, _ in ARCHS):
         known = ", ".join(sorted({a for a, _ in ARCHS}))
         raise UnsupportedError(f"{path}: general.architecture is {name!r}: expected one of {known}")

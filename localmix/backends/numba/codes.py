@@ -1,7 +1,8 @@
 """How a block of a quantized format becomes unsigned codes, scales and minima: one emitter a format.
 
-A weight is scale · (code - zero) - minimum. `emit(b, p)` builds the IR that reads the block at address p:
-  codes   a list of <32 x i8>, 32 weights each, in order
+A weight is scale · (code - zero) - minimum. `emit(b, p, q)` builds the IR that reads the blocks of 32 weights at the
+addresses p and q, or the block of 256 at p:
+  codes   a list of <64 x i8>, in order
   scales  <n x float>, one for each `group` weights
   minima  the same, or None where the format is symmetric about `zero`
 Everything else, row products, tiles, rows of floats, is made from this by `rows.py` and `tiles.py`.
@@ -24,7 +25,7 @@ class Codes:
     name: str
     group: int  # weights that share a scale: 16 or 32
     zero: int  # 0 or a power of two
-    emit: Callable[[ir.IRBuilder, Any], tuple[list[Any], Any, Any]]
+    emit: Callable[[ir.IRBuilder, Any, Any], tuple[list[Any], Any, Any]]
 
     @property
     def dtype(self) -> np.dtype:
@@ -42,6 +43,13 @@ class Codes:
 
 def offset(name: str, field: str) -> int:
     """Where a field lies in a block of the format."""
-    fields = quant.FORMATS[name].dtype.fields
-    assert fields is not None
-    return int(fields[field][1])
+    return int(_fields(name)[field][1])
+
+
+def size(name: str, field: str) -> int:
+    """Bytes of a field."""
+    return int(_fields(name)[field][0].itemsize)
+
+
+def _fields(name: str) -> Any:
+    return quant.FORMATS[name].dtype.fields

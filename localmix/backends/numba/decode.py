@@ -19,6 +19,7 @@ from localmix.backends.numba.parts import (
     SPAN_T,
     STEP_T,
     WEIGHT_T,
+    Record,
     done,
     norm,
     page_offset,
@@ -79,13 +80,13 @@ def decode(step: int, thread: int) -> None:
 
 
 @numba.njit
-def _part(w: WEIGHT_T, piece: int, me: PRIVATE_T, y: int) -> None:
+def _part(w: Record, piece: int, me: Record, y: int) -> None:
     first = piece * w.chunk
     product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y + 4 * first)
 
 
 @numba.njit
-def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.attn_norm, n.width, n.eps, me.xf)
     quantize(me.xf, me.xq, n.width)
     q, k = pieces_of(layer.q.rows, layer.q.chunk), pieces_of(layer.k.rows, layer.k.chunk)
@@ -103,7 +104,7 @@ def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -
 
 
 @numba.njit
-def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) -> None:
+def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and SPLIT positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
     pages = s.pages + 8 * span.page
@@ -136,7 +137,7 @@ def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) ->
 
 
 @numba.njit
-def load_query(source: int, target: int, cos: int, sin: int, n: NETWORK_T) -> None:
+def load_query(source: int, target: int, cos: int, sin: int, n: Record) -> None:
     """Copy one head's query, rotated and divided by sqrt(d), and padded with zeros to the cache's room."""
     scale = np.float32(1) / np.sqrt(np.float32(n.head_dim))
     for i in range(n.head_dim):
@@ -147,7 +148,7 @@ def load_query(source: int, target: int, cos: int, sin: int, n: NETWORK_T) -> No
 
 
 @numba.njit
-def _merge(s: STEP_T, n: NETWORK_T, me: PRIVATE_T) -> None:
+def _merge(s: Record, n: Record, me: Record) -> None:
     """The splits of each head together: me.xf (H·d)."""
     end = record(s.spans, SPAN_T).start + 1
     splits, group, room = pieces_of(end, SPLIT), n.heads // n.kv_heads, n.head_room
@@ -171,7 +172,7 @@ def _merge(s: STEP_T, n: NETWORK_T, me: PRIVATE_T) -> None:
 
 
 @numba.njit
-def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     _merge(s, n, me)
     quantize(me.xf, me.xq, n.heads * n.head_dim)
     w = layer.output
@@ -189,7 +190,7 @@ def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int
 
 
 @numba.njit
-def _gate_up(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.ffn_norm, n.width, n.eps, me.xf)
     route(me.xf, layer.gate_inp, n.width, n.experts, n.active, me.chosen, me.mix, me.one)
     quantize(me.xf, me.xq, n.width)
@@ -222,7 +223,7 @@ def combine(gate: int, up: int, rows: int, out: int) -> None:
 
 
 @numba.njit
-def _down(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     for slot in range(n.active):
         quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden)
     chunk = record(layer.down, WEIGHT_T).chunk

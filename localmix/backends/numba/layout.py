@@ -4,6 +4,8 @@ Fields are int64, addresses and sizes alike, unless they say otherwise.
 Shapes: T tokens · D width · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
 """
 
+from typing import Any
+
 import numpy as np
 
 from localmix.cache import PAGE
@@ -12,7 +14,7 @@ LINE = 64  # bytes of a cache line
 
 
 def _record(fields: str, **others: object) -> np.dtype:
-    return np.dtype([(name, "i8") for name in fields.split()] + list(others.items()))  # type: ignore[arg-type]
+    return np.dtype([(name, "i8") for name in fields.split()] + list(others.items()))
 
 
 # One product: rows of a weight with rows of activations.
@@ -62,11 +64,20 @@ TEAM = np.dtype(
     }
 )
 
+# A measurement of memory: `size` bytes from `start`, read as several streams, asked for `ahead` bytes early.
+PROBE = _record("start size streams ahead counters result")
+
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding
 BLOCK = 8  # tokens whose queries share a pass over the keys in a prompt
 ROWS = 16  # of a tile
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
 TILES = 64  # rows of a weight that are one piece of work in a prompt: whole tiles, and one vector of int8
+
+
+def offset(record: np.dtype, field: str) -> int:
+    """Where a field lies in a record."""
+    fields: Any = record.fields
+    return int(fields[field][1])
 
 
 def padded(width: int) -> int:

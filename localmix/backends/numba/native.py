@@ -41,7 +41,8 @@ def native(arguments: int) -> Callable[[Any], Any]:
 @lru_cache(None)
 def address(name: str) -> int:
     """The address of a kernel, from the cache or compiled now."""
-    path = _folder() / f"{name}.o" if _folder() else None
+    folder = _folder()
+    path = folder / f"{name}.o" if folder else None
     if path and path.exists():
         stored = path.read_bytes()
     else:

@@ -5,6 +5,8 @@ and goes on when all are done, not when all threads have arrived: a thread that 
 nobody but for the one piece it may have in hand. A counter is two int64, taken and done, a cache line each.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -31,6 +33,7 @@ from localmix.backends.numba.simd import (
 )
 from localmix.cache import PAGE
 
+Record = Any  # a record of layout.py, as a kernel sees it
 ATTEND_T, JOB_T, LAYER_T, NETWORK_T, PRIVATE_T, SPAN_T, STEP_T, WEIGHT_T = (
     numba.from_dtype(d) for d in (ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT)
 )
@@ -96,7 +99,7 @@ def quantize(x: int, row: int, width: int) -> None:
 
 
 @numba.njit
-def product(w: WEIGHT_T, first: int, rows: int, job: int, xf: int, xq: int, y: int) -> None:
+def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int) -> None:
     """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants."""
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
@@ -110,7 +113,7 @@ def product(w: WEIGHT_T, first: int, rows: int, job: int, xf: int, xq: int, y: i
 
 @numba.njit
 def products(
-    w: WEIGHT_T, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int
+    w: Record, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int
 ) -> None:
     """y[t] = rows first.. of w, times x[t]. The job's scratch is set by the thread."""
     j = record(job, JOB_T)
@@ -174,7 +177,7 @@ def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int,
 
 
 @numba.njit
-def store_heads(x: int, n: NETWORK_T, page: int, layer: int, values: int, head: int, at: int) -> None:
+def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int, at: int) -> None:
     """One head's key (values 0) or value (values 1) into its place in a page, rounded to the cache's type."""
     target = page + page_offset(n, layer, values, head) + at * n.head_room * n.kv_bytes
     for i in range(n.head_dim):
@@ -186,6 +189,6 @@ def store_heads(x: int, n: NETWORK_T, page: int, layer: int, values: int, head: 
 
 
 @numba.njit
-def page_offset(n: NETWORK_T, layer: int, values: int, head: int) -> int:
+def page_offset(n: Record, layer: int, values: int, head: int) -> int:
     """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, room)."""
     return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.head_room * n.kv_bytes

@@ -19,6 +19,7 @@ from localmix.backends.numba.parts import (
     SPAN_T,
     STEP_T,
     WEIGHT_T,
+    Record,
     done,
     norm,
     page_offset,
@@ -77,7 +78,7 @@ def prompt(step: int, thread: int) -> None:
 
 
 @numba.njit
-def _normed(s: STEP_T, n: NETWORK_T, weight: int, gate: int, me: PRIVATE_T, counter: int) -> None:
+def _normed(s: Record, n: Record, weight: int, gate: int, me: Record, counter: int) -> None:
     """xf and xq of every token; for the feed-forward part its experts too."""
     pieces = pieces_of(s.tokens, SHARE)
     piece = take(counter)
@@ -92,7 +93,7 @@ def _normed(s: STEP_T, n: NETWORK_T, weight: int, gate: int, me: PRIVATE_T, coun
 
 
 @numba.njit
-def _rows(w: WEIGHT_T, piece: int, me: PRIVATE_T, s: STEP_T, y: int) -> None:
+def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
     """A piece of w times every token's input."""
     first = piece * TILES
     x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
@@ -100,7 +101,7 @@ def _rows(w: WEIGHT_T, piece: int, me: PRIVATE_T, s: STEP_T, y: int) -> None:
 
 
 @numba.njit
-def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     q, k = pieces_of(layer.q.rows, TILES), pieces_of(layer.k.rows, TILES)
     pieces = q + k + pieces_of(layer.v.rows, TILES)
     piece = take(counter)
@@ -116,7 +117,7 @@ def _qkv(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -
 
 
 @numba.njit
-def _append(s: STEP_T, n: NETWORK_T, index: int, counter: int) -> None:
+def _append(s: Record, n: Record, index: int, counter: int) -> None:
     """Rotate the new keys and store them and the new values. A piece is one kv head."""
     piece = take(counter)
     while piece < n.kv_heads:
@@ -134,7 +135,7 @@ def _append(s: STEP_T, n: NETWORK_T, index: int, counter: int) -> None:
 
 
 @numba.njit
-def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) -> None:
+def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and BLOCK tokens of a span; late tokens, the longest work, come first."""
     offset = 0
     piece = take(counter)
@@ -150,7 +151,7 @@ def _attend(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, counter: int) ->
 
 
 @numba.njit
-def _attend_block(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, span: SPAN_T, block: int, head: int) -> None:
+def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, block: int, head: int) -> None:
     group, room, size = n.heads // n.kv_heads, n.head_room, n.head_dim
     first, count = block * BLOCK, min(BLOCK, span.count - block * BLOCK)
     job = record(me.attend, ATTEND_T)
@@ -175,7 +176,7 @@ def _attend_block(s: STEP_T, n: NETWORK_T, index: int, me: PRIVATE_T, span: SPAN
 
 
 @numba.njit
-def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """Attention's projection, added to x. Two phases: quantize every token, then TILES rows of w a piece."""
     quantizing = counter
     piece, pieces = take(quantizing), pieces_of(s.tokens, SHARE)
@@ -202,7 +203,7 @@ def _output(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int
 
 
 @numba.njit
-def _group(s: STEP_T, n: NETWORK_T, layer: LAYER_T, counter: int) -> None:
+def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
     """Slots in order of expert, then of token: a counting sort by one thread; then inputs gathered by all."""
     piece = take(counter)
     if piece == 0:
@@ -241,7 +242,7 @@ def _group(s: STEP_T, n: NETWORK_T, layer: LAYER_T, counter: int) -> None:
 
 
 @numba.njit
-def _gate_up(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES hidden columns of one expert, all its tokens: gate, up, SiLU, and one vector of int8."""
     each = pieces_of(n.hidden, TILES)
     piece = take(counter)
@@ -271,7 +272,7 @@ def _gate_up(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: in
 
 
 @numba.njit
-def _down(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) -> None:
+def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES rows of one expert's down projection, all its tokens."""
     each = pieces_of(n.width, TILES)
     piece = take(counter)
@@ -289,7 +290,7 @@ def _down(s: STEP_T, n: NETWORK_T, layer: LAYER_T, me: PRIVATE_T, counter: int) 
 
 
 @numba.njit
-def _add(s: STEP_T, n: NETWORK_T, counter: int) -> None:
+def _add(s: Record, n: Record, counter: int) -> None:
     """x += the weighted sum of each token's experts."""
     pieces = pieces_of(s.tokens, SHARE)
     piece = take(counter)
@@ -309,7 +310,7 @@ def _add(s: STEP_T, n: NETWORK_T, counter: int) -> None:
 
 
 @numba.njit
-def _logits(s: STEP_T, n: NETWORK_T, me: PRIVATE_T, counter: int) -> None:
+def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
     """The wanted rows, normed into the first rows of xf and xq, times the output weight."""
     pieces = pieces_of(s.wanted_count, SHARE)
     piece = take(counter)

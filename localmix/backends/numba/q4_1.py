@@ -4,14 +4,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes, offset
-from localmix.backends.numba.fields import fields, half, one
+from localmix.backends.numba.codes import Codes
+from localmix.backends.numba.fields import fields, halves, inside
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any) -> tuple[list[Any], Any, Any]:
-    minimum = b.fneg(half(b, p, "q4_1", "m"))
-    return fields(b, p, offset("q4_1", "qs"), 32, bits=4, run=16), one(b, half(b, p, "q4_1", "d")), one(b, minimum)
+def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
+    codes = fields(b, inside(b, p, "q4_1", "qs", 16) + inside(b, q, "q4_1", "qs", 16), bits=4, run=16)
+    return codes, halves(b, p, q, "q4_1", "d"), b.fneg(halves(b, p, q, "q4_1", "m"))
 
 
 gemv, gemm, row = kernels(Codes("q4_1", group=32, zero=0, emit=emit))

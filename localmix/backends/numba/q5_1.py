@@ -5,14 +5,14 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Codes, offset
-from localmix.backends.numba.fields import fields, fifth_bits, half, one
+from localmix.backends.numba.fields import fields, fifth_bits, halves, inside
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any) -> tuple[list[Any], Any, Any]:
-    (low,) = fields(b, p, offset("q5_1", "qs"), 32, bits=4, run=16)
-    codes = b.or_(low, fifth_bits(b, p, offset("q5_1", "qh")))
-    return [codes], one(b, half(b, p, "q5_1", "d")), one(b, b.fneg(half(b, p, "q5_1", "m")))
+def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
+    (low,) = fields(b, inside(b, p, "q5_1", "qs", 16) + inside(b, q, "q5_1", "qs", 16), bits=4, run=16)
+    codes = b.or_(low, fifth_bits(b, p, q, offset("q5_1", "qh")))
+    return [codes], halves(b, p, q, "q5_1", "d"), b.fneg(halves(b, p, q, "q5_1", "m"))
 
 
 gemv, gemm, row = kernels(Codes("q5_1", group=32, zero=0, emit=emit))

@@ -18,7 +18,6 @@ from localmix.backends.numba.simd import (
     I8,
     I32,
     I64,
-    concat,
     const,
     f32x16,
     fma,
@@ -40,16 +39,6 @@ JOB_T = numba.from_dtype(JOB)
 AHEAD = 4096  # bytes
 
 
-def pairs(b: ir.IRBuilder, codes: Codes, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    """Codes as <64 x i8>, scales and minima of one step: two blocks of 32 at p and q, or one of 256 at p."""
-    c, s, m = codes.emit(b, p)
-    if codes.block == 32:
-        c2, s2, m2 = codes.emit(b, q)
-        c, s = c + c2, concat(b, s, s2)
-        m = None if m is None else concat(b, m, m2)
-    return [concat(b, c[i], c[i + 1]) for i in range(0, len(c), 2)], s, m
-
-
 def step_of(codes: Codes) -> int:
     """Weights of one step of the loops: whole vectors of 64 codes."""
     return max(codes.block, 64)
@@ -61,7 +50,7 @@ def accumulate(codes: Codes) -> Any:
 
     @word(f32x16, f32x16, int64, int64, int64, int64, int64)
     def step(b: ir.IRBuilder, acc: Any, p: Any, q: Any, x: Any, width: Any, k: Any) -> Any:
-        c, s, m = pairs(b, codes, p, q)
+        c, s, m = codes.emit(b, p, q)
         at = lambda start, size: b.add(x, b.add(start, b.lshr(b.mul(k, I64(size)), I64(5))))  # noqa: E731
         p2, p8 = b.shl(width, I64(1)), b.lshr(width, I64(3))
         d = load(b, vec(F32, n // 32), at(p2, 4), align=4)
@@ -132,7 +121,7 @@ def unpack_rows(codes: Codes) -> Any:
 
     @word(void, int64, int64, int64)
     def unpack(b: ir.IRBuilder, p: Any, q: Any, y: Any) -> None:
-        c, s, m = pairs(b, codes, p, q)
+        c, s, m = codes.emit(b, p, q)
         for i, code in enumerate(c):
             lanes = [(64 * i + j) // codes.group for j in range(64)]
             floats = b.fsub(b.uitofp(code, vec(F32, 64)), const(vec(F32, 64), float(codes.zero)))

@@ -2,12 +2,12 @@
 
 import numba
 
-from localmix.backends.numba.layout import TEAM
+from localmix.backends.numba.layout import TEAM, offset
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import atomic_add, atomic_load, call2, pause, record
 
 TEAM_T = numba.from_dtype(TEAM)
-OPEN, INSIDE, EPOCH = (TEAM.fields[name][1] for name in ("open", "inside", "epoch"))
+OPEN, INSIDE, EPOCH = (offset(TEAM, name) for name in ("open", "inside", "epoch"))
 
 
 @native(2)

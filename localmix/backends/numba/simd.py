@@ -179,6 +179,22 @@ def load_f32x16(b: ir.IRBuilder, address: Any) -> Any:
     return load(b, vec(F32, 16), address)
 
 
+@word(i8x64, int64)
+def load_i8x64(b: ir.IRBuilder, address: Any) -> Any:
+    return load(b, vec(I8, 64), address)
+
+
+@word(i8x64, i8x64, i8x64)
+def or64(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.or_(x, y)
+
+
+@word(int64, i8x64)
+def any64(b: ir.IRBuilder, x: Any) -> Any:
+    """Something that depends on every lane, so that nothing is optimised away."""
+    return b.zext(call(b, "llvm.vector.reduce.or.v64i8", I8, x), I64)
+
+
 @word(void, int64, f32x16)
 def store_f32x16(b: ir.IRBuilder, address: Any, value: Any) -> None:
     store(b, value, address)

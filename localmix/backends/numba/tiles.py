@@ -16,7 +16,7 @@ from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.dots import dot4
 from localmix.backends.numba.layout import ROWS, group_bytes
 from localmix.backends.numba.native import native
-from localmix.backends.numba.rows import JOB_T, pairs, step_of
+from localmix.backends.numba.rows import JOB_T, step_of
 from localmix.backends.numba.simd import (
     F32,
     I8,
@@ -44,7 +44,7 @@ def _packer(codes: Codes) -> Any:
     @word(void, int64, int64, int64, int64, int64)
     def spill(b: ir.IRBuilder, p: Any, q: Any, row: Any, aside: Any, tile: Any) -> None:
         """One step of one row: codes aside, scales and minima to their lane of the tile."""
-        c, s, m = pairs(b, codes, p, q)
+        c, s, m = codes.emit(b, p, q)
         for i, code in enumerate(c):
             store(b, code, b.add(aside, b.mul(row, I64(n))), 64 * i)
         lane = b.add(tile, b.shl(row, I64(2)))

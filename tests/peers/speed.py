@@ -1,0 +1,169 @@
+"""Times localmix and llama.cpp in turn on one file: A B A B, same threads, same random tokens, and prints ratios.
+
+By hand, on a quiet machine, in an environment that has both localmix and llama-cpp-python (built natively):
+    python tests/peers/speed.py MODEL.gguf [--prompts 32,128,512] [--decode 64] [--depths 0] [--batches 1] [-t 2]
+llama.cpp runs with the best of its own settings, found first: mapped or not, flash attention on or off, ubatch 512
+or 2048. Each figure is the median over the rounds, each round times both programs once.
+"""
+
+import argparse
+import ctypes
+import itertools
+import time
+from statistics import median
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+import localmix
+from localmix.batch import CHUNK, Batch
+
+
+class Peer:
+    """llama.cpp through its own low-level calls, in one setting."""
+
+    def __init__(self, path: str, threads: int, context: int, setting: tuple[bool, bool, int], sequences: int) -> None:
+        mapped, flash, ubatch = setting
+        self._log = llama_cpp.llama_log_callback(lambda *_: None)
+        llama_cpp.llama_log_set(self._log, ctypes.c_void_p(0))
+        load = llama_cpp.llama_model_default_params()
+        load.use_mmap, load.n_gpu_layers = mapped, 0
+        self._model = llama_cpp.llama_model_load_from_file(path.encode(), load)
+        run = llama_cpp.llama_context_default_params()
+        run.n_ctx, run.n_batch, run.n_ubatch = context * sequences, max(ubatch, 512), ubatch
+        run.n_threads = run.n_threads_batch = threads
+        run.n_seq_max = sequences
+        run.flash_attn_type = 1 if flash else 0
+        self._context = llama_cpp.llama_init_from_model(self._model, run)
+        self._memory = llama_cpp.llama_get_memory(self._context)
+
+    def close(self) -> None:
+        llama_cpp.llama_free(self._context)
+        llama_cpp.llama_model_free(self._model)
+
+    def decode(self, rows: list[tuple[int, int, int]], wanted: set[int]) -> None:
+        """One batch of (token, position, sequence) rows; logits of the wanted ones."""
+        batch = llama_cpp.llama_batch_init(len(rows), 0, 1)
+        batch.n_tokens = len(rows)
+        for i, (token, position, sequence) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, position, 1
+            batch.seq_id[i][0], batch.logits[i] = sequence, i in wanted
+        assert llama_cpp.llama_decode(self._context, batch) == 0
+        llama_cpp.llama_synchronize(self._context)
+        llama_cpp.llama_batch_free(batch)
+
+    def prompt(self, ids: list[int], depth: int) -> float:
+        llama_cpp.llama_memory_seq_rm(self._memory, 0, depth, -1)
+        began = time.perf_counter()
+        for at in range(0, len(ids), 2048):
+            rows = [(token, depth + at + i, 0) for i, token in enumerate(ids[at : at + 2048])]
+            self.decode(rows, {len(rows) - 1})
+        return len(ids) / (time.perf_counter() - began)
+
+    def generate(self, ids: np.ndarray, depth: int) -> float:
+        steps, batch = ids.shape
+        for sequence in range(batch):
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, depth, -1)
+        began = time.perf_counter()
+        for i in range(steps):
+            rows = [(int(ids[i, s]), depth + i, s) for s in range(batch)]
+            self.decode(rows, set(range(batch)))
+        return steps * batch / (time.perf_counter() - began)
+
+    def fill(self, depth: int) -> None:
+        rng = np.random.default_rng(0)
+        for at in range(0, depth, 512):
+            self.prompt(rng.integers(3, 1000, min(512, depth - at)).tolist(), at)
+
+
+class Ours:
+    """localmix."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        self.model = localmix.load(path, backend="numba", threads=threads)
+        self._cache = self.model.cache()
+        self._filled: dict[int, int] = {}
+
+    def _at(self, depth: int) -> int:
+        if depth not in self._filled:
+            self._filled[depth] = self._cache.new()
+            self._cache.fill(self._filled[depth], depth)
+        return self._cache.share(self._filled[depth], depth)
+
+    def prompt(self, ids: list[int], depth: int) -> float:
+        sequence = self._at(depth)
+        began = time.perf_counter()
+        for at in range(0, len(ids), CHUNK):
+            self.model.forward(Batch.of([(sequence, depth + at, ids[at : at + CHUNK])]), self._cache)
+        seconds = time.perf_counter() - began
+        self._cache.free(sequence)
+        return len(ids) / seconds
+
+    def generate(self, ids: np.ndarray, depth: int) -> float:
+        steps, batch = ids.shape
+        sequences = [self._at(depth) for _ in range(batch)]
+        began = time.perf_counter()
+        for i in range(steps):
+            parts = [(s, depth + i, [int(ids[i, j])]) for j, s in enumerate(sequences)]
+            self.model.forward(Batch.of(parts), self._cache)
+        seconds = time.perf_counter() - began
+        for sequence in sequences:
+            self._cache.free(sequence)
+        return steps * batch / seconds
+
+
+def best_setting(path: str, threads: int, context: int, quick: bool) -> tuple[bool, bool, int]:
+    """The fastest of llama.cpp's settings for a prompt of 512 and eight tokens after it."""
+    if quick:
+        return True, True, 512
+    speeds = {}
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, 1000, 520)
+    for setting in itertools.product((True, False), (True, False), (512, 2048)):
+        peer = Peer(path, threads, min(context, 1024), setting, 1)
+        peer.prompt(ids[:32].tolist(), 0)
+        prompt = peer.prompt(ids[:512].tolist(), 0)
+        decode = max(peer.generate(ids[512:, None], 512) for _ in range(2))
+        peer.close()
+        speeds[setting] = prompt * decode
+        print(f"llama.cpp mapped {setting[0]}, flash {setting[1]}, ubatch {setting[2]}: {prompt:.1f} / {decode:.1f}")
+    return max(speeds, key=speeds.__getitem__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--prompts", default="32,128,512")
+    parser.add_argument("--decode", type=int, default=64)
+    parser.add_argument("--depths", default="0")
+    parser.add_argument("--batches", default="1")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="llama.cpp mapped, flash attention, ubatch 512")
+    parser.add_argument("-t", "--threads", type=int, default=2)
+    a = parser.parse_args()
+    prompts, depths, batches = ([int(n) for n in text.split(",") if n] for text in (a.prompts, a.depths, a.batches))
+    context = max(depths) + max([*prompts, a.decode]) + 64
+    setting = best_setting(a.model, a.threads, context, a.quick)
+    ours, theirs = Ours(a.model, a.threads), Peer(a.model, a.threads, context, setting, max(batches))
+    vocabulary, rng = ours.model.config.vocabulary, np.random.default_rng(0)
+    print(f"{a.model}: {a.threads} threads, {ours.model.backend.isa}; llama.cpp {llama_cpp.__version__} {setting}")
+    print(f"{'test':>16} {'localmix':>9} {'llama.cpp':>9} {'ratio':>6}")
+    for depth in depths:
+        theirs.fill(depth)
+        tests: list[tuple[str, Any]] = [(f"pp{n}", n) for n in prompts]
+        tests += [(f"tg{a.decode} b{b}", (a.decode, b)) for b in batches]
+        for name, size in tests:
+            ids = rng.integers(3, vocabulary, size)
+            pairs = []
+            for _ in range(a.rounds + 1):
+                if isinstance(size, int):
+                    pairs.append((ours.prompt(ids.tolist(), depth), theirs.prompt(ids.tolist(), depth)))
+                else:
+                    pairs.append((ours.generate(ids, depth), theirs.generate(ids, depth)))
+            one, two = (median(pair[i] for pair in pairs[1:]) for i in (0, 1))  # the first round warms up
+            print(f"{name + f' @{depth}':>16} {one:9.1f} {two:9.1f} {one / two:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
