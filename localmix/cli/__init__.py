@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from localmix.cli.chat import chat
+from localmix.cli.info import info
 from localmix.cli.parameters import grouped
 from localmix.cli.run import run
 from localmix.cli.streams import harmless
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat):
+for command in (run, chat, info):
     app.command()(grouped(command))
 
 

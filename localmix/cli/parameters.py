@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 ModelArgument = Annotated[
     Path | None, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default="the bundled model")
 ]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("-m", "--model", metavar="FILE", help="A GGUF file.", show_default="the bundled model"),
+]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
@@ -38,10 +42,7 @@ class Output:
 class Engine:
     """Which model, and what computes it."""
 
-    model: Annotated[
-        Path | None,
-        typer.Option("-m", "--model", metavar="FILE", help="A GGUF file.", show_default="the bundled model"),
-    ] = None
+    model: ModelOption = None
     backend: Annotated[
         str | None,
         typer.Option("--backend", metavar="NAME", help="numba, mlx or reference.", show_default="the fastest here"),
@@ -85,8 +86,9 @@ class Answering:
     ] = Options.seed
 
     def options(self) -> dict[str, Any]:
-        """The fields of `Options`, for `generate` and `send`."""
-        return {field.name: getattr(self, field.name) for field in fields(Options)} | {"stop": self.stop or ()}
+        """The fields of `Options`, checked, for `generate` and `send`."""
+        values = {field.name: getattr(self, field.name) for field in fields(Options)}
+        return vars(Options(**values | {"stop": self.stop or ()}))
 
 
 def chosen(argument: Path | None, option: Path | None) -> Path | None:

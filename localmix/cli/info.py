@@ -1,0 +1,197 @@
+"""`localmix info`: what is in a model file, and what a token costs. Reads the header, no weights.
+
+On a terminal tables, in a pipe lines of tab-separated fields, with --json one object.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from localmix.cli.parameters import Json, ModelArgument, ModelOption, Output, chosen
+from localmix.cli.streams import harmless, write
+
+if TYPE_CHECKING:
+    from localmix.gguf import File, Tensor
+    from localmix.inventory import Inventory, Part
+
+Row = Sequence[str]
+Tables = Mapping[str, tuple[Row, Sequence[Row]]]  # title -> head, rows
+_NUMBERS = frozenset({"count", "bytes", "tensors", "weights", "bits", "read a token"})  # columns flush right
+_ITEMS = 6  # of a long array that are shown
+_WIDTH = 100  # of a value in a table
+
+
+def info(output: Output, path: ModelArgument = None, model: ModelOption = None, as_json: Json = False) -> None:
+    """Show what is in a model file: metadata, tensors, sizes, and what a token costs."""
+    from localmix import gguf, inventory
+    from localmix.bundled import model_path
+
+    with gguf.open(chosen(path, model) or model_path()) as file:
+        found = inventory.take(file)
+        if as_json:
+            write(json.dumps(described(file, found), ensure_ascii=False, indent=2) + "\n")
+            return
+        tables: Tables = {
+            "metadata": (("key", "type", "value"), metadata_rows(file)),
+            "tensors": (("tensor", "shape", "format", "count", "bytes"), tensor_rows(file)),
+            "sizes": (("role", "format", "tensors", "weights", "bytes", "bits", "read a token"), size_rows(found)),
+            "model": (("what", "value"), summary_rows(file, found)),
+        }
+    if sys.stdout.isatty():
+        _print_tables(tables)
+    else:
+        _print_lines(tables)
+
+
+def metadata_rows(file: "File") -> list[Row]:
+    """Key, type and value, each on one line."""
+    return [(cell(key), kind(value), cell(shown(value))) for key, value in file.typed_metadata.items()]
+
+
+def tensor_rows(file: "File") -> list[Row]:
+    """Tensors that differ only in the numbers in their names are one row, with N for the numbers."""
+    groups: dict[tuple[str, tuple[int, ...], str], list[Tensor]] = {}
+    for tensor in file.tensors.values():
+        name = re.sub(r"\.\d+\.", ".N.", tensor.name)
+        groups.setdefault((name, tensor.shape, tensor.format.name), []).append(tensor)
+    return [
+        (
+            cell(name if len(tensors) > 1 else tensors[0].name),
+            " × ".join(map(str, shape)),
+            format,
+            str(len(tensors)),
+            amount(sum(tensor.nbytes for tensor in tensors), "B"),
+        )
+        for (name, shape, format), tensors in groups.items()
+    ]
+
+
+def size_rows(found: "Inventory") -> list[Row]:
+    """A row for each role and format, and the sums."""
+
+    def row(role: str, format: str, tensors: int, of: "Part | Inventory") -> Row:
+        sizes = amount(of.weights), amount(of.bytes, "B"), f"{of.bits:.2f}", amount(of.read, "B")
+        return (role, format, str(tensors), *sizes)
+
+    rows = [row(part.role, part.format, part.tensors, part) for part in found.parts]
+    return [*rows, row("all", "", sum(part.tensors for part in found.parts), found)]
+
+
+def summary_rows(file: "File", found: "Inventory") -> list[Row]:
+    """The model in a few lines; what the file does not say is left out."""
+    rows: list[Row] = [
+        ("file", cell(str(file.path))),
+        ("size", amount(file.size, "B")),
+        ("architecture", cell(found.architecture or "not named")),
+        ("weights", f"{amount(found.weights)}, {amount(found.active)} of them read a decoded token"),
+        ("bits a weight", f"{found.bits:.2f}"),
+        ("read a token", f"{amount(found.read, 'B')} of weights"),
+    ]
+    if found.layers is not None:
+        rows.append(("layers", str(found.layers)))
+    if found.experts:
+        rows.append(("experts", f"{found.experts}, {found.experts_used} of them used a token"))
+    if found.context is not None:
+        rows.append(("context", f"{found.context} tokens"))
+    if found.kv is not None:
+        rows.append(("cache", f"{amount(found.kv, 'B')} a token in 16 bits"))
+    if found.kv is not None and found.context is not None:
+        rows.append(("full cache", amount(found.kv * found.context, "B")))
+    return rows
+
+
+def described(file: "File", found: "Inventory") -> dict[str, Any]:
+    """The same for programs: exact numbers, every tensor, long arrays by length and first items."""
+    return {
+        "path": str(file.path),
+        "bytes": file.size,
+        "architecture": found.architecture,
+        "weights": found.weights,
+        "weights_read_per_token": found.active,
+        "bits_per_weight": found.bits,
+        "bytes_read_per_token": found.read,
+        "layers": found.layers,
+        "experts": found.experts,
+        "experts_used": found.experts_used,
+        "context": found.context,
+        "kv_bytes_per_token": found.kv,
+        "sizes": [vars(part) | {"bits_per_weight": part.bits} for part in found.parts],
+        "metadata": {key: short(value) for key, value in file.metadata.items()},
+        "tensors": [
+            {"name": t.name, "shape": t.shape, "format": t.format.name, "bytes": t.nbytes}
+            for t in file.tensors.values()
+        ],
+    }
+
+
+def short(value: Any) -> Any:
+    """A metadata value for JSON: what JSON cannot hold (NaN, bytes that are no text) as text, long arrays cut."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if not isinstance(value, list | np.ndarray):
+        return value
+    items = [short(item) for item in (value[:_ITEMS].tolist() if isinstance(value, np.ndarray) else value[:_ITEMS])]
+    return items if len(value) <= _ITEMS else {"length": len(value), "first": items}
+
+
+def kind(value: Any) -> str:
+    """The type of a metadata value, as in "uint32" or "str[49152]"."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}[{len(value)}]"
+    if isinstance(value, list):
+        return f"{kind(value[0]).split('[')[0] if value else 'str'}[{len(value)}]"
+    return str(value.dtype) if isinstance(value, np.generic) else "str"
+
+
+def shown(value: Any) -> str:
+    """A metadata value as text; of a long array the first items."""
+    if not isinstance(value, list | np.ndarray):
+        return str(value)
+    items = [repr(item) if isinstance(item, str) else shown(item) for item in value[:_ITEMS]]
+    return "[" + ", ".join(items) + (", …]" if len(value) > _ITEMS else "]")
+
+
+def cell(text: str) -> str:
+    """Text from a file as one line without control characters, cut to a width that a table can hold."""
+    line = harmless(" ".join(text[: 4 * _WIDTH].split())).encode("utf-8", "replace").decode()
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
+
+
+def amount(number: int, unit: str = "") -> str:
+    """A count with three digits and a prefix: 46.7 G, 1.19 GB, 131 kB."""
+    value, prefix = float(number), ""
+    for larger in "kMGT":
+        if value < 999.5:
+            break
+        value, prefix = value / 1000, larger
+    return f"{value:.3g} {prefix}{unit}".rstrip()
+
+
+def _print_tables(tables: Tables) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for title, (head, rows) in tables.items():
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for column in head:
+            table.add_column(
+                column, justify="right" if column in _NUMBERS else "left", no_wrap=column != "value", overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*(Text(field) for field in row))  # Text: no markup is read from a file's strings
+        console.print(table)
+
+
+def _print_lines(tables: Tables) -> None:
+    for title, (_, rows) in tables.items():
+        write("".join("\t".join((title, *row)) + "\n" for row in rows))
