@@ -22,6 +22,7 @@ from quant import BY_ID
 VERSIONS = (2, 3)
 ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
+ALIGNMENTS = "a power of two from 8 to 1048576"
 MAX_DIMENSIONS = 4
 MAX_DIMENSION = 1 << 31
 
@@ -88,6 +89,11 @@ def read_header(path: Path, data: mmap) -> Header:
     return Header(path, len(data), metadata, spans, tensors)
 
 
+def is_alignment(number: int) -> bool:
+    """Whether tensors may be aligned to `number` bytes. The GGUF specification asks for a multiple of 8."""
+    return 8 <= number <= 1 << 20 and number & (number - 1) == 0
+
+
 def _check_version(cursor: Cursor) -> None:
     version = cursor.u32("version")
     if version in VERSIONS:
@@ -118,14 +124,13 @@ def _read_metadata(cursor: Cursor, count: int) -> tuple[dict[str, Value], dict[s
 
 
 def _alignment(cursor: Cursor, metadata: dict[str, Value]) -> int:
-    """Bytes to which tensors are aligned. The GGUF specification asks for a multiple of 8."""
+    """Bytes to which tensors are aligned."""
     value = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
     if not isinstance(value, int | np.integer):
         cursor.fail(ALIGNMENT_KEY, type(value).__name__, "an integer")
-    number = int(value)
-    if number < 8 or number > 1 << 20 or number & (number - 1):
-        cursor.fail(ALIGNMENT_KEY, number, "a power of two from 8 to 1048576")
-    return number
+    if not is_alignment(int(value)):
+        cursor.fail(ALIGNMENT_KEY, int(value), ALIGNMENTS)
+    return int(value)
 
 
 def _read_infos(cursor: Cursor, count: int) -> list[tuple[TensorInfo, int]]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import LocalmixError
-from localmix.gguf.header import ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAX_DIMENSIONS, VERSIONS
+from localmix.gguf.header import ALIGNMENT_KEY, ALIGNMENTS, DEFAULT_ALIGNMENT, MAX_DIMENSIONS, VERSIONS, is_alignment
 from localmix.gguf.kinds import MAGIC
 from localmix.gguf.metadata import Metadata, Writable, encode_string, encode_value
 from localmix.gguf.patch import patch
@@ -39,6 +39,8 @@ class Writer:
     def __init__(self, path: str | os.PathLike[str], metadata: Metadata, tensors: Sequence[TensorInfo]) -> None:
         self.path = Path(path)
         self._alignment = int(metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT))  # type: ignore[arg-type]
+        if not is_alignment(self._alignment):
+            raise ValueError(f"{ALIGNMENT_KEY}: found {self._alignment}, expected {ALIGNMENTS}")
         _check_tensors(tensors)
         self._waiting = list(reversed(tensors))  # the one being written is the last
         self._written = 0  # bytes of it

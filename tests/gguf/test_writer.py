@@ -105,6 +105,11 @@ def test_values_that_cannot_be_stored(value: Any, error: str, tmp_path: Path) ->
         gguf.Writer(tmp_path / "m.gguf", {"key": value}, [])
 
 
+def test_an_alignment_that_no_reader_takes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"general\.alignment: found 12, expected a power of two"):
+        gguf.Writer(tmp_path / "m.gguf", {"general.alignment": 12}, [])
+
+
 @pytest.mark.parametrize(
     ("infos", "error"),
     [
