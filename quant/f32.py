@@ -10,4 +10,8 @@ def dequantize(blocks: NDArray) -> Floats:
     return blocks.astype(np.float32, copy=False)
 
 
-FORMAT = Format("f32", 0, 1, np.dtype("<f4"), dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    return rows.astype(np.float32, copy=False)
+
+
+FORMAT = Format("f32", 0, 1, np.dtype("<f4"), dequantize, quantize)

@@ -3,15 +3,24 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import symmetric
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = symmetric.Grid(groups=1, size=32, bottom=symmetric.UNEVEN, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
-LEVELS = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=np.int8)
+LEVELS = symmetric.LEVELS.astype(np.int8)
 
 
 def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * LEVELS[unpack(blocks["qs"], bits=4, run=16)])
 
 
-FORMAT = Format("iq4_nl", 20, 32, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    d, codes = symmetric.fit_single(rows, importance, GRID)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"], blocks["qs"] = d, pack(codes, bits=4, run=16)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("iq4_nl", 20, 32, LAYOUT, dequantize, quantize)

@@ -6,9 +6,11 @@ w = d * scale * q - dmin * minimum, scale in the low nibble and minimum in the h
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import affine
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = affine.Grid(groups=16, size=16, top=3, levels=15)
 LAYOUT = np.dtype([("scales", "u1", 16), ("qs", "u1", 64), ("d", "<f2"), ("dmin", "<f2")])
 
 
@@ -19,4 +21,13 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(merge(scale[..., None] * q - minimum[..., None]))
 
 
-FORMAT = Format("q2_k", 10, 256, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    fit = affine.fit(rows, importance, GRID)
+    blocks = np.empty(len(fit.d), LAYOUT)
+    blocks["d"], blocks["dmin"] = fit.d, fit.dmin
+    blocks["scales"] = fit.scales | fit.minima << np.uint8(4)
+    blocks["qs"] = pack(fit.codes, bits=2, run=32)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q2_k", 10, 256, LAYOUT, dequantize, quantize)

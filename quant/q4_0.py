@@ -3,9 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import symmetric
+from quant.fit.direct import round_signed
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = symmetric.Grid(groups=1, size=32, bottom=8, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
 
 
@@ -14,4 +17,12 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * q)
 
 
-FORMAT = Format("q4_0", 2, 32, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    """Without an importance the definition that all programs share; with one a search for the best scale."""
+    d, codes = round_signed(rows, 8) if importance is None else symmetric.fit_single(rows, importance, GRID)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"], blocks["qs"] = d, pack(codes, bits=4, run=16)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q4_0", 2, 32, LAYOUT, dequantize, quantize)

@@ -3,9 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import affine
+from quant.fit.direct import round_between
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = affine.Grid(groups=1, size=32, top=15, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)])
 
 
@@ -14,4 +17,12 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * q + single(blocks["m"]))
 
 
-FORMAT = Format("q4_1", 3, 32, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    """Without an importance the definition that all programs share; with one a search for scale and minimum."""
+    d, m, codes = round_between(rows, 15) if importance is None else affine.fit_single(rows, importance, GRID)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"], blocks["m"], blocks["qs"] = d, m, pack(codes, bits=4, run=16)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q4_1", 3, 32, LAYOUT, dequantize, quantize)

@@ -7,9 +7,11 @@ minima 0 to 3; their upper two bits, and the nibbles of the last 4 bytes, make s
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import affine
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = affine.Grid(groups=8, size=32, top=15, levels=63)
 LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", 128)])
 
 
@@ -20,6 +22,15 @@ def unpack_scales(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
     scales = np.concatenate([scale & lower, rest & np.uint8(15) | scale >> np.uint8(2) & upper], axis=-1)
     minima = np.concatenate([minimum & lower, rest >> np.uint8(4) | minimum >> np.uint8(2) & upper], axis=-1)
     return scales, minima
+
+
+def pack_scales(scales: NDArray[np.uint8], minima: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The inverse of `unpack_scales`: 6-bit values (..., 8) each to bytes (..., 12)."""
+    four, six = np.uint8(4), np.uint8(6)
+    upper_scales, upper_minima = scales[..., 4:], minima[..., 4:]
+    first = scales[..., :4] | upper_scales >> four << six
+    second = minima[..., :4] | upper_minima >> four << six
+    return np.concatenate([first, second, upper_scales & np.uint8(15) | upper_minima << four], axis=-1)
 
 
 def apply_scales(blocks: NDArray, q: NDArray[np.uint8]) -> Floats:
@@ -34,4 +45,18 @@ def dequantize(blocks: NDArray) -> Floats:
     return apply_scales(blocks, unpack(blocks["qs"], bits=4, run=32))
 
 
-FORMAT = Format("q4_k", 12, 256, LAYOUT, dequantize)
+def put_scales(blocks: NDArray, fit: affine.Fit) -> None:
+    """Write the scales of a fit into Q4_K or Q5_K blocks (n,)."""
+    blocks["d"], blocks["dmin"] = fit.d, fit.dmin
+    blocks["scales"] = pack_scales(fit.scales, fit.minima)
+
+
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    fit = affine.fit(rows, importance, GRID)
+    blocks = np.empty(len(fit.d), LAYOUT)
+    put_scales(blocks, fit)
+    blocks["qs"] = pack(fit.codes, bits=4, run=32)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q4_k", 12, 256, LAYOUT, dequantize, quantize)

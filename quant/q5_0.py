@@ -3,9 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import symmetric
+from quant.fit.direct import round_signed
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import merge, pack, single, unpack
 
+GRID = symmetric.Grid(groups=1, size=32, bottom=16, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qh", "u1", 4), ("qs", "u1", 16)])
 
 
@@ -18,4 +21,19 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * (codes(blocks).view(np.int8) - np.int8(16)))
 
 
-FORMAT = Format("q5_0", 6, 32, LAYOUT, dequantize)
+def put_codes(blocks: NDArray, codes: NDArray[np.uint8]) -> None:
+    """The inverse of `codes`, in place: blocks (n,) and their 5-bit values (n, 32)."""
+    blocks["qs"] = pack(codes & np.uint8(15), bits=4, run=16)
+    blocks["qh"] = pack(codes >> np.uint8(4), bits=1, run=1)
+
+
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    """Without an importance the definition that all programs share; with one a search for the best scale."""
+    d, q = round_signed(rows, 16) if importance is None else symmetric.fit_single(rows, importance, GRID)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"] = d
+    put_codes(blocks, q)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q5_0", 6, 32, LAYOUT, dequantize, quantize)

@@ -3,10 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit import affine
+from quant.fit.direct import round_between
 from quant.format import Floats, Format
 from quant.layout import merge, single
-from quant.q5_0 import codes
+from quant.q5_0 import codes, put_codes
 
+GRID = affine.Grid(groups=1, size=32, top=31, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qh", "u1", 4), ("qs", "u1", 16)])
 
 
@@ -14,4 +17,13 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * codes(blocks) + single(blocks["m"]))
 
 
-FORMAT = Format("q5_1", 7, 32, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    """Without an importance the definition that all programs share; with one a search for scale and minimum."""
+    d, m, q = round_between(rows, 31) if importance is None else affine.fit_single(rows, importance, GRID)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"], blocks["m"] = d, m
+    put_codes(blocks, q)
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q5_1", 7, 32, LAYOUT, dequantize, quantize)

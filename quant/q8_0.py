@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.fit.direct import round_bytes
 from quant.format import Floats, Format
 from quant.layout import merge, single
 
@@ -13,4 +14,12 @@ def dequantize(blocks: NDArray) -> Floats:
     return merge(single(blocks["d"]) * blocks["qs"])
 
 
-FORMAT = Format("q8_0", 8, 32, LAYOUT, dequantize)
+def quantize(rows: Floats, importance: Floats | None) -> NDArray:
+    """The plain definition: at 8 bits an importance changes nothing that matters."""
+    d, codes = round_bytes(rows)
+    blocks = np.empty(len(d), LAYOUT)
+    blocks["d"], blocks["qs"] = d, codes
+    return blocks.reshape(len(rows), -1)
+
+
+FORMAT = Format("q8_0", 8, 32, LAYOUT, dequantize, quantize)
