@@ -30,6 +30,7 @@ def chat(
     """Talk with a model; without a terminal each line of stdin is answered: echo hi | localmix chat."""
     from localmix.generate import Stats
 
+    options = answering.options()
     model = engine.load(path)
     conversation = model.chat(system, context=answering.context)
     total = Stats()
@@ -39,7 +40,7 @@ def chat(
     for text in _typed(conversation) if terminal else _piped():
         try:
             progress = None if output.quiet else prompt_progress
-            answer = conversation.send(text, progress=progress, **answering.options())
+            answer = conversation.send(text, progress=progress, **options)
             interrupted = show(model, answer, as_json)
         except LocalmixError as error:
             if not terminal:

@@ -30,13 +30,14 @@ def run(
     text = _joined(prompt, _piped())
     if not raw and not text.strip():
         raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
+    options = answering.options()
     model = engine.load()
     progress = None if output.quiet else prompt_progress
     if raw:
-        answer = model.generate(text, context=answering.context, progress=progress, **answering.options())
+        answer = model.generate(text, context=answering.context, progress=progress, **options)
     else:
         chat = model.chat(system, context=answering.context)
-        answer = chat.send(text, progress=progress, **answering.options())
+        answer = chat.send(text, progress=progress, **options)
     interrupted = show(model, answer, as_json)
     if not output.quiet:
         note(summary(model, answer.stats, answer.seed if answering.temp else None))

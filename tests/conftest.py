@@ -1,0 +1,55 @@
+"""What all tests share: models, backends, and a kernel cache that is theirs alone."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import small_models
+
+import localmix
+from localmix.model import Model
+
+BACKENDS = ("reference", "numba")  # another one joins every test of backends here
+
+# A folder for each worker: nothing of the user's is touched, and two that compile at once never meet.
+os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for model files that are made once."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def chatty_path(folder: Path) -> Path:
+    """A file with a chat template."""
+    return small_models.chatty_stories(folder / "chatty.gguf")
+
+
+@pytest.fixture(scope="session")
+def upcycled_path(folder: Path) -> Path:
+    """A sparse model with 8 experts that are one function."""
+    return small_models.upcycled_stories(folder / "upcycled.gguf")
+
+
+@pytest.fixture
+def stories(backend: str) -> Model:
+    return localmix.load(small_models.STORIES, backend)
+
+
+@pytest.fixture
+def chatty(chatty_path: Path, backend: str) -> Model:
+    return localmix.load(chatty_path, backend)
+
+
+@pytest.fixture
+def upcycled(upcycled_path: Path, backend: str) -> Model:
+    return localmix.load(upcycled_path, backend)

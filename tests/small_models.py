@@ -1,0 +1,66 @@
+"""Small models for tests: the trained stories260K, and what is made from it or from random numbers.
+
+Random weights come from NumPy's RandomState, whose numbers never change: `tests/data/make_*.py` gives the same
+weights to other implementations and stores only what those answer.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vocabularies import STORIES_TEMPLATE
+
+from localmix import gguf
+from quant import FORMATS, Format
+
+DATA = Path(__file__).parent / "data"
+STORIES = DATA / "stories260K" / "stories260K.F32.gguf"
+F32 = FORMATS["f32"]
+
+
+def write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[Format, NDArray[Any]]]) -> Path:
+    """A GGUF file of tensors given as (format, blocks)."""
+    infos = [
+        gguf.TensorInfo(name, (*blocks.shape[:-1], blocks.shape[-1] * format.block), format)
+        for name, (format, blocks) in tensors.items()
+    ]
+    with gguf.Writer(path, metadata, infos) as writer:
+        for name, (_, blocks) in tensors.items():
+            writer.write(name, blocks)
+    return path
+
+
+def chatty_stories(path: Path, template: str = STORIES_TEMPLATE) -> Path:
+    """stories260K with a chat template; what it answers is nonsense."""
+    file = gguf.open(STORIES)
+    metadata = file.typed_metadata | {"tokenizer.chat_template": template}
+    return write(path, metadata, {name: (t.format, t.data) for name, t in file.tensors.items()})
+
+
+def upcycled_stories(path: Path, experts: int = 8, active: int = 2, merged: bool = True) -> Path:
+    """stories260K as a sparse model: each expert is the dense layer with its hidden units in another order.
+
+    Whatever the random router chooses, the text is that of the dense model.
+    """
+    file, random = gguf.open(STORIES), np.random.RandomState(0)
+    metadata = file.typed_metadata | {
+        "llama.expert_count": np.uint32(experts),
+        "llama.expert_used_count": np.uint32(active),
+    }
+    tensors: dict[str, tuple[Format, NDArray[Any]]] = {}
+    order = [random.permutation(172) for _ in range(experts)]
+    for name, t in file.tensors.items():
+        if ".ffn_norm" in name or ".ffn_" not in name:
+            tensors[name] = (F32, t.data)
+            continue
+        stem = name.removesuffix(".weight")
+        each = [t.data[:, o] if stem.endswith("ffn_down") else t.data[o] for o in order]
+        if merged:
+            tensors[f"{stem}_exps.weight"] = (F32, np.stack(each))
+        else:
+            tensors |= {f"{stem}.{e}.weight": (F32, one) for e, one in enumerate(each)}
+        if stem.endswith("ffn_gate"):
+            tensors[f"{stem}_inp.weight"] = (F32, random.randn(experts, 64).astype(np.float32))
+    return write(path, metadata, tensors)
