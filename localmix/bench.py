@@ -7,14 +7,12 @@ several runs. For decoding also the bytes a second that it read and its share of
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from localmix.arch.decoder import Network
-from localmix.arch.mixtral import SparseFeedForward
+from localmix import inventory
 from localmix.batch import CHUNK, Batch
-from localmix.weights import Weight
 
 if TYPE_CHECKING:
     from localmix.model import Model
@@ -60,27 +58,12 @@ def run(model: "Model", plan: Plan, bandwidth: float | None) -> Iterator[Result]
                 yield _decode(model, plan, depth, batch, bandwidth)
 
 
-def weights_read(network: Network) -> int:
-    """Bytes of weights that one decoded token reads: the active experts, attention, output."""
-    return sum(weight.nbytes for weight in _read(network))
-
-
-def products(network: Network, *, output: bool) -> int:
-    """Multiplications with weights for one token."""
-    total = sum(weight.shape[0] * weight.shape[1] for weight in _read(network))
-    return total if output else total - network.output.shape[0] * network.output.shape[1]
-
-
-def _read(network: Network) -> Iterator[Weight]:
-    for layer in network.layers:
-        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
-        ffn: Any = layer.ffn
-        if isinstance(ffn, SparseFeedForward):
-            for e in range(ffn.active):  # experts of a layer are of one size
-                yield from (ffn.experts.gate[e], ffn.experts.up[e], ffn.experts.down[e])
-        else:
-            yield from (ffn.ffn_gate, ffn.ffn_up, ffn.ffn_down)
-    yield network.output
+def products(model: "Model", *, output: bool) -> int:
+    """Multiplications with weights for one token, with or without the output matrix."""
+    found = inventory.take(model.file)
+    counted = {"attention", "experts", "dense ffn", "router"} | ({"output"} if output else set())
+    total = sum(part.active for part in found.parts if part.role in counted)
+    return total + (model.config.vocabulary * model.config.width if output and found.tied else 0)
 
 
 def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
@@ -100,7 +83,7 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
         return length / seconds
 
     speed, spread = _median(once, plan.repeats)
-    macs = products(model.network, output=False) * speed / 1e9
+    macs = products(model, output=False) * speed / 1e9
     return _result(model, f"pp{length}", depth, 1, speed, spread, macs)
 
 
@@ -123,11 +106,11 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: float
         return batch * plan.decoded / seconds
 
     speed, spread = _median(once, plan.repeats)
-    macs = products(model.network, output=True) * speed / 1e9
+    macs = products(model, output=True) * speed / 1e9
     gb = share = None
     if batch == 1:
         positions = depth + plan.decoded / 2
-        gb = (weights_read(model.network) + positions * cache.position_bytes) * speed / 1e9
+        gb = (inventory.take(model.file).read + positions * cache.position_bytes) * speed / 1e9
         share = gb * 1e9 / bandwidth if bandwidth else None
     return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from localmix.cli.bench import bench
 from localmix.cli.chat import chat
 from localmix.cli.info import info
 from localmix.cli.parameters import grouped
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info):
+for command in (run, chat, info, bench):
     app.command()(grouped(command))
 
 
