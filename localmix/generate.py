@@ -164,15 +164,14 @@ class Generation(Iterator[str]):
 
 def _checked(prompt: Sequence[int], context: Context) -> list[int]:
     """The ids of a prompt that can be computed."""
-    ids, size, config = list(prompt), context.size, context.model.config
-    if not ids:
+    size, most = context.size, context.model.config.context
+    if not len(prompt):
         raise LocalmixError("the prompt is empty, and this model has no id that begins a text: give it some text")
-    if len(ids) > size:
-        more = f", or raise the context (--ctx), up to {config.context}" if size < config.context else ""
-        raise ContextFullError(f"the prompt has {len(ids)} tokens, the context holds {size}: shorten it{more}")
-    if min(ids) < 0 or max(ids) >= config.vocabulary:
-        raise LocalmixError(f"prompt ids {min(ids)} to {max(ids)}: expected 0 to {config.vocabulary - 1}")
-    return ids
+    if len(prompt) > size:
+        more = f", or raise the context (--ctx), up to {most}" if size < most else ""
+        raise ContextFullError(f"the prompt has {len(prompt)} tokens, the context holds {size}: shorten it{more}")
+    context.model.check(prompt)
+    return list(prompt)
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -42,8 +42,14 @@ class Model:
             raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
         return self.backend.cache(self.network, context or most, kv)
 
+    def check(self, ids: Sequence[int]) -> None:
+        """LocalmixError for ids that are no tokens of this model: kernels read where they are told to."""
+        size = self.config.vocabulary
+        if len(ids) and not 0 <= min(ids) <= max(ids) < size:
+            raise LocalmixError(f"ids {min(ids)} to {max(ids)}: expected 0 to {size - 1}")
+
     def forward(self, batch: Batch, cache: Any) -> Floats:
-        """Run a batch and commit it to the cache: logits (W, V). A batch that is interrupted leaves no trace."""
+        """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace."""
         with self._lock:
             cache.reserve(batch)
             logits = self._step(batch, cache)
@@ -76,6 +82,7 @@ class Model:
 
     def logits(self, ids: Sequence[int], kv: str = "f16") -> Floats:
         """Logits (T, V) float32 after each of T tokens, from an empty cache."""
+        self.check(ids)
         cache = self.cache(max(len(ids), 1), kv)
         sequence = cache.new()
         parts = [
