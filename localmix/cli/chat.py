@@ -27,7 +27,10 @@ def chat(
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Talk with a model; without a terminal each line of stdin is answered: echo hi | localmix chat."""
+    """Talk with a model.
+
+    Without a terminal each line of stdin is answered: echo hi | localmix chat.
+    """
     from localmix.generate import Stats
 
     options = answering.options()

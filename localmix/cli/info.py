@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from localmix.cli.parameters import Json, ModelArgument, ModelOption, Output, chosen
 from localmix.cli.streams import harmless, write
 
@@ -131,6 +129,8 @@ def described(file: "File", found: "Inventory") -> dict[str, Any]:
 
 def short(value: Any) -> Any:
     """A metadata value for JSON: what JSON cannot hold (NaN, bytes that are no text) as text, long arrays cut."""
+    import numpy as np
+
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
@@ -143,6 +143,8 @@ def short(value: Any) -> Any:
 
 def kind(value: Any) -> str:
     """The type of a metadata value, as in "uint32" or "str[49152]"."""
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return f"{value.dtype}[{len(value)}]"
     if isinstance(value, list):
@@ -152,6 +154,8 @@ def kind(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A metadata value as text; of a long array the first items."""
+    import numpy as np
+
     if not isinstance(value, list | np.ndarray):
         return str(value)
     items = [repr(item) if isinstance(item, str) else shown(item) for item in value[:_ITEMS]]

@@ -24,7 +24,10 @@ def run(
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer one prompt: localmix run "Tell me a story", or cat notes.txt | localmix run "Summarise:"."""
+    """Answer one prompt.
+
+    Examples: localmix run "Tell me a story about a cat", cat notes.txt | localmix run "Summarise:".
+    """
     if raw and system:
         raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt")
     text = _joined(prompt, _piped())
