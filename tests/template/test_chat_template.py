@@ -60,7 +60,7 @@ def smuggled(rng: random.Random, tok: Tokenizer) -> str:
         (CHATML, "qwen2"),
         (LLAMA3, "llama-bpe"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>", "smollm"),
-        ("{% for m in messages %}<{{ m.content | trim }}|{% endfor %}</s>", "stories"),
+        ("{% for m in messages %}<{{ m.content | trim }}>|{% endfor %}</s>", "stories"),
     ],
 )
 def test_users_cannot_add_control_tokens(source: str, name: str) -> None:

@@ -143,6 +143,13 @@ def test_control_tokens_where_they_are_asked_for() -> None:
     assert list(tok.split_control("")) == []
 
 
+def test_the_longest_control_token_wins() -> None:
+    metadata = vocabularies.stories()
+    metadata["tokenizer.ggml.tokens"][900:902] = ["<a>", "<a>b"]
+    metadata["tokenizer.ggml.token_type"][900:902] = vocabularies.CONTROL
+    assert list(tokenizer.from_metadata(metadata).split_control("<a><a>b<a>")) == [900, 901, 900]
+
+
 @pytest.mark.parametrize("name", ["stories", "gpt-2"])
 def test_user_defined_tokens_match_in_plain_text_the_longest_first(name: str) -> None:
     metadata = vocabularies.stories() if name == "stories" else vocabularies.reduced(name)

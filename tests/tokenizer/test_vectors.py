@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import vocabularies
 
@@ -46,21 +47,24 @@ def test_bundled_vocabulary_encodes_as_its_sentencepiece_model() -> None:
         assert rebuilt.encode(text, bos=False) == original.encode(text), text
 
 
-def test_a_word_that_is_a_token_is_taken_whole_where_merges_are_ignored() -> None:
-    # Llama 3's vocabulary holds words that its merges alone do not reach.
-    merges = ["a b"]
-    tokens = [*"abc", "ab", "abc"]
+def abc(pre: str, last: int = vocabularies.NORMAL) -> tokenizer.Tokenizer:
+    """A vocabulary of a, b, c, ab and abc, where no merge makes abc; `last` is the type of abc."""
     metadata = {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": vocabularies.np.ones(len(tokens), vocabularies.np.int32),
-        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": ["a", "b", "c", "ab", "abc"],
+        "tokenizer.ggml.token_type": np.array([1, 1, 1, 1, last], np.int32),
+        "tokenizer.ggml.merges": ["a b"],
     }
-    encoded = {
-        pre: tokenizer.from_metadata(metadata | {"tokenizer.ggml.pre": pre}).encode("abc")
-        for pre in ("gpt-2", "qwen2", "llama-bpe", "tekken")
-    }
-    assert encoded == {"gpt-2": [3, 2], "qwen2": [3, 2], "llama-bpe": [4], "tekken": [4]}
+    return tokenizer.from_metadata(metadata)
+
+
+@pytest.mark.parametrize(
+    ("pre", "ids"), [("gpt-2", [3, 2]), ("smollm", [3, 2]), ("qwen2", [3, 2]), ("llama-bpe", [4]), ("tekken", [4])]
+)
+def test_a_word_that_is_a_token_is_taken_whole_where_merges_are_ignored(pre: str, ids: list[int]) -> None:
+    assert abc(pre).encode("abc", bos=False) == ids
+    assert abc(pre, vocabularies.CONTROL).encode("abc", bos=False) == [3, 2]
 
 
 def test_qwen_composes_text_as_its_makers_do() -> None:
