@@ -1,10 +1,14 @@
-"""Activations as int8 with a float32 scale for each 32: what the integer products are made with."""
+"""Activations as int8 with a float32 scale for each 32: what the integer products are made with.
+
+A row has sections (layout.SECTIONS): the values, their scales, and sums that serve zero points and minima.
+"""
 
 from typing import Any
 
 from llvmlite import ir
 
 from localmix.backends.numba.dots import sums4
+from localmix.backends.numba.layout import SECTIONS
 from localmix.backends.numba.simd import (
     F32,
     I8,
@@ -24,9 +28,15 @@ from localmix.backends.numba.simd import (
 )
 
 
+def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
+    """The address of column k in a section of a quantized row of this padded width."""
+    start, size = SECTIONS[name]
+    return b.add(b.add(row, b.mul(b.lshr(width, I64(3)), I64(start))), b.lshr(b.mul(k, I64(size)), I64(5)))
+
+
 @word(void, int64, int64, int64, int64)
-def quantize64(b: ir.IRBuilder, source: Any, row: Any, p: Any, k: Any) -> None:
-    """Quantize the 64 floats at `source` into the row (see layout.quantized_bytes) of padded width p, at column k."""
+def quantize64(b: ir.IRBuilder, source: Any, row: Any, width: Any, k: Any) -> None:
+    """Quantize the 64 floats at `source` into the row, at column k."""
     quantized, scales = [], []
     for half in (0, 1):
         x = load(b, vec(F32, 32), source, 128 * half, align=4)
@@ -38,16 +48,29 @@ def quantize64(b: ir.IRBuilder, source: Any, row: Any, p: Any, k: Any) -> None:
         rounded = call(b, "llvm.rint.v32f32", x.type, b.fmul(x, splat(b, inverse, 32)))
         quantized.append(b.trunc(b.fptosi(rounded, vec(I32, 32)), vec(I8, 32)))
         scales.append(b.fmul(largest, const(F32, 1 / 127)))
-    q = concat(b, *quantized)
-    sums = sums4(b, q)  # <16 x i32>
-    at = lambda start, size: b.add(row, b.add(start, b.lshr(b.mul(k, I64(size)), I64(5))))  # noqa: E731
-    p2, p8 = b.shl(p, I64(1)), b.lshr(p, I64(3))
-    store(b, q, b.add(row, k))
-    store(b, b.neg(sums), b.add(row, b.add(p, k)))
+    values = concat(b, *quantized)
     d = b.insert_element(splat(b, scales[0], 2), scales[1], I32(1))
-    store(b, d, at(p2, 4))
-    pairs = b.add(shuffle(b, sums, range(0, 16, 2)), shuffle(b, sums, range(1, 16, 2)))
-    sixteens = b.add(shuffle(b, pairs, range(0, 8, 2)), shuffle(b, pairs, range(1, 8, 2)))  # <4 x i32>
-    s16 = b.fmul(b.sitofp(sixteens, vec(F32, 4)), shuffle(b, d, [0, 0, 1, 1]))
-    store(b, b.fadd(shuffle(b, s16, [0, 2]), shuffle(b, s16, [1, 3])), at(b.add(p2, p8), 4))
-    store(b, s16, at(b.add(p2, b.shl(p8, I64(1))), 8))
+    fours = b.neg(sums4(b, values))  # <16 x i32>
+    sixteens = _neighbours(b, _neighbours(b, fours))  # <4 x i32>
+    whole = _neighbours(b, sixteens)  # <2 x i32>
+    floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
+    for name, value in {
+        "values": values,
+        "sums4": fours,
+        "scales": d,
+        "floats32": floats[0],
+        "floats16": floats[1],
+        "sums32": whole,
+        "sums16": sixteens,
+    }.items():
+        store(b, value, section(b, row, width, name, k))
+
+
+def _neighbours(b: ir.IRBuilder, x: Any) -> Any:
+    """Sums of pairs of lanes."""
+    n = x.type.count
+    return b.add(shuffle(b, x, range(0, n, 2)), shuffle(b, x, range(1, n, 2)))
+
+
+def _twice(b: ir.IRBuilder, x: Any) -> Any:
+    return shuffle(b, x, [0, 0, 1, 1])

@@ -35,7 +35,7 @@ from localmix.backends.numba.simd import (
     store_f32,
     store_f32x16,
     sum16,
-    transpose,
+    turn,
     vec,
     void,
     word,
@@ -72,10 +72,10 @@ def _kernel(size: int) -> Any:
     load16 = _load16(size)
 
     @word(void, int64, int64, int64)
-    def turn(b: ir.IRBuilder, keys: Any, row_bytes: Any, out: Any) -> None:
+    def turn_keys(b: ir.IRBuilder, keys: Any, row_bytes: Any, out: Any) -> None:
         """16 rows of keys, 16 columns: as columns of 16 positions."""
         rows = [load16(b, b.add(keys, b.mul(row_bytes, ir.Constant(ir.IntType(64), r)))) for r in range(16)]
-        for i, column in enumerate(transpose(b, rows)):
+        for i, column in enumerate(turn(b, rows)):
             store(b, column, out, 64 * i)
 
     @word(void, int64, int64)
@@ -98,7 +98,7 @@ def _kernel(size: int) -> Any:
             page = load_i64(j.pages + 8 * (p // PAGE))
             at = p % PAGE * row
             for c in range(0, room, 16):
-                turn(page + j.keys + at + c * size, row, turned + c * 64)
+                turn_keys(page + j.keys + at + c * size, row, turned + c * 64)
             for c in range(0, 16 * room, 16):
                 widen(page + j.values + at + c * size, values + 4 * c)
             for i in range(j.queries):

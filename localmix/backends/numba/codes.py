@@ -1,35 +1,43 @@
-"""How a block of a quantized format becomes unsigned codes, scales and minima: one emitter a format.
+"""How the blocks of a quantized format become unsigned codes, scales and minima: declared, a format a module.
 
-A weight is scale · (code - zero) - minimum. `emit(b, p, q)` builds the IR that reads the blocks of 32 weights at the
-addresses p and q, or the block of 256 at p:
-  codes   a list of <64 x i8>, in order
-  scales  <n x float>, one for each `group` weights
-  minima  the same, or None where the format is symmetric about `zero`
-Everything else, row products, tiles, rows of floats, is made from this by `rows.py` and `tiles.py`.
+A weight is scale · (code - zero) - minimum. Codes are bit fields (see quant/layout.py), so they are only named; the
+IR that reads them follows in two domains: along a row (`fields.row_codes`), and for 16 rows at once with a row in
+each lane (`fields.tile_codes`). Products, tiles and rows of floats are made from this by `rows.py` and `tiles.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 import quant
 
+# (builder, addresses of blocks) -> scales and minima (None: symmetric). Blocks of 32: a lane a block, any number of
+# blocks. Blocks of 256: one block, a lane a group.
+Scales = Callable[[ir.IRBuilder, Sequence[Any]], tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A field of a block that holds `bits` bits of every code, in runs of bytes; they become bits `at` and up."""
+
+    field: str
+    bits: int
+    run: int
+    at: int = 0
+
 
 @dataclass(frozen=True)
 class Codes:
-    """One format's layout and emitter."""
+    """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already."""
 
     name: str
     group: int  # weights that share a scale: 16 or 32
     zero: int  # 0 or a power of two
-    emit: Callable[[ir.IRBuilder, Any, Any], tuple[list[Any], Any, Any]]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return quant.FORMATS[self.name].dtype
+    parts: tuple[Bits, ...]
+    scales: Scales
+    finish: Callable[[ir.IRBuilder, Any], Any] = lambda b, x: x
 
     @property
     def block(self) -> int:
@@ -38,7 +46,13 @@ class Codes:
 
     @property
     def bytes(self) -> int:
-        return self.dtype.itemsize
+        """Bytes of a block."""
+        return quant.FORMATS[self.name].dtype.itemsize
+
+    @property
+    def step(self) -> int:
+        """Weights that the loops along a row take at once: whole vectors of 64 codes."""
+        return max(self.block, 64)
 
 
 def offset(name: str, field: str) -> int:

@@ -85,14 +85,21 @@ def padded(width: int) -> int:
     return (width + 63) // 64 * 64
 
 
-def quantized_bytes(width: int) -> int:
-    """Bytes of one quantized row of activations, P = padded(width).
+# A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
+SECTIONS = {
+    "values": (0, 32),  # int8
+    "sums4": (8, 32),  # int32, negated sums of 4 values: they serve the formats' zero points
+    "scales": (16, 4),  # float32, one for 32 values
+    "floats32": (17, 4),  # float32, scale · sum of 32 values: they serve the minima
+    "floats16": (18, 8),
+    "sums32": (20, 4),  # int32, negated sums of 32 values
+    "sums16": (21, 8),
+}
 
-    int8[P] values · int32[P/4] negated sums of 4 · float32[P/32] scales d · float32[P/32] d · sum of 32 ·
-    float32[P/16] d · sum of 16. Sums serve the formats' zero points and minima.
-    """
-    p = padded(width)
-    return (2 * p + p // 8 + p // 8 + p // 4 + 63) // 64 * 64
+
+def quantized_bytes(width: int) -> int:
+    """Bytes of one quantized row of activations."""
+    return (padded(width) // 8 * 23 + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

@@ -1,21 +1,22 @@
 """Q2_K for the kernels: see quant/q2_k.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes, offset
-from localmix.backends.numba.fields import fields, half, inside
+from localmix.backends.numba.codes import Bits, Codes, offset
+from localmix.backends.numba.fields import half
 from localmix.backends.numba.kernels import kernels
-from localmix.backends.numba.simd import F32, I8, const, load, splat, vec
+from localmix.backends.numba.simd import F32, I8, const, load, vec
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    p = blocks[0]
     packed = load(b, vec(I8, 16), p, offset("q2_k", "scales"))
-    scales = b.uitofp(b.and_(packed, const(packed.type, 15)), vec(F32, 16))
-    minima = b.uitofp(b.lshr(packed, const(packed.type, 4)), vec(F32, 16))
-    d, dmin = (splat(b, half(b, p, "q2_k", name), 16) for name in ("d", "dmin"))
-    return fields(b, inside(b, p, "q2_k", "qs", 32), bits=2, run=32), b.fmul(scales, d), b.fmul(minima, dmin)
+    low = b.uitofp(b.and_(packed, const(packed.type, 15)), vec(F32, 16))
+    high = b.uitofp(b.lshr(packed, const(packed.type, 4)), vec(F32, 16))
+    return b.fmul(low, half(b, p, "q2_k", "d", 16)), b.fmul(high, half(b, p, "q2_k", "dmin", 16))
 
 
-gemv, gemm, row = kernels(Codes("q2_k", group=16, zero=0, emit=emit))
+gemv, gemm, row = kernels(Codes("q2_k", group=16, zero=0, parts=(Bits("qs", bits=2, run=32),), scales=scales))

@@ -1,24 +1,26 @@
 """Q3_K for the kernels: see quant/q3_k.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes, offset
-from localmix.backends.numba.fields import fields, half, inside, small
+from localmix.backends.numba.codes import Bits, Codes, offset
+from localmix.backends.numba.fields import half, small
 from localmix.backends.numba.kernels import kernels
-from localmix.backends.numba.simd import F32, const, splat, vec
+from localmix.backends.numba.simd import F32, const, vec
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    low = fields(b, inside(b, p, "q3_k", "qs", 32), bits=2, run=32)
-    high = fields(b, inside(b, p, "q3_k", "hmask", 32), bits=1, run=32, at=2)
-    codes = [b.or_(x, y) for x, y in zip(low, high, strict=True)]
-    at = offset("q3_k", "scales")
-    nibbles, upper = small(b, p, at, 16, bits=4, run=8), small(b, p, at + 8, 16, bits=2, run=4)
-    six = b.or_(nibbles, b.shl(upper, const(upper.type, 4)))
-    scales = b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16))
-    return codes, b.fmul(scales, splat(b, half(b, p, "q3_k", "d"), 16)), None
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    p, at = blocks[0], offset("q3_k", "scales")
+    low, high = small(b, p, at, 16, bits=4, run=8), small(b, p, at + 8, 16, bits=2, run=4)
+    six = b.or_(low, b.shl(high, const(high.type, 4)))
+    signed = b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16))
+    return b.fmul(signed, half(b, p, "q3_k", "d", 16)), None
 
 
-gemv, gemm, row = kernels(Codes("q3_k", group=16, zero=4, emit=emit))
+gemv, gemm, row = kernels(
+    Codes(
+        "q3_k", group=16, zero=4, parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)), scales=scales
+    )
+)

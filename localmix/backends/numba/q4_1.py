@@ -1,17 +1,17 @@
 """Q4_1 for the kernels: see quant/q4_1.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes
-from localmix.backends.numba.fields import fields, halves, inside
+from localmix.backends.numba.codes import Bits, Codes
+from localmix.backends.numba.fields import halves
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    codes = fields(b, inside(b, p, "q4_1", "qs", 16) + inside(b, q, "q4_1", "qs", 16), bits=4, run=16)
-    return codes, halves(b, p, q, "q4_1", "d"), b.fneg(halves(b, p, q, "q4_1", "m"))
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    return halves(b, blocks, "q4_1", "d"), b.fneg(halves(b, blocks, "q4_1", "m"))
 
 
-gemv, gemm, row = kernels(Codes("q4_1", group=32, zero=0, emit=emit))
+gemv, gemm, row = kernels(Codes("q4_1", group=32, zero=0, parts=(Bits("qs", bits=4, run=16),), scales=scales))

@@ -1,16 +1,17 @@
 """Q4_K for the kernels: see quant/q4_k.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes
-from localmix.backends.numba.fields import fields, inside, scales_and_minima
+from localmix.backends.numba.codes import Bits, Codes
+from localmix.backends.numba.fields import scales_and_minima
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    return fields(b, inside(b, p, "q4_k", "qs", 32), bits=4, run=32), *scales_and_minima(b, p, "q4_k")
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    return scales_and_minima(b, blocks[0], "q4_k")
 
 
-gemv, gemm, row = kernels(Codes("q4_k", group=32, zero=0, emit=emit))
+gemv, gemm, row = kernels(Codes("q4_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32),), scales=scales))

@@ -1,18 +1,19 @@
 """Q5_1 for the kernels: see quant/q5_1.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes, offset
-from localmix.backends.numba.fields import fields, fifth_bits, halves, inside
+from localmix.backends.numba.codes import Bits, Codes
+from localmix.backends.numba.fields import halves
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    (low,) = fields(b, inside(b, p, "q5_1", "qs", 16) + inside(b, q, "q5_1", "qs", 16), bits=4, run=16)
-    codes = b.or_(low, fifth_bits(b, p, q, offset("q5_1", "qh")))
-    return [codes], halves(b, p, q, "q5_1", "d"), b.fneg(halves(b, p, q, "q5_1", "m"))
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    return halves(b, blocks, "q5_1", "d"), b.fneg(halves(b, blocks, "q5_1", "m"))
 
 
-gemv, gemm, row = kernels(Codes("q5_1", group=32, zero=0, emit=emit))
+gemv, gemm, row = kernels(
+    Codes("q5_1", group=32, zero=0, parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)), scales=scales)
+)

@@ -1,19 +1,19 @@
 """Q5_K for the kernels: see quant/q5_k.py."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Codes
-from localmix.backends.numba.fields import fields, inside, scales_and_minima
+from localmix.backends.numba.codes import Bits, Codes
+from localmix.backends.numba.fields import scales_and_minima
 from localmix.backends.numba.kernels import kernels
 
 
-def emit(b: ir.IRBuilder, p: Any, q: Any) -> tuple[list[Any], Any, Any]:
-    low = fields(b, inside(b, p, "q5_k", "qs", 32), bits=4, run=32)
-    high = fields(b, inside(b, p, "q5_k", "qh", 32), bits=1, run=32, at=4)
-    codes = [b.or_(x, y) for x, y in zip(low, high, strict=True)]
-    return codes, *scales_and_minima(b, p, "q5_k")
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    return scales_and_minima(b, blocks[0], "q5_k")
 
 
-gemv, gemm, row = kernels(Codes("q5_k", group=32, zero=0, emit=emit))
+gemv, gemm, row = kernels(
+    Codes("q5_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32), Bits("qh", bits=1, run=32, at=4)), scales=scales)
+)

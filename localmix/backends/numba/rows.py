@@ -9,8 +9,10 @@ from typing import Any
 import numba
 from llvmlite import ir
 
+from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.dots import dot4
+from localmix.backends.numba.fields import row_codes
 from localmix.backends.numba.layout import JOB
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
@@ -39,34 +41,30 @@ JOB_T = numba.from_dtype(JOB)
 AHEAD = 4096  # bytes
 
 
-def step_of(codes: Codes) -> int:
-    """Weights of one step of the loops: whole vectors of 64 codes."""
-    return max(codes.block, 64)
-
-
 def accumulate(codes: Codes) -> Any:
     """The word acc + weights(p, q) · x over one step; x is a quantized row of padded width P, k the column."""
-    n, group = step_of(codes), codes.group
+    n, group = codes.step, codes.group
 
     @word(f32x16, f32x16, int64, int64, int64, int64, int64)
     def step(b: ir.IRBuilder, acc: Any, p: Any, q: Any, x: Any, width: Any, k: Any) -> Any:
-        c, s, m = codes.emit(b, p, q)
-        at = lambda start, size: b.add(x, b.add(start, b.lshr(b.mul(k, I64(size)), I64(5))))  # noqa: E731
-        p2, p8 = b.shl(width, I64(1)), b.lshr(width, I64(3))
-        d = load(b, vec(F32, n // 32), at(p2, 4), align=4)
+        blocks = [p, q] if codes.block == 32 else [p]
+        c = row_codes(b, codes, blocks)
+        s, m = codes.scales(b, blocks)
+        d = load(b, vec(F32, n // 32), section(b, x, width, "scales", k), align=4)
         if group == 16:
             d = shuffle(b, d, [i // 2 for i in range(n // 16)])
         s = b.fmul(s, d)
         for i, code in enumerate(c):
+            column = b.add(k, I64(64 * i))
             start = const(vec(I32, 16), 0)
             if codes.zero:
-                sums = load(b, vec(I32, 16), b.add(x, b.add(width, b.add(k, I64(64 * i)))))
+                sums = load(b, vec(I32, 16), section(b, x, width, "sums4", column))
                 start = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
-            dots = dot4(b, start, code, load(b, vec(I8, 64), b.add(x, b.add(k, I64(64 * i)))))
+            dots = dot4(b, start, code, load(b, vec(I8, 64), section(b, x, width, "values", column)))
             lanes = shuffle(b, s, [(64 * i + 4 * lane) // group for lane in range(16)])
             acc = fma(b, b.sitofp(dots, vec(F32, 16)), lanes, acc)
         if m is not None:
-            sums = load(b, m.type, at(b.add(p2, p8 if group == 32 else b.shl(p8, I64(1))), 128 // group), align=4)
+            sums = load(b, m.type, section(b, x, width, f"floats{group}", k), align=4)
             minus, zero = b.fmul(m, sums), const(m.type, 0.0)
             acc = b.fsub(acc, shuffle(b, minus, [min(i, m.type.count) for i in range(16)], zero))
         return acc
@@ -76,7 +74,7 @@ def accumulate(codes: Codes) -> Any:
 
 def row_product(codes: Codes) -> Any:
     """The kernel y[r] = w[r] · x."""
-    step, n, size = accumulate(codes), step_of(codes), codes.bytes
+    step, n, size = accumulate(codes), codes.step, codes.bytes
     per, two = n // codes.block, codes.block == 32
     stride, lines = size * per, max(1, size * per // 64)
     odd_step = n // 2
@@ -117,11 +115,13 @@ def row_product(codes: Codes) -> Any:
 
 def unpack_rows(codes: Codes) -> Any:
     """The kernel that turns one row, job.w, into floats at job.y: an embedding."""
-    per, size, block = step_of(codes) // codes.block, codes.bytes, codes.block
+    per, size, block = codes.step // codes.block, codes.bytes, codes.block
 
     @word(void, int64, int64, int64)
     def unpack(b: ir.IRBuilder, p: Any, q: Any, y: Any) -> None:
-        c, s, m = codes.emit(b, p, q)
+        blocks = [p, q] if codes.block == 32 else [p]
+        c = row_codes(b, codes, blocks)
+        s, m = codes.scales(b, blocks)
         for i, code in enumerate(c):
             lanes = [(64 * i + j) // codes.group for j in range(64)]
             floats = b.fsub(b.uitofp(code, vec(F32, 64)), const(vec(F32, 64), float(codes.zero)))

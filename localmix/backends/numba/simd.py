@@ -136,19 +136,30 @@ def sum_lanes(b: ir.IRBuilder, x: Any) -> Any:
     return b.extract_element(x, I32(0))
 
 
-def transpose(b: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
-    """16 vectors of 16 lanes: rows become columns. Four rounds of two-input shuffles."""
-    rows, distance = list(rows), 1
-    while distance < 16:
-        out = list(rows)
-        for i in range(16):
+def join(b: ir.IRBuilder, parts: Sequence[Any]) -> Any:
+    """Vectors of one type, a power of two of them, end to end."""
+    parts = list(parts)
+    while len(parts) > 1:
+        parts = [concat(b, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def turn(b: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
+    """16 rows of n lanes, n up to 16, as n columns of 16 lanes.
+
+    Rows n apart share a vector; then log n rounds of two-input shuffles turn squares of n by n lanes.
+    """
+    n, distance = rows[0].type.count, 1
+    out = [join(b, rows[i::n]) for i in range(n)]
+    while distance < n:
+        low = [j if not j & distance else 16 + j - distance for j in range(16)]
+        high = [j + distance if not j & distance else 16 + j for j in range(16)]
+        for i in range(n):
             if not i & distance:
-                low = [j if not j & distance else 16 + j - distance for j in range(16)]
-                high = [j + distance if not j & distance else 16 + j for j in range(16)]
-                out[i] = shuffle(b, rows[i], low, rows[i + distance])
-                out[i + distance] = shuffle(b, rows[i], high, rows[i + distance])
-        rows, distance = out, distance * 2
-    return rows
+                x, y = out[i], out[i + distance]
+                out[i], out[i + distance] = shuffle(b, x, low, y), shuffle(b, x, high, y)
+        distance *= 2
+    return out
 
 
 def half_to_float(b: ir.IRBuilder, bits: Any, hardware: bool) -> Any:

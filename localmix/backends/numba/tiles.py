@@ -1,8 +1,8 @@
 """Products for prompts: 16 rows of a weight are unpacked once into a tile that stays in the second-level cache, then
 every few tokens go over it in registers.
 
-A tile holds, for each group of 16 or 32 columns: group / 4 vectors of codes (lane r is row r, four columns a lane),
-16 scales and 16 minima. The zero point of a symmetric format becomes a minimum, zero · scale.
+A tile holds, for each group of 16 or 32 columns: group / 4 vectors of codes (lane r is row r, four columns a lane), 16
+scales, and 16 minima if the format has them. A zero point costs nothing: sums start at -zero · (sum of x).
 """
 
 from typing import Any
@@ -12,11 +12,13 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba import isa
+from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.dots import dot4
+from localmix.backends.numba.fields import tile_codes
 from localmix.backends.numba.layout import ROWS, group_bytes
 from localmix.backends.numba.native import native
-from localmix.backends.numba.rows import JOB_T, step_of
+from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import (
     F32,
     I8,
@@ -30,7 +32,7 @@ from localmix.backends.numba.simd import (
     record,
     splat,
     store,
-    transpose,
+    turn,
     vec,
     void,
     word,
@@ -38,47 +40,45 @@ from localmix.backends.numba.simd import (
 
 
 def _packer(codes: Codes) -> Any:
-    n, per, size, group = step_of(codes), step_of(codes) // codes.block, codes.bytes, codes.group
-    span, block = group_bytes(group), codes.block
+    """The function that unpacks 16 rows into a tile."""
+    size, group, block = codes.bytes, codes.group, codes.block
+    span = group_bytes(group)
+    lines = (size + 63) // 64
 
-    @word(void, int64, int64, int64, int64, int64)
-    def spill(b: ir.IRBuilder, p: Any, q: Any, row: Any, aside: Any, tile: Any) -> None:
-        """One step of one row: codes aside, scales and minima to their lane of the tile."""
-        c, s, m = codes.emit(b, p, q)
-        for i, code in enumerate(c):
-            store(b, code, b.add(aside, b.mul(row, I64(n))), 64 * i)
-        lane = b.add(tile, b.shl(row, I64(2)))
-        minima = b.fmul(s, const(s.type, float(codes.zero))) if m is None else m
-        for g in range(n // group):
-            store(b, b.extract_element(s, I32(g)), lane, g * span + ROWS * group, align=4)
-            store(b, b.extract_element(minima, I32(g)), lane, g * span + ROWS * group + 4 * ROWS, align=4)
-
-    @word(void, int64, int64)
-    def turn(b: ir.IRBuilder, aside: Any, tile: Any) -> None:
-        for i in range(n // 64):
-            rows = [load(b, vec(I32, 16), aside, r * n + 64 * i) for r in range(ROWS)]
-            for k, column in enumerate(transpose(b, rows)):
-                g, inside = divmod(64 * i + 4 * k, group)
-                store(b, column, tile, g * span + inside * ROWS, align=64)
+    @word(void, int64, int64, int64)
+    def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any) -> None:
+        """One block of each row."""
+        rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
+        if block == 32:
+            s, m = codes.scales(b, rows)
+            scales, minima = [s], [m]
+        else:
+            pairs = [codes.scales(b, [p]) for p in rows]
+            scales = turn(b, [s for s, _ in pairs])
+            minima = [None] * len(scales) if pairs[0][1] is None else turn(b, [m for _, m in pairs])
+        for k, code in enumerate(tile_codes(b, codes, rows)):
+            g, inside = divmod(4 * k, group)
+            store(b, code, tile, g * span + inside * ROWS, align=64)
+        for g, (s, m) in enumerate(zip(scales, minima, strict=True)):
+            store(b, s, tile, g * span + ROWS * group, align=64)
+            if m is not None:
+                store(b, m, tile, g * span + ROWS * group + 4 * ROWS, align=64)
 
     @numba.njit
-    def pack(w: int, row_bytes: int, width: int, aside: int, tile: int) -> None:
-        blocks = width // block
-        for i in range(0, blocks, per):
-            for r in range(ROWS):
-                p = w + r * row_bytes + i * size
-                prefetch(p + row_bytes * ROWS)
-                prefetch(p + row_bytes * ROWS + 64)
-                spill(p, p + size if i + 1 < blocks else p, r, aside, tile)
-            turn(aside, tile)
-            tile += n // group * span
+    def pack(w: int, row_bytes: int, width: int, tile: int) -> None:
+        for i in range(width // block):
+            p = w + i * size
+            for line in range(lines):  # the same columns of the next 16 rows, a row a turn
+                prefetch(p + (ROWS + i % ROWS) * row_bytes + 64 * line)
+            unpack(p, row_bytes, tile)
+            tile += block // group * span
 
     return pack
 
 
 def _micro(codes: Codes, tokens: int) -> Any:
     """The word that multiplies a tile with a few tokens; their sums stay in registers."""
-    group = codes.group
+    group, zero = codes.group, codes.zero
     span = group_bytes(group)
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
@@ -86,27 +86,27 @@ def _micro(codes: Codes, tokens: int) -> Any:
         floats, ints = vec(F32, 16), vec(I32, 16)
         sums = [cgutils.alloca_once_value(b, const(floats, 0.0)) for _ in range(tokens)]
         rows = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
-        d_start = b.shl(width, I64(1))
-        s_start = b.add(d_start, b.lshr(width, I64(3 if group == 32 else 2)))
         with cgutils.for_range(b, groups) as loop:
             at = b.add(tile, b.mul(loop.index, I64(span)))
             k = b.mul(loop.index, I64(group))
             dots = [const(ints, 0)] * tokens
+            if zero:
+                negated = [load(b, I32, section(b, row, width, f"sums{group}", k), align=4) for row in rows]
+                dots = [b.shl(splat(b, n, 16), const(ints, zero.bit_length() - 1)) for n in negated]
             for i in range(group // 4):
                 code = load(b, vec(I8, 64), at, 64 * i, align=64)
                 for t in range(tokens):
                     four = load(b, I32, b.add(rows[t], k), 4 * i, align=4)
                     dots[t] = dot4(b, dots[t], code, b.bitcast(splat(b, four, 16), vec(I8, 64)))
             scale = load(b, floats, at, ROWS * group, align=64)
-            minimum = load(b, floats, at, ROWS * group + 4 * ROWS, align=64)
-            block = b.lshr(k, I64(3))  # four bytes for each 32 columns
-            for t in range(tokens):
-                d = load(b, F32, b.add(rows[t], b.add(d_start, b.and_(block, I64(-4)))), align=4)
-                s = load(b, F32, b.add(rows[t], b.add(s_start, b.mul(loop.index, I64(4)))), align=4)
-                value = b.load(sums[t])
-                value = fma(b, b.sitofp(dots[t], floats), b.fmul(scale, splat(b, d, 16)), value)
-                negative = splat(b, b.fneg(s), 16)
-                b.store(fma(b, minimum, negative, value), sums[t])
+            for t, row in enumerate(rows):
+                d = load(b, F32, section(b, row, width, "scales", b.and_(k, I64(-32))), align=4)
+                value = fma(b, b.sitofp(dots[t], floats), b.fmul(scale, splat(b, d, 16)), b.load(sums[t]))
+                if not zero:
+                    minimum = load(b, floats, at, ROWS * group + 4 * ROWS, align=64)
+                    s = load(b, F32, section(b, row, width, f"floats{group}", k), align=4)
+                    value = fma(b, minimum, splat(b, b.fneg(s), 16), value)
+                b.store(value, sums[t])
         for t in range(tokens):
             store(b, b.load(sums[t]), b.add(y, b.mul(y_stride, I64(t))), align=4)
 
@@ -122,13 +122,12 @@ def tile_product(codes: Codes) -> Any:
     @native(1)
     def gemm(job: int) -> None:
         j = record(job, JOB_T)
-        aside = (j.scratch + 63) // 64 * 64
-        tile = aside + ROWS * 256
+        tile = (j.scratch + 63) // 64 * 64
         groups = j.width // group
         padded = (j.width + 63) // 64 * 64
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
-            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, aside, tile)
+            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile)
             t = 0
             while t < j.tokens:
                 x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r

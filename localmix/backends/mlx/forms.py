@@ -1,0 +1,67 @@
+"""What each GGUF format becomes in MLX: its codes, its bits a weight and what it costs in accuracy.
+
+The one table of it. In 32-bit mode every form holds the file's weights exactly. In 16-bit mode, the one that GPUs
+run, scales are 16-bit floats and groups of 16 weights, which MLX has not, may be fitted anew: `error` says what
+that costs, root mean square over that of the weights. Knows no MLX, so that `localmix info` can tell.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quant.format import Format
+
+GROUP = 32  # weights that share a scale
+Kind = Literal["affine", "mxfp4", "dense"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How MLX holds a matrix. affine: w = scale · code + bias, a scale and a bias for each group of 32."""
+
+    kind: Kind
+    code_bits: int  # of a code, or of a number of a dense matrix
+    half: bool = True  # scales (of affine forms) are 16-bit floats
+    spread: bool = False  # 16 weights fill the first half of a group: MLX has no groups of 16
+    refit: bool = False  # two groups of 16 are fitted anew as one of 32
+    error: float = 0.0
+
+    @property
+    def bits(self) -> float:
+        """Bits a weight, scales and padding included."""
+        if self.kind == "dense":
+            return self.code_bits
+        pair = 8 if self.kind == "mxfp4" else 32 if self.half else 64
+        return (self.code_bits + pair / GROUP) * (2 if self.spread else 1)
+
+    @property
+    def text(self) -> str:
+        """For people: what it is, its bits a weight, its error."""
+        what = f"{self.kind} {self.code_bits}-bit" if self.kind != "mxfp4" else "mxfp4"
+        cost = f"error {self.error:.1e}" if self.error else "exact"
+        return f"{what}, {self.bits:.4g} bits a weight, {cost}"
+
+
+# Format -> form in 16-bit mode and in 32-bit mode. Errors are those of Gaussian weights; a test measures them.
+_FORMS: dict[str, tuple[Form, Form]] = {
+    "q4_0": (Form("affine", 4), Form("affine", 4)),
+    "q4_1": (Form("affine", 4), Form("affine", 4)),
+    "q5_0": (Form("affine", 5), Form("affine", 5)),
+    "q5_1": (Form("affine", 5), Form("affine", 5)),
+    "q8_0": (Form("affine", 8), Form("affine", 8)),
+    "iq4_nl": (Form("affine", 8), Form("affine", 8)),  # uneven levels, but all are integers of 8 bits
+    "q4_k": (Form("affine", 4, error=5e-4), Form("affine", 4, half=False)),
+    "q5_k": (Form("affine", 5, error=5e-4), Form("affine", 5, half=False)),
+    "iq4_xs": (Form("affine", 8, error=5e-4), Form("affine", 8, half=False)),
+    "q2_k": (Form("affine", 2, spread=True, error=5e-4), Form("affine", 2, half=False, spread=True)),
+    "q3_k": (Form("affine", 3, spread=True, error=5e-4), Form("affine", 3, half=False, spread=True)),
+    "q6_k": (Form("affine", 8, refit=True, error=5e-3), Form("affine", 6, half=False, spread=True)),
+    "mxfp4": (Form("mxfp4", 4), Form("mxfp4", 4)),
+    "f16": (Form("dense", 16), Form("dense", 16)),
+    "bf16": (Form("dense", 16, error=1e-6), Form("dense", 16)),  # becomes float16: only tiny weights lose bits
+    "f32": (Form("dense", 16, error=5e-4), Form("dense", 32)),
+}
+
+
+def form_of(format: Format, half: bool) -> Form:
+    """The form of a format in 16-bit (`half`) or 32-bit mode."""
+    return _FORMS[format.name][0 if half else 1]

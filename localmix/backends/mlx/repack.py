@@ -1,0 +1,176 @@
+"""GGUF blocks into MLX arrays, once, at load: written straight into MLX's memory, a chunk of rows at a time.
+
+At the peak there are the finished arrays and the chunks in work, whatever the size of a tensor. Which form a
+format takes, and what it costs, is `forms`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.backends.mlx.forms import GROUP, Form, form_of
+from localmix.backends.mlx.groups import SPLITS, Groups
+from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
+from localmix.errors import UnsupportedError
+from localmix.weights import Weight
+from quant.format import Floats
+from quant.layout import pack, unpack
+
+_CHUNK = 1 << 19  # weights repacked at a time: small enough for a core's cache
+_MOST_HALF = float(np.finfo(np.float16).max)
+
+Fill = Callable[[NDArray, slice], None]  # blocks of some rows, and which rows of the arrays they become
+
+
+def repack(weights: Sequence[Weight], arithmetic: Arithmetic) -> Matrix:
+    """One matrix (out, in), or several of one shape stacked as (E, out, in).
+
+    UnsupportedError: they differ in format, or hold numbers beyond the range of 16-bit floats in 16-bit mode.
+    """
+    first = weights[0]
+    for other in weights:
+        if other.format is not first.format:
+            raise UnsupportedError(
+                f"{other.name} is {other.format.name}, {first.name} {first.format.name}: the mlx backend wants the "
+                "experts of a layer in one format: use --backend numba"
+            )
+    form = form_of(first.format, arithmetic.half)
+    build = {"affine": _affine, "mxfp4": _mxfp4, "dense": _dense}[form.kind]
+    stack = (len(weights), *first.shape) if len(weights) > 1 else first.shape
+    return build(weights, form, stack, arithmetic)
+
+
+def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+    *lead, width = shape
+    padded = 2 * width if form.spread else width
+    dtype = mx.float16 if form.half else mx.float32
+    codes = _allocate((*lead, padded * form.code_bits // 32), mx.uint32)
+    scales = _allocate((*lead, padded // GROUP), dtype)
+    biases = _allocate((*lead, padded // GROUP), dtype)
+    views = _rows(codes).view(np.uint8), _rows(scales), _rows(biases)
+    name = weights[0].format.name
+
+    def fill(blocks: NDArray, rows: slice) -> None:
+        groups = SPLITS[name](blocks)
+        if form.refit:
+            groups = refit(groups)
+        stored, scale, bias = _stored(groups, views[1].dtype)
+        views[0][rows] = _bitstream(_widened(stored), form.code_bits)
+        views[1][rows], views[2][rows] = scale, bias
+
+    _fill(weights, fill)
+    return Affine(arithmetic, codes, scales, biases, form.code_bits, "affine", form.spread)
+
+
+def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+    *lead, width = shape
+    codes = _allocate((*lead, width // 8), mx.uint32)
+    scales = _allocate((*lead, width // GROUP), mx.uint8)
+    to_codes, to_scales = _rows(codes).view(np.uint8), _rows(scales)
+
+    def fill(blocks: NDArray, rows: slice) -> None:
+        values = unpack(blocks["qs"], bits=4, run=16)
+        to_codes[rows] = _bitstream(values, form.code_bits)
+        to_scales[rows] = blocks["e"]
+
+    _fill(weights, fill)
+    return Affine(arithmetic, codes, scales, None, form.code_bits, "mxfp4", spread=False)
+
+
+def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+    format = weights[0].format
+    target = mx.float16 if arithmetic.half else {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}[format.name]
+    as_stored = format.name == {mx.float32: "f32", mx.bfloat16: "bf16", mx.float16: "f16"}[target]
+    values = _allocate(shape, mx.uint16 if form.code_bits == 16 else mx.uint32)  # NumPy has no bfloat16
+    view = _rows(values)
+
+    def fill(blocks: NDArray, rows: slice) -> None:
+        numbers = blocks if as_stored else _rounded(format.dequantize(blocks), np.float16)
+        view[rows] = numbers.view(view.dtype).reshape(view[rows].shape)
+
+    _fill(weights, fill)
+    return Dense(arithmetic, values.view(target))
+
+
+def refit(groups: Groups) -> Groups:
+    """Groups of 16 fitted anew as groups of 32 with codes of 8 bits and 16-bit scales."""
+    assert isinstance(groups.bias, int), "a format with minima needs another fit"
+    weights = groups.scales[..., None] * (groups.codes.astype(np.float32) - groups.bias)
+    weights = weights.reshape(*weights.shape[:-2], -1, GROUP)
+    bias = _rounded(weights.min(axis=-1), np.float16).astype(np.float32)
+    exact = (weights.max(axis=-1) - bias) / 255
+    scale = _rounded(exact, np.float16)
+    scale = np.where(scale < exact, np.nextafter(scale, np.float16(np.inf)), scale).astype(np.float32)
+    steps = (weights - bias[..., None]) / np.where(scale > 0, scale, 1)[..., None]
+    return Groups(np.clip(np.rint(steps), 0, 255).astype(np.uint8), scale, bias)
+
+
+def _fill(weights: Sequence[Weight], fill: Fill) -> None:
+    """Give `fill` all rows in chunks, on all cores: NumPy lets other threads run while it computes."""
+    out, width = weights[0].shape
+    step = max(1, _CHUNK // width)
+    chunks = [
+        (weight.data[at : at + step], slice(e * out + at, e * out + min(at + step, out)))
+        for e, weight in enumerate(weights)
+        for at in range(0, out, step)
+    ]
+
+    def one(chunk: tuple[NDArray, slice]) -> None:
+        try:
+            fill(*chunk)
+        except FloatingPointError:
+            raise UnsupportedError(
+                f"{weights[0].name} holds numbers beyond {_MOST_HALF:.0f}, the most of a 16-bit float, which the mlx "
+                "backend computes in on this device: use --backend numba"
+            ) from None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(one, chunks):
+            pass
+
+
+def _stored(groups: Groups, dtype: np.dtype) -> tuple[NDArray[np.uint8], NDArray, NDArray]:
+    """Codes, scales and biases in the arrays' types."""
+    scale = _rounded(groups.scales, dtype)
+    if isinstance(groups.bias, int):  # from the rounded scale: a zero stays a zero
+        return groups.codes, scale, _rounded(scale.astype(np.float32) * np.float32(-groups.bias), dtype)
+    return groups.codes, scale, _rounded(groups.bias, dtype)
+
+
+def _rounded(numbers: Floats, dtype: np.dtype | type[np.floating]) -> NDArray:
+    """FloatingPointError: beyond the type's range."""
+    with np.errstate(over="raise"):
+        return numbers.astype(dtype)
+
+
+def _widened(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Codes in groups of 32: those of 16 are followed by zeros, which meet zeros of the activations."""
+    if codes.shape[-1] == GROUP:
+        return codes
+    return np.concatenate([codes, np.zeros_like(codes)], axis=-1)
+
+
+def _bitstream(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes (R, groups, 32) as MLX packs them, the lowest bits first: bytes (R, groups · 4 · bits)."""
+    if 8 % bits == 0:
+        return pack(codes, bits=bits, run=1).reshape(len(codes), -1)
+    eight = codes.reshape(-1, 8).astype("<u8") << (np.arange(8, dtype="<u8") * np.uint64(bits))
+    words = np.bitwise_or.reduce(eight, axis=-1)  # 8 codes fill `bits` bytes
+    return words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)
+
+
+def _allocate(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
+    """Memory of MLX's own, to be written through `_rows`: there is never a second copy."""
+    array = mx.zeros(shape, dtype)
+    mx.eval(array)
+    return array
+
+
+def _rows(array: mx.array) -> NDArray:
+    """The same memory as a NumPy array (rows, n)."""
+    view = np.array(array, copy=False)
+    return view.reshape(-1, view.shape[-1])
