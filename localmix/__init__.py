@@ -17,6 +17,7 @@ from localmix.errors import ContextFullError, FileFormatError, LocalmixError, Un
 if TYPE_CHECKING:
     from localmix.model import Model
 
+__version__ = "0.1.0"
 __all__ = ["ContextFullError", "FileFormatError", "LocalmixError", "UnsupportedError", "load"]
 
 

@@ -10,7 +10,7 @@ import small_models
 import localmix
 from localmix.model import Model
 
-BACKENDS = ("reference", "numba")  # another one joins every test of backends here
+BACKENDS = ("reference", "numba", "mlx")  # another one joins every test of backends here
 
 # A folder for each worker: nothing of the user's is touched, and two that compile at once never meet.
 os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
@@ -19,6 +19,8 @@ os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """The name of each backend in turn."""
+    if request.param == "mlx":
+        pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
     return str(request.param)
 
 

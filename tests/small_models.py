@@ -32,11 +32,20 @@ def write(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[F
     return path
 
 
-def chatty_stories(path: Path, template: str = STORIES_TEMPLATE) -> Path:
-    """stories260K with a chat template; what it answers is nonsense."""
+def chatty_stories(path: Path, template: str = STORIES_TEMPLATE, **metadata: Any) -> Path:
+    """stories260K with a chat template and other metadata; what it answers is nonsense."""
     file = gguf.open(STORIES)
-    metadata = file.typed_metadata | {"tokenizer.chat_template": template}
-    return write(path, metadata, {name: (t.format, t.data) for name, t in file.tensors.items()})
+    merged = file.typed_metadata | {"tokenizer.chat_template": template} | metadata
+    return write(path, merged, {name: (t.format, t.data) for name, t in file.tensors.items()})
+
+
+def escaping_stories(path: Path) -> Path:
+    """stories260K that writes nothing but the control characters 27 and 28."""
+    file = gguf.open(STORIES)
+    tensors = {name: (t.format, t.data) for name, t in file.tensors.items()}
+    output = np.zeros((512, 64), np.float32)
+    output[3 + 27], output[3 + 28] = 1, -1  # whatever the sum is, one of them is the larger
+    return write(path, file.typed_metadata, tensors | {"output.weight": (F32, output)})
 
 
 def upcycled_stories(path: Path, experts: int = 8, active: int = 2, merged: bool = True) -> Path:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from localmix import __version__
 from localmix.cli.bench import bench
 from localmix.cli.chat import chat
 from localmix.cli.info import info
@@ -30,9 +31,7 @@ for command in (run, chat, info, bench):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print("localmix", version("localmix"))
+        print("localmix", __version__)
         raise typer.Exit
 
 

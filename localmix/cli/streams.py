@@ -12,6 +12,7 @@ import typer
 
 from localmix.errors import LocalmixError
 
+_SHORT = 64  # tokens of a prompt that need no progress
 _CLOSED_PIPE = 128 + 13  # as a program that SIGPIPE ended
 # Control characters but newline and tab, as the pictures that Unicode has of them.
 _CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
@@ -44,7 +45,7 @@ def note(text: str) -> None:
 
 def prompt_progress(done: int, total: int) -> None:
     """How much of a prompt is read, on a terminal that can overwrite a line."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if total < _SHORT or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return
     _put(sys.stderr, f"\rprompt: {done} of {total} tokens" if done < total else "\r\x1b[K")
 

@@ -1,0 +1,77 @@
+import resource
+import subprocess
+import sys
+
+import pytest
+from command_line import MAIN, ROOT, environment, localmix
+
+from localmix import cli
+from localmix.options import Options
+
+HEAVY = ("numpy", "numba", "llvmlite", "mlx", "sentencepiece", "tokenizers", "jinja2", "rich", "prompt_toolkit", "gguf")
+
+
+def processor_seconds(*command: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True, env=environment())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_is_instant() -> None:
+    assert min(processor_seconds(*MAIN, "--help") for _ in range(3)) < 0.2
+
+
+def test_help_loads_nothing() -> None:
+    code = f"import sys, localmix.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_importing_the_library_loads_nothing() -> None:
+    code = f"import sys, localmix; print([m for m in {(*HEAVY, 'typer')} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_names_the_commands() -> None:
+    done = localmix("--help")
+    assert done.returncode == 0
+    assert all(f"\n  {name} " in done.stdout for name in ("run", "chat", "info"))
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_help_states_the_defaults(command: str) -> None:
+    text = " ".join(localmix(command, "--help").stdout.split())
+    for name in ("temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n"):
+        described = text.partition(f"--{name.replace('_', '-')} ")[2]
+        assert described.partition("[default: ")[2].startswith(f"{getattr(Options, name)}]")
+
+
+def test_an_error_is_one_line_and_exit_code_1() -> None:
+    done = localmix("run", "-m", "none\x1b[31m\n.gguf", "hi")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("localmix: none␛[31m .gguf")
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = localmix("run", "-m", "none.gguf", "hi", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_unknown_options_are_errors() -> None:
+    done = localmix("run", "--tempp", "1", "hi")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--tempp" in done.stderr
+
+
+def test_version() -> None:
+    assert localmix("--version").stdout.startswith("localmix 0.")
+
+
+def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="this is Windows, expected Linux or macOS"):
+        cli.main()
