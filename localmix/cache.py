@@ -15,6 +15,14 @@ from localmix.errors import ContextFullError
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
 
 
+def check_room(length: int, context: int) -> None:
+    """ContextFullError: a sequence of `length` tokens, in a context that holds fewer."""
+    if length > context:
+        raise ContextFullError(
+            f"{length} tokens do not fit in a context of {context}: shorten the prompt or raise --ctx"
+        )
+
+
 @dataclass
 class _Sequence:
     pages: list[int] = field(default_factory=list)
@@ -69,10 +77,7 @@ class Cache:
             end = span.start + span.count
             one = self._sequences[span.sequence]
             assert span.start == one.length, (span, one.length)
-            if end > self.context:
-                raise ContextFullError(
-                    f"{end} tokens do not fit in a context of {self.context}: shorten the prompt or raise --ctx"
-                )
+            check_room(end, self.context)
             first = span.start // PAGE
             if first < len(one.pages) and self._users[one.pages[first]] > 1:
                 one.pages[first] = self._copy(one.pages[first])

@@ -4,7 +4,9 @@ Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts
 Operations are coarse, so that an implementation may fuse; `decoder` lets it take a whole network at once.
 """
 
+import platform
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from localmix.batch import Batch
@@ -15,10 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from localmix.arch.decoder import Network
-    from localmix.cache import Cache
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
-Step = Callable[[Batch, "Cache"], "NDArray"]  # one forward pass: logits (W, V) of the wanted rows
+Step = Callable[[Batch, Any], "NDArray"]  # one forward pass: logits (W, V) of the wanted rows
 
 
 class Backend(Protocol):
@@ -47,7 +48,7 @@ NAMES = ("numba", "mlx", "reference")
 
 def pick(name: str | None = None, threads: int | None = None) -> Backend:
     """The backend called `name`, or the best one for this machine. `threads`: None is one a physical core."""
-    name = name or "numba"
+    name = name or _best()
     if name == "reference":
         from localmix.backends.reference import Reference
 
@@ -56,4 +57,22 @@ def pick(name: str | None = None, threads: int | None = None) -> Backend:
         from localmix.backends.numba.backend import NumbaBackend
 
         return NumbaBackend(threads)
+    if name == "mlx":
+        return _mlx(threads)
     raise LocalmixError(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
+
+
+def _best() -> str:
+    """MLX on Apple silicon, which has it as a dependency; elsewhere, and where it was taken out, Numba."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return "mlx" if apple and find_spec("mlx") is not None else "numba"
+
+
+def _mlx(threads: int | None) -> Backend:
+    if find_spec("mlx") is None:
+        raise LocalmixError("the mlx backend is not installed: pip install 'localmix[mlx]', or use --backend numba")
+    if threads is not None:
+        raise LocalmixError(f"{threads} threads with the mlx backend, which has its own: leave -t out")
+    from localmix.backends.mlx.backend import MlxBackend
+
+    return MlxBackend()

@@ -49,16 +49,16 @@ _FORMS: dict[str, tuple[Form, Form]] = {
     "q5_1": (Form("affine", 5), Form("affine", 5)),
     "q8_0": (Form("affine", 8), Form("affine", 8)),
     "iq4_nl": (Form("affine", 8), Form("affine", 8)),  # uneven levels, but all are integers of 8 bits
-    "q4_k": (Form("affine", 4, error=5e-4), Form("affine", 4, half=False)),
-    "q5_k": (Form("affine", 5, error=5e-4), Form("affine", 5, half=False)),
-    "iq4_xs": (Form("affine", 8, error=5e-4), Form("affine", 8, half=False)),
-    "q2_k": (Form("affine", 2, spread=True, error=5e-4), Form("affine", 2, half=False, spread=True)),
-    "q3_k": (Form("affine", 3, spread=True, error=5e-4), Form("affine", 3, half=False, spread=True)),
+    "q4_k": (Form("affine", 4, error=7e-4), Form("affine", 4, half=False)),
+    "q5_k": (Form("affine", 5, error=7e-4), Form("affine", 5, half=False)),
+    "iq4_xs": (Form("affine", 8, error=2e-4), Form("affine", 8, half=False)),
+    "q2_k": (Form("affine", 2, spread=True, error=6e-4), Form("affine", 2, half=False, spread=True)),
+    "q3_k": (Form("affine", 3, spread=True, error=2e-4), Form("affine", 3, half=False, spread=True)),
     "q6_k": (Form("affine", 8, refit=True, error=5e-3), Form("affine", 6, half=False, spread=True)),
     "mxfp4": (Form("mxfp4", 4), Form("mxfp4", 4)),
     "f16": (Form("dense", 16), Form("dense", 16)),
-    "bf16": (Form("dense", 16, error=1e-6), Form("dense", 16)),  # becomes float16: only tiny weights lose bits
-    "f32": (Form("dense", 16, error=5e-4), Form("dense", 32)),
+    "bf16": (Form("dense", 16, error=3e-8), Form("dense", 16)),  # becomes float16: only tiny weights lose bits
+    "f32": (Form("dense", 16, error=3e-4), Form("dense", 32)),
 }
 
 

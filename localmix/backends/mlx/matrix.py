@@ -42,7 +42,8 @@ class Arithmetic:
 class Matrix(Protocol):
     """(out, in), or (E, out, in)."""
 
-    nbytes: int
+    @property
+    def nbytes(self) -> int: ...
 
     def multiply(self, x: mx.array) -> mx.array:
         """x (T, in) times the transposed matrix: (T, out)."""

@@ -26,11 +26,12 @@ _MOST_HALF = float(np.finfo(np.float16).max)
 Fill = Callable[[NDArray, slice], None]  # blocks of some rows, and which rows of the arrays they become
 
 
-def repack(weights: Sequence[Weight], arithmetic: Arithmetic) -> Matrix:
-    """One matrix (out, in), or several of one shape stacked as (E, out, in).
+def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matrix:
+    """A matrix (out, in), or of several of one shape the stack (E, out, in).
 
     UnsupportedError: they differ in format, or hold numbers beyond the range of 16-bit floats in 16-bit mode.
     """
+    weights = source if isinstance(source, tuple) else (source,)
     first = weights[0]
     for other in weights:
         if other.format is not first.format:
@@ -40,8 +41,8 @@ def repack(weights: Sequence[Weight], arithmetic: Arithmetic) -> Matrix:
             )
     form = form_of(first.format, arithmetic.half)
     build = {"affine": _affine, "mxfp4": _mxfp4, "dense": _dense}[form.kind]
-    stack = (len(weights), *first.shape) if len(weights) > 1 else first.shape
-    return build(weights, form, stack, arithmetic)
+    shape = (len(weights), *first.shape) if isinstance(source, tuple) else first.shape
+    return build(weights, form, shape, arithmetic)
 
 
 def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:

@@ -1,0 +1,120 @@
+"""The MLX backend: Apple GPUs, and any CPU for parity. Nothing is computed before a step asks for its logits.
+
+Between layers numbers are float32; products take 16-bit activations on a GPU (see `Arithmetic`).
+Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
+"""
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.arch.decoder import Network
+from localmix.backends.mlx import attention, memory
+from localmix.backends.mlx.cache import Cache
+from localmix.backends.mlx.load import Store, sources
+from localmix.backends.mlx.matrix import Arithmetic
+from localmix.backends.mlx.step import Step
+from localmix.batch import Batch
+from localmix.weights import Experts, Weight
+from quant.format import Floats
+
+_SORTED = 64  # pairs of a token and an expert from which on they are sorted by expert
+
+
+class MlxBackend:
+    """One device. `half`: 16-bit activations; None: on a GPU."""
+
+    name = "mlx"
+    threads = 1  # of the host; MLX has its own
+
+    def __init__(self, half: bool | None = None) -> None:
+        cpu = mx.default_device() == mx.cpu
+        self.arithmetic = Arithmetic(half=not cpu if half is None else half, cpu=cpu)
+        self.isa = f"{memory.device_name()}, {16 if self.arithmetic.half else 32}-bit"
+        self._store = Store(self.arithmetic)
+        self._room: int | None = None  # bytes for keys and values
+        memory.prepare()
+
+    def embed(self, weight: Weight, ids: NDArray | mx.array) -> mx.array:
+        return self._store.matrix(weight).rows(mx.array(ids))  # (T, D)
+
+    def norm(self, x: mx.array, weight: Floats, eps: float) -> mx.array:
+        return mx.fast.rms_norm(x, self._store.vector(weight), eps)
+
+    def linear(self, x: mx.array, *weights: Weight) -> tuple[mx.array, ...]:
+        return tuple(self._store.matrix(weight).multiply(x) for weight in weights)
+
+    def rope(self, x: mx.array, positions: NDArray, inverse: NDArray) -> mx.array:
+        """Each token is a batch of its own to MLX, with an offset: so rows may belong to any sequences."""
+        turned = mx.fast.rope(
+            x[:, :, None],  # (T, heads, 1, d)
+            2 * inverse.size,
+            traditional=True,  # GGUF's interleaved pairs
+            base=None,
+            scale=1.0,
+            offset=mx.array(positions),
+            freqs=mx.array((1 / inverse).astype(np.float32)),
+        )
+        return turned[:, :, 0]
+
+    def attend(self, q: mx.array, k: mx.array, v: mx.array, cache: Cache, layer: int, batch: Batch) -> mx.array:
+        """Append k and v (T, K, d) to the cache, then attention of q (T, H, d) as stored: (T, H·d)."""
+        parts = []
+        for span in batch.spans:
+            rows = slice(span.row, span.row + span.count)
+            own = [x[rows].swapaxes(0, 1) for x in (q, k, v)]  # (heads, t, d)
+            stored = cache.append(span, layer, own[1], own[2])
+            mixed = attention.attend(own[0], *stored, cache.storage, self.arithmetic)
+            parts.append(mixed.swapaxes(0, 1).reshape(span.count, -1))
+        return parts[0] if len(parts) == 1 else mx.concatenate(parts)
+
+    def route(self, x: mx.array, gate: Floats, active: int) -> tuple[mx.array, mx.array]:
+        """Softmax over the top-A logits. Ties go to the lower expert. Never read back to the host."""
+        logits = x @ self._store.vector(gate).T  # (T, E)
+        chosen = mx.argsort(-logits, axis=1)[:, :active]  # (T, A)
+        return chosen, mx.softmax(mx.take_along_axis(logits, chosen, axis=1), axis=1)
+
+    def experts(self, x: mx.array, chosen: mx.array, mix: mx.array, experts: Experts) -> mx.array:
+        """y = sum over the chosen experts of mix · SwiGLU(x); many tokens are sorted by expert first."""
+        gate, up, down = (self._store.matrix(part) for part in (experts.gate, experts.up, experts.down))
+        tokens, active = chosen.shape
+        ids = chosen.reshape(-1)  # (N,), N = T · A
+        if ids.size < _SORTED:
+            rows = mx.arange(ids.size) // active
+            hidden = _gated(gate.gather(x, ids, rows), up.gather(x, ids, rows))  # (N, F)
+            y = down.gather(hidden, ids, mx.arange(ids.size))  # (N, D)
+        else:
+            order = mx.argsort(ids)
+            ids, x = ids[order], x[order // active]
+            hidden = _gated(gate.gather(x, ids, None), up.gather(x, ids, None))
+            y = down.gather(hidden, ids, None)[mx.argsort(order)]
+        return (y.reshape(tokens, active, -1) * mix[..., None]).sum(axis=1)
+
+    def swiglu(self, x: mx.array, gate: Weight, up: Weight, down: Weight) -> mx.array:
+        """W_down · (SiLU(W_gate x) ⊙ W_up x)."""
+        return self.linear(_gated(*self.linear(x, gate, up)), down)[0]
+
+    def take(self, x: mx.array, rows: NDArray) -> mx.array:
+        return x[mx.array(rows)]
+
+    def to_numpy(self, x: mx.array) -> Floats:
+        return np.array(x.astype(mx.float32))
+
+    def cache(self, network: Network, context: int, kv: str) -> Cache:
+        c = network.config
+        return Cache(c.layers, c.kv_heads, c.head_dim, context, kv, self._room)
+
+    def decoder(self, network: Network) -> Step:
+        """LocalmixError: the network does not fit in the device's memory."""
+        parts = list(sources(network))
+        weights = [weight for part in parts for weight in (part if isinstance(part, tuple) else (part,))]
+        self._room = memory.room_beside(weights, self.arithmetic.half, memory.working_set())
+        for part in parts:
+            self._store.matrix(part)
+        return Step(self, network)
+
+
+def _gated(gate: mx.array, up: mx.array) -> mx.array:
+    """SiLU(gate) ⊙ up, in float32."""
+    g = gate.astype(mx.float32)
+    return g * mx.sigmoid(g) * up

@@ -1,0 +1,165 @@
+"""Keys and values in MLX's memory: for each sequence and layer arrays that grow in steps.
+
+MLX's arrays are values: a shared prefix is two names of one array, and whoever writes first gets a copy. An array
+that only one sequence names is written in place. Opaque to `arch/`; sessions call the same verbs as on
+`localmix.cache.Cache`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import mlx.core as mx
+
+from localmix.backends.mlx.forms import GROUP
+from localmix.batch import Batch, Span
+from localmix.cache import check_room
+from localmix.errors import LocalmixError
+
+STEP = 256  # positions that a sequence grows by
+Arrays = tuple[mx.array, ...]  # each (K, room, n): numbers, or codes with their scales and biases
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a number is kept: as `dtype`, or with `bits` in groups of 32."""
+
+    dtype: mx.Dtype
+    bits: int | None = None
+
+    def encode(self, x: mx.array) -> Arrays:
+        """What is stored of (K, t, head_dim)."""
+        if self.bits is None:
+            return (x.astype(self.dtype),)
+        return tuple(mx.quantize(x.astype(self.dtype), group_size=GROUP, bits=self.bits))
+
+
+STORAGES = {"f16": Storage(mx.float16), "f32": Storage(mx.float32), "q8_0": Storage(mx.float16, 8)}
+
+
+@dataclass
+class _Sequence:
+    length: int = 0
+    room: int = 0
+    layers: list[tuple[Arrays, Arrays]] = field(default_factory=list)  # keys and values
+
+
+class Cache:
+    """The sequences of one model. `limit`: most bytes in all, None for no limit."""
+
+    def __init__(
+        self, layers: int, kv_heads: int, head_dim: int, context: int, kv: str, limit: int | None = None
+    ) -> None:
+        if kv not in STORAGES:
+            raise LocalmixError(f"keys and values as {kv!r}: expected one of {', '.join(STORAGES)}")
+        if STORAGES[kv].bits is not None and head_dim % GROUP:
+            raise LocalmixError(f"keys and values as {kv}: heads of {head_dim} are no multiple of {GROUP}: use f16")
+        self.context = context  # most positions of one sequence
+        self.storage = STORAGES[kv]
+        self._layers, self._kv_heads, self._head_dim, self._limit = layers, kv_heads, head_dim, limit
+        self._sequences: dict[int, _Sequence] = {}
+        self._next = 0
+
+    def new(self) -> int:
+        """An empty sequence."""
+        return self._add(_Sequence())
+
+    def share(self, sequence: int, length: int) -> int:
+        """A new sequence whose first `length` positions are those of another."""
+        source = self._sequences[sequence]
+        assert length <= source.length, (length, source.length)
+        return self._add(replace(source, length=length, layers=list(source.layers)))
+
+    def length(self, sequence: int) -> int:
+        return self._sequences[sequence].length
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget the positions from `length` on."""
+        one = self._sequences[sequence]
+        assert length <= one.length, (length, one.length)
+        one.length = length
+        if length == 0:
+            one.room, one.layers = 0, []
+
+    def free(self, sequence: int) -> None:
+        del self._sequences[sequence]
+
+    def reserve(self, batch: Batch) -> None:
+        """Make every position of the batch writable. Nothing is visible before `commit`."""
+        for span in batch.spans:
+            one, end = self._sequences[span.sequence], span.start + span.count
+            assert span.start == one.length, (span, one.length)
+            check_room(end, self.context)
+            if end > one.room:
+                self._grow(one, min(-(-end // STEP) * STEP, self.context))
+
+    def commit(self, batch: Batch) -> None:
+        """The batch is computed: its positions count from now on."""
+        for span in batch.spans:
+            self._sequences[span.sequence].length = span.start + span.count
+
+    def append(self, span: Span, layer: int, k: mx.array, v: mx.array) -> tuple[Arrays, Arrays]:
+        """Store k and v (K, count, head_dim) of a span's new positions: all keys and values up to its end."""
+        one, end = self._sequences[span.sequence], span.start + span.count
+        start = mx.array([span.start])
+
+        def written(arrays: Arrays, x: mx.array) -> Arrays:
+            pairs = zip(arrays, self.storage.encode(x), strict=True)
+            return tuple(mx.slice_update(old, new, start, (1,)) for old, new in pairs)
+
+        old_keys, old_values = one.layers[layer]
+        keys, values = one.layers[layer] = written(old_keys, k), written(old_values, v)
+        return tuple(a[:, :end] for a in keys), tuple(a[:, :end] for a in values)
+
+    def fill(self, sequence: int, length: int) -> None:
+        """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
+        one = self._sequences[sequence]
+        assert one.length == 0, one.length
+        key = mx.random.key(0)
+        noise = self.storage.encode(mx.random.normal((self._kv_heads, length, self._head_dim), key=key))
+        one.layers = [(noise, noise) for _ in range(self._layers)]
+        one.room = one.length = length
+
+    @property
+    def position_bytes(self) -> int:
+        """Bytes of one position's keys and values in all layers."""
+        bits = 8 * self.storage.dtype.size
+        if self.storage.bits is not None:
+            bits = self.storage.bits + 2 * bits // GROUP  # a scale and a bias a group
+        return self._layers * 2 * self._kv_heads * self._head_dim * bits // 8
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held; what sequences share counts once."""
+        return sum({id(array): array.nbytes for array in self._arrays()}.values())
+
+    def _arrays(self) -> Iterator[mx.array]:
+        for one in self._sequences.values():
+            for keys, values in one.layers:
+                yield from (*keys, *values)
+
+    def _add(self, sequence: _Sequence) -> int:
+        self._next += 1
+        self._sequences[self._next] = sequence
+        return self._next
+
+    def _grow(self, one: _Sequence, room: int) -> None:
+        """Make room for `room` positions, one layer at a time: no more than one is there twice."""
+        more = room - one.room
+        if self._limit is not None and self.nbytes + more * self.position_bytes > self._limit:
+            raise LocalmixError(
+                f"keys and values of {room} tokens do not fit beside the model: {self._limit / 1e9:.1f} GB are left "
+                f"for them on this GPU: use a shorter context (--ctx), or keep them in 8 bits (--kv q8_0)"
+            )
+        empty = self.storage.encode(mx.zeros((self._kv_heads, more, self._head_dim)))
+        one.layers = one.layers or [((), ())] * self._layers
+        for layer, pair in enumerate(one.layers):
+            keys, values = (_longer(arrays, empty) for arrays in pair)
+            mx.eval(keys, values)
+            one.layers[layer] = keys, values
+        one.room = room
+
+
+def _longer(arrays: Arrays, empty: Arrays) -> Arrays:
+    if not arrays:
+        return empty  # the same for all, until they are written
+    return tuple(mx.concatenate([a, e], axis=1) for a, e in zip(arrays, empty, strict=True))

@@ -1,0 +1,56 @@
+"""The matrices of a network in MLX's memory: repacked one after another, in the order in which they are used."""
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+from numpy.typing import NDArray
+
+from localmix.arch.decoder import Network
+from localmix.arch.llama import DenseFeedForward
+from localmix.arch.mixtral import SparseFeedForward
+from localmix.backends.mlx.matrix import Arithmetic, Matrix
+from localmix.backends.mlx.repack import repack
+from localmix.weights import Weight
+
+Source = Weight | tuple[Weight, ...]  # a matrix, or a stack of experts
+
+
+def sources(network: Network) -> Iterator[Source]:
+    """Every matrix of a network, once."""
+    yield network.token_embd
+    for layer in network.layers:
+        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
+        ffn = layer.ffn
+        if isinstance(ffn, SparseFeedForward):
+            yield from (ffn.experts.gate, ffn.experts.up, ffn.experts.down)
+        else:
+            assert isinstance(ffn, DenseFeedForward), type(ffn)
+            yield from (ffn.ffn_gate, ffn.ffn_up, ffn.ffn_down)
+    if network.output is not network.token_embd:
+        yield network.output
+
+
+class Store:
+    """What is on the device, found by what it was made from. Anything new is brought there when asked for."""
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self._arithmetic = arithmetic
+        self._matrices: dict[Source, Matrix] = {}
+        self._vectors: dict[int, tuple[NDArray, mx.array]] = {}  # the first keeps the key, its id, its own
+
+    def matrix(self, source: Source) -> Matrix:
+        if source not in self._matrices:
+            self._matrices[source] = repack(source, self._arithmetic)
+        return self._matrices[source]
+
+    def vector(self, values: NDArray) -> mx.array:
+        """A small array as float32."""
+        if id(values) not in self._vectors:
+            array = mx.array(values, dtype=mx.float32)
+            mx.eval(array)
+            self._vectors[id(values)] = values, array
+        return self._vectors[id(values)][1]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(matrix.nbytes for matrix in self._matrices.values())
