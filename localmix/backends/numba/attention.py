@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.dots import hardware_half
 from localmix.backends.numba.layout import ATTEND, PAGE
 from localmix.backends.numba.native import native
@@ -111,7 +112,7 @@ def _kernel(size: int) -> Any:
     return attend
 
 
-@numba.njit
+@inner
 def _update(q: int, seen: int, turned: int, values: int, room: int, o: int, m: int, l: int) -> None:  # noqa: E741
     """One query meets 16 positions, of which it sees the first `seen`."""
     even, odd = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))

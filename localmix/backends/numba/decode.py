@@ -4,9 +4,9 @@ What is cheap (norms, quantizing, routing) every thread does for itself, which s
 that comes late to a phase may prepare from buffers that are already written again, but then finds no piece to take.
 """
 
-import numba
 import numpy as np
 
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import LAYER, SPLIT, WEIGHT
 from localmix.backends.numba.native import native
 from localmix.backends.numba.parts import (
@@ -79,13 +79,13 @@ def decode(step: int, thread: int) -> None:
         wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _part(w: Record, piece: int, me: Record, y: int) -> None:
     first = piece * w.chunk
     product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y + 4 * first)
 
 
-@numba.njit
+@inner
 def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.attn_norm, n.width, n.eps, me.xf)
     quantize(me.xf, me.xq, n.width)
@@ -103,7 +103,7 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and SPLIT positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
@@ -136,7 +136,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     wait(counter, n.kv_heads * splits, s.yields)
 
 
-@numba.njit
+@inner
 def load_query(source: int, target: int, cos: int, sin: int, n: Record) -> None:
     """Copy one head's query, rotated and divided by sqrt(d), and padded with zeros to the cache's room."""
     scale = np.float32(1) / np.sqrt(np.float32(n.head_dim))
@@ -147,7 +147,7 @@ def load_query(source: int, target: int, cos: int, sin: int, n: Record) -> None:
     rotate(target, cos, sin, n.rotated)
 
 
-@numba.njit
+@inner
 def _merge(s: Record, n: Record, me: Record) -> None:
     """The splits of each head together: me.xf (H·d)."""
     end = record(s.spans, SPAN_T).start + 1
@@ -171,7 +171,7 @@ def _merge(s: Record, n: Record, me: Record) -> None:
             store_f32(out + 4 * i, load_f32(out + 4 * i) / total)
 
 
-@numba.njit
+@inner
 def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     _merge(s, n, me)
     quantize(me.xf, me.xq, n.heads * n.head_dim)
@@ -189,7 +189,7 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.ffn_norm, n.width, n.eps, me.xf)
     route(me.xf, layer.gate_inp, n.width, n.experts, n.active, me.chosen, me.mix, me.one)
@@ -212,7 +212,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
     wait(counter, n.active * each, s.yields)
 
 
-@numba.njit
+@inner
 def combine(gate: int, up: int, rows: int, out: int) -> None:
     """out = SiLU(gate) · up; the buffers have room for whole vectors, and out stays zero beyond the rows."""
     for r in range(rows, (rows + 15) // 16 * 16):
@@ -222,7 +222,7 @@ def combine(gate: int, up: int, rows: int, out: int) -> None:
         store_f32x16(out + 4 * r, swiglu16(load_f32x16(gate + 4 * r), load_f32x16(up + 4 * r)))
 
 
-@numba.njit
+@inner
 def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     for slot in range(n.active):
         quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden)
@@ -244,7 +244,7 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def add_scaled(x: int, scale: float, count: int, total: int, first: bool) -> None:
     """total = (0 if first, else total) + scale · x, over whole vectors."""
     factor = splat_f32x16(scale)

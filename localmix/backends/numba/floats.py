@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import JOB
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
@@ -41,7 +42,7 @@ def kernels(size: int, widen: Callable[[ir.IRBuilder, Any, int], Any]) -> tuple[
     def single(b: ir.IRBuilder, w: Any) -> Any:
         return widen(b, w, 0)
 
-    @numba.njit
+    @inner
     def dot(w: int, x: int, width: int) -> float:
         even, odd = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
         whole = width // 32 * 32

@@ -115,18 +115,14 @@ def _compile(name: str) -> bytes:
         print(f"\r\x1b[Klocalmix: compiling for this machine, once: {name}", end="", file=sys.stderr, flush=True)
     elif first:
         print("localmix: compiling kernels for this machine, once", file=sys.stderr, flush=True)
-    import numba
-    from numba.core import types
+    from localmix.backends.numba.compiler import compile_kernel
 
-    numba.config.CPU_NAME, numba.config.CPU_FEATURES = isa.target(isa.active())
     module, _, attribute = name.rpartition(".")
     python = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
-    signature = types.void(*[types.int64] * getattr(python, _MARK))
-    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    result = numba.njit(signature, **options)(python).overloads[signature.args]
+    symbol, code = compile_kernel(python, getattr(python, _MARK))
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    return result.fndesc.llvm_func_name.encode() + b"\n" + result.library._get_compiled_object()
+    return symbol.encode() + b"\n" + code
 
 
 def _store(path: Path, data: bytes) -> None:

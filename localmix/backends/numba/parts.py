@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from localmix.backends.numba.activations import quantize64
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
     atomic_add,
@@ -42,19 +43,19 @@ PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a cha
 NOTHING = np.float32(0)
 
 
-@numba.njit
+@inner
 def take(counter: int) -> int:
     return atomic_add(counter, 1)
 
 
-@numba.njit
+@inner
 def done(counter: int) -> int:
     """One piece is done; gives the next."""
     atomic_add(counter + 64, 1)
     return atomic_add(counter, 1)
 
 
-@numba.njit
+@inner
 def wait(counter: int, pieces: int, yields: int) -> None:
     """Until all pieces are done."""
     turns = 0
@@ -65,12 +66,12 @@ def wait(counter: int, pieces: int, yields: int) -> None:
             call_c(yields)
 
 
-@numba.njit
+@inner
 def pieces_of(rows: int, chunk: int) -> int:
     return (rows + chunk - 1) // chunk
 
 
-@numba.njit
+@inner
 def norm(x: int, weight: int, width: int, eps: float, out: int) -> None:
     """out = x / sqrt(mean(x²) + eps) · weight."""
     total = splat_f32x16(NOTHING)
@@ -89,7 +90,7 @@ def norm(x: int, weight: int, width: int, eps: float, out: int) -> None:
         store_f32(out + 4 * k, load_f32(x + 4 * k) * scale * load_f32(weight + 4 * k))
 
 
-@numba.njit
+@inner
 def quantize(x: int, row: int, width: int) -> None:
     """x, padded with zeros to whole vectors, into a quantized row. Odd widths have no quantized weights."""
     if width % 32 == 0:
@@ -98,7 +99,7 @@ def quantize(x: int, row: int, width: int) -> None:
             quantize64(x + 4 * k, row, room, k)
 
 
-@numba.njit
+@inner
 def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int) -> None:
     """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants."""
     j = record(job, JOB_T)
@@ -111,7 +112,7 @@ def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int
     call1(w.gemv, job)
 
 
-@numba.njit
+@inner
 def products(
     w: Record, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int
 ) -> None:
@@ -127,7 +128,7 @@ def products(
     call1(w.gemm, job)
 
 
-@numba.njit
+@inner
 def rotate(x: int, cos: int, sin: int, pairs: int) -> None:
     """Rotate the pairs (2i, 2i+1) of one head in place."""
     for i in range(pairs):
@@ -137,7 +138,7 @@ def rotate(x: int, cos: int, sin: int, pairs: int) -> None:
         store_f32(x + 8 * i + 4, a * s + b * c)
 
 
-@numba.njit
+@inner
 def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int, mix: int, logits: int) -> None:
     """The top A experts of a token, ties to the lower one, and the softmax over their logits.
 
@@ -176,7 +177,7 @@ def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int,
         store_f32(mix + 4 * a, load_f32(mix + 4 * a) / total_weight)
 
 
-@numba.njit
+@inner
 def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int, at: int) -> None:
     """One head's key (values 0) or value (values 1) into its place in a page, rounded to the cache's type."""
     target = page + page_offset(n, layer, values, head) + at * n.head_room * n.kv_bytes
@@ -188,7 +189,7 @@ def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int
             store_f32(target + 4 * i, value)
 
 
-@numba.njit
+@inner
 def page_offset(n: Record, layer: int, values: int, head: int) -> int:
     """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, room)."""
     return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.head_room * n.kv_bytes

@@ -2,10 +2,10 @@
 unpacked once for all its tokens. Phases as in decoding, but what decoding repeats in each thread is shared here.
 """
 
-import numba
 import numpy as np
 
 from localmix.backends.numba.activations import quantize64
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
 from localmix.backends.numba.native import native
@@ -77,7 +77,7 @@ def prompt(step: int, thread: int) -> None:
         _logits(s, n, me, counter)
 
 
-@numba.njit
+@inner
 def _normed(s: Record, n: Record, weight: int, gate: int, me: Record, counter: int) -> None:
     """xf and xq of every token; for the feed-forward part its experts too."""
     pieces = pieces_of(s.tokens, SHARE)
@@ -92,7 +92,7 @@ def _normed(s: Record, n: Record, weight: int, gate: int, me: Record, counter: i
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
     """A piece of w times every token's input."""
     first = piece * TILES
@@ -100,7 +100,7 @@ def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
     products(w, first, min(TILES, w.rows - first), me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows)
 
 
-@numba.njit
+@inner
 def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     q, k = pieces_of(layer.q.rows, TILES), pieces_of(layer.k.rows, TILES)
     pieces = q + k + pieces_of(layer.v.rows, TILES)
@@ -116,7 +116,7 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _append(s: Record, n: Record, index: int, counter: int) -> None:
     """Rotate the new keys and store them and the new values. A piece is one kv head."""
     piece = take(counter)
@@ -134,7 +134,7 @@ def _append(s: Record, n: Record, index: int, counter: int) -> None:
     wait(counter, n.kv_heads, s.yields)
 
 
-@numba.njit
+@inner
 def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and BLOCK tokens of a span; late tokens, the longest work, come first."""
     offset = 0
@@ -150,7 +150,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     wait(counter, offset, s.yields)
 
 
-@numba.njit
+@inner
 def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, block: int, head: int) -> None:
     group, room, size = n.heads // n.kv_heads, n.head_room, n.head_dim
     first, count = block * BLOCK, min(BLOCK, span.count - block * BLOCK)
@@ -175,7 +175,7 @@ def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, bl
             store_f32(out + 4 * c, load_f32(job.o + 4 * (i * room + c)) * inverse)
 
 
-@numba.njit
+@inner
 def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """Attention's projection, added to x. Two phases: quantize every token, then TILES rows of w a piece."""
     quantizing = counter
@@ -202,7 +202,7 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
     """Slots in order of expert, then of token: a counting sort by one thread; then inputs gathered by all."""
     piece = take(counter)
@@ -241,7 +241,7 @@ def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
     wait(gathering, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES hidden columns of one expert, all its tokens: gate, up, SiLU, and one vector of int8."""
     each = pieces_of(n.hidden, TILES)
@@ -271,7 +271,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
     wait(counter, n.experts * each, s.yields)
 
 
-@numba.njit
+@inner
 def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES rows of one expert's down projection, all its tokens."""
     each = pieces_of(n.width, TILES)
@@ -289,7 +289,7 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
     wait(counter, n.experts * each, s.yields)
 
 
-@numba.njit
+@inner
 def _add(s: Record, n: Record, counter: int) -> None:
     """x += the weighted sum of each token's experts."""
     pieces = pieces_of(s.tokens, SHARE)
@@ -309,7 +309,7 @@ def _add(s: Record, n: Record, counter: int) -> None:
     wait(counter, pieces, s.yields)
 
 
-@numba.njit
+@inner
 def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
     """The wanted rows, normed into the first rows of xf and xq, times the output weight."""
     pieces = pieces_of(s.wanted_count, SHARE)

@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.dots import dot4
 from localmix.backends.numba.fields import row_codes
 from localmix.backends.numba.layout import JOB
@@ -79,7 +80,7 @@ def row_product(codes: Codes) -> Any:
     stride, lines = size * per, max(1, size * per // 64)
     odd_step = n // 2
 
-    @numba.njit(inline="always")
+    @inner
     def tail(acc: Any, a: int, x: int, width: int, k: int) -> Any:
         """The last block of a row with an odd number of blocks; its twin meets activations that are zero."""
         return step(acc, a, a, x, width, k)

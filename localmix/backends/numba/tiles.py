@@ -7,13 +7,13 @@ scales, and 16 minima if the format has them. A zero point costs nothing: sums s
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba import isa
 from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.dots import dot4
 from localmix.backends.numba.fields import tile_codes
 from localmix.backends.numba.layout import ROWS, group_bytes
@@ -64,7 +64,7 @@ def _packer(codes: Codes) -> Any:
             if m is not None:
                 store(b, m, tile, g * span + ROWS * group + 4 * ROWS, align=64)
 
-    @numba.njit
+    @inner
     def pack(w: int, row_bytes: int, width: int, tile: int) -> None:
         for i in range(width // block):
             p = w + i * size
