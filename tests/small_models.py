@@ -73,3 +73,41 @@ def upcycled_stories(path: Path, experts: int = 8, active: int = 2, merged: bool
         if stem.endswith("ffn_gate"):
             tensors[f"{stem}_inp.weight"] = (F32, random.randn(experts, 64).astype(np.float32))
     return write(path, metadata, tensors)
+
+
+def llama_metadata(
+    *,
+    vocabulary: int,
+    width: int,
+    hidden: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    context: int,
+    experts: int = 0,
+    active: int = 0,
+    **more: Any,
+) -> dict[str, Any]:
+    """Metadata of a small file of the llama family; `more` are keys below `llama.`, dots as double underscores."""
+    sizes = {
+        "block_count": layers,
+        "context_length": context,
+        "embedding_length": width,
+        "feed_forward_length": hidden,
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+    }
+    sizes |= {"expert_count": experts, "expert_used_count": active} if experts else {}
+    return {
+        "general.architecture": "llama",
+        **{f"llama.{key}": np.uint32(value) for key, value in sizes.items()},
+        "llama.attention.layer_norm_rms_epsilon": np.float32(1e-5),
+        **{f"llama.{key.replace('__', '.')}": value for key, value in more.items()},
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", *(f"▁{i}" for i in range(3, vocabulary))],
+        "tokenizer.ggml.scores": -np.arange(vocabulary, dtype=np.float32),
+        "tokenizer.ggml.token_type": np.array([2, 3, 3] + [1] * (vocabulary - 3), np.int32),
+        "tokenizer.ggml.bos_token_id": np.uint32(1),
+        "tokenizer.ggml.eos_token_id": np.uint32(2),
+        "tokenizer.ggml.unknown_token_id": np.uint32(0),
+    }
