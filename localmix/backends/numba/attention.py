@@ -18,6 +18,7 @@ from localmix.backends.numba.simd import (
     F32,
     I16,
     exp16,
+    exp_f32,
     f32x16,
     float32,
     fma16,
@@ -85,12 +86,18 @@ def _kernel(size: int) -> Any:
 
     @native(1)
     def attend(job: int) -> None:
-        """Unnormalised: o is the sum of e^(score - m) · value, l the sum of e^(score - m)."""
+        """Unnormalised: o is the sum of e^(score - m) · value, l the sum of e^(score - m).
+
+        Queries go four at a time, so that each key and value is loaded once for four; q, limits, o, m and l have room
+        for whole fours, and what lies beyond `queries` is computed and means nothing.
+        """
         j = record(job, ATTEND_T)
         room, row = j.room, j.room * size
         turned = (j.scratch + 63) // 64 * 64  # (room, 16)
         values = turned + room * 64  # (16, room)
-        for i in range(j.queries):
+        weights = values + room * 64  # (4, 16)
+        fours = (j.queries + 3) // 4 * 4
+        for i in range(fours):
             store_f32(j.m + 4 * i, _NONE)
             store_f32(j.l + 4 * i, np.float32(0))
             for c in range(0, room, 16):
@@ -102,42 +109,78 @@ def _kernel(size: int) -> Any:
                 turn_keys(page + j.keys + at + c * size, row, turned + c * 64)
             for c in range(0, 16 * room, 16):
                 widen(page + j.values + at + c * size, values + 4 * c)
-            for i in range(j.queries):
-                seen = min(load_i64(j.limits + 8 * i) + 1, j.p1) - p
-                if seen > 0:
-                    _update(
-                        j.q + 4 * i * room, seen, turned, values, room, j.o + 4 * i * room, j.m + 4 * i, j.l + 4 * i
-                    )
+            for i in range(0, fours, 4):
+                last = min(load_i64(j.limits + 8 * min(i + 3, j.queries - 1)) + 1, j.p1) - p
+                if last > 0:  # limits never fall: the fourth sees most
+                    _scores(j.q + 4 * i * room, room, turned, weights)
+                    for four in range(4):
+                        limit = load_i64(j.limits + 8 * min(i + four, j.queries - 1))
+                        seen = min(limit + 1, j.p1) - p
+                        _soften(weights + 64 * four, seen, j.m + 4 * (i + four), j.l + 4 * (i + four))
+                    _mix(weights, min(last, 16), values, room, j.o + 4 * i * room, weights + 256)
 
     return attend
 
 
 @inner
-def _update(q: int, seen: int, turned: int, values: int, room: int, o: int, m: int, l: int) -> None:  # noqa: E741
-    """One query meets 16 positions, of which it sees the first `seen`."""
-    even, odd = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
-    for c in range(0, room, 2):
-        even = fma16(splat_f32x16(load_f32(q + 4 * c)), load_f32x16(turned + 64 * c), even)
-        odd = fma16(splat_f32x16(load_f32(q + 4 * c + 4)), load_f32x16(turned + 64 * c + 64), odd)
-    scores = fma16(even, splat_f32x16(np.float32(1)), odd)
-    if seen < 16:
-        scores = mask16(scores, seen, _NONE)
-    old = load_f32(m)
-    new = max(old, max16(scores))
-    weights = exp16(minus16(scores, new))
-    if seen < 16:
-        weights = mask16(weights, seen, np.float32(0))
-    keep = sum16(exp16(splat_f32x16(old - new))) / np.float32(16) if new > old else np.float32(1)
-    store_f32(m, new)
-    store_f32(l, load_f32(l) * keep + sum16(weights))
-    at = turned + room * 64 + room * 64  # beyond the values: 16 weights
-    store_f32x16(at, weights)
-    count = min(seen, 16)
-    for c in range(0, room, 16):
-        total = mul16(load_f32x16(o + 4 * c), splat_f32x16(keep))
+def _scores(q: int, room: int, turned: int, out: int) -> None:
+    """Scores of four queries with 16 positions: (4, 16)."""
+    a, b = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
+    c, d = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
+    for i in range(room):
+        k = load_f32x16(turned + 64 * i)
+        a = fma16(splat_f32x16(load_f32(q + 4 * i)), k, a)
+        b = fma16(splat_f32x16(load_f32(q + 4 * (room + i))), k, b)
+        c = fma16(splat_f32x16(load_f32(q + 4 * (2 * room + i))), k, c)
+        d = fma16(splat_f32x16(load_f32(q + 4 * (3 * room + i))), k, d)
+    store_f32x16(out, a)
+    store_f32x16(out + 64, b)
+    store_f32x16(out + 128, c)
+    store_f32x16(out + 192, d)
+
+
+@inner
+def _soften(at: int, seen: int, m: int, l: int) -> None:  # noqa: E741
+    """One query's scores become weights, of which it sees the first `seen`; 256 bytes on, what its sums keep."""
+    keep = np.float32(1)
+    if seen <= 0:
+        store_f32x16(at, splat_f32x16(np.float32(0)))
+    else:
+        scores = load_f32x16(at)
+        if seen < 16:
+            scores = mask16(scores, seen, _NONE)
+        old = load_f32(m)
+        new = max(old, max16(scores))
+        weights = exp16(minus16(scores, new))
+        if seen < 16:
+            weights = mask16(weights, seen, np.float32(0))
+        if new > old:
+            keep = exp_f32(old - new)
+        store_f32(m, new)
+        store_f32(l, load_f32(l) * keep + sum16(weights))
+        store_f32x16(at, weights)
+    store_f32(at + 256, keep)
+
+
+@inner
+def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) -> None:
+    """o = o · keep + weights · values, for four queries and `count` positions."""
+    for i in range(0, room, 16):
+        at = o + 4 * i
+        a = mul16(load_f32x16(at), splat_f32x16(load_f32(keep)))
+        b = mul16(load_f32x16(at + 4 * room), splat_f32x16(load_f32(keep + 64)))
+        c = mul16(load_f32x16(at + 8 * room), splat_f32x16(load_f32(keep + 128)))
+        d = mul16(load_f32x16(at + 12 * room), splat_f32x16(load_f32(keep + 192)))
         for p in range(count):
-            total = fma16(splat_f32x16(load_f32(at + 4 * p)), load_f32x16(values + 4 * (p * room + c)), total)
-        store_f32x16(o + 4 * c, total)
+            v = load_f32x16(values + 4 * (p * room + i))
+            a = fma16(splat_f32x16(load_f32(weights + 4 * p)), v, a)
+            b = fma16(splat_f32x16(load_f32(weights + 64 + 4 * p)), v, b)
+            c = fma16(splat_f32x16(load_f32(weights + 128 + 4 * p)), v, c)
+            d = fma16(splat_f32x16(load_f32(weights + 192 + 4 * p)), v, d)
+        store_f32x16(at, a)
+        store_f32x16(at + 4 * room, b)
+        store_f32x16(at + 8 * room, c)
+        store_f32x16(at + 12 * room, d)
 
 
 f16 = _kernel(2)

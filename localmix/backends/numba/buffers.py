@@ -20,6 +20,7 @@ from localmix.backends.numba.layout import (
     STEP,
     TILES,
     attention_scratch,
+    fours,
     padded,
     quantized_bytes,
     room,
@@ -47,7 +48,10 @@ class Buffers:
         if splits > self._splits:
             self._splits = splits * 2
             c = self._config
-            self.step["partials"] = self._make("partials", c.heads * self._splits * (room(c.head_dim) + 2) * 4)
+            queries = fours(c.heads // c.kv_heads)
+            self.step["partials"] = self._make(
+                "partials", 4 * c.kv_heads * self._splits * queries * (room(c.head_dim) + 2)
+            )
         if tokens > self._tokens:
             self._tokens = tokens
             self._share(tokens)
@@ -86,7 +90,7 @@ class Buffers:
         c = self._config
         wide = max(c.width, c.heads * c.head_dim)
         active, heads = max(c.active, 1), room(c.head_dim)
-        queries = BLOCK * (c.heads // c.kv_heads)
+        queries = fours(BLOCK * (c.heads // c.kv_heads))
         sizes = {
             "job": JOB.itemsize,
             "attend": ATTEND.itemsize,

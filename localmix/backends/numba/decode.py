@@ -111,7 +111,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     end = span.start + 1
     splits = pieces_of(end, SPLIT)
     group = n.heads // n.kv_heads
-    room, size = n.head_room, n.head_dim
+    room, size, fours = n.head_room, n.head_dim, (group + 3) // 4 * 4
     job = record(me.attend, ATTEND_T)
     piece = take(counter)
     while piece < n.kv_heads * splits:
@@ -123,13 +123,13 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
             store_heads(s.v + 4 * head * size, n, page, index, 1, head, span.start % PAGE)
         for g in range(group):
             load_query(s.q + 4 * (head * group + g) * size, me.queries + 4 * g * room, s.cos, s.sin, n)
-        at = s.partials + (head * splits + part) * group * (room + 2) * 4
+        at = s.partials + (head * splits + part) * fours * (room + 2) * 4
         job.q, job.queries, job.limits, job.pages = me.queries, group, me.limits, pages
         for g in range(group):
             store_i64(me.limits + 8 * g, span.start)
         job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
         job.p0, job.p1, job.room = part * SPLIT, min(end, (part + 1) * SPLIT), room
-        job.o, job.m, job.l = at, at + 4 * group * room, at + 4 * group * (room + 1)
+        job.o, job.m, job.l = at, at + 4 * fours * room, at + 4 * fours * (room + 1)
         job.scratch = me.scratch
         call1(n.attend, me.attend)
         piece = done(counter)
@@ -152,18 +152,19 @@ def _merge(s: Record, n: Record, me: Record) -> None:
     """The splits of each head together: me.xf (H·d)."""
     end = record(s.spans, SPAN_T).start + 1
     splits, group, room = pieces_of(end, SPLIT), n.heads // n.kv_heads, n.head_room
+    fours = (group + 3) // 4 * 4
     for h in range(n.heads):
         head, g = h // group, h % group
         top = np.float32(-1e30)
         for part in range(splits):
-            at = s.partials + (head * splits + part) * group * (room + 2) * 4
-            top = max(top, load_f32(at + 4 * (group * room + g)))
+            at = s.partials + (head * splits + part) * fours * (room + 2) * 4
+            top = max(top, load_f32(at + 4 * (fours * room + g)))
         total = NOTHING
         out = me.xf + 4 * h * n.head_dim
         for part in range(splits):
-            at = s.partials + (head * splits + part) * group * (room + 2) * 4
-            keep = exp_f32(load_f32(at + 4 * (group * room + g)) - top)
-            total += keep * load_f32(at + 4 * (group * (room + 1) + g))
+            at = s.partials + (head * splits + part) * fours * (room + 2) * 4
+            keep = exp_f32(load_f32(at + 4 * (fours * room + g)) - top)
+            total += keep * load_f32(at + 4 * (fours * (room + 1) + g))
             for i in range(n.head_dim):
                 value = keep * load_f32(at + 4 * (g * room + i))
                 store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))

@@ -46,7 +46,8 @@ STEP = _record(
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
 SPAN = _record("row start count page")
 
-# Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i].
+# Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
+# fall. There is room for whole fours of queries.
 # keys and values are byte offsets into a page; results: o (n, d), m (n,) largest score, l (n,) sum of weights.
 ATTEND = _record("q queries limits pages keys values p0 p1 room o m l scratch")
 
@@ -108,8 +109,13 @@ def room(head_dim: int) -> int:
 
 
 def attention_scratch(head_room: int) -> int:
-    """Turned keys, widened values, 16 weights."""
-    return 2 * 64 * head_room + 2 * LINE
+    """Turned keys, widened values, weights of four queries and what their sums keep."""
+    return 2 * 64 * head_room + 512 + LINE
+
+
+def fours(queries: int) -> int:
+    """Attention takes queries four at a time."""
+    return (queries + 3) // 4 * 4
 
 
 def group_bytes(group: int) -> int:

@@ -163,8 +163,8 @@ def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, bl
     job.q, job.queries, job.limits, job.pages = me.queries, count * group, me.limits, s.pages + 8 * span.page
     job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
     job.p0, job.p1, job.room = 0, span.start + first + count, room
-    results = count * group * room * 4
-    job.o, job.m, job.l = me.results, me.results + results, me.results + results + 4 * count * group
+    fours = (count * group + 3) // 4 * 4
+    job.o, job.m, job.l = me.results, me.results + 4 * fours * room, me.results + 4 * fours * (room + 1)
     job.scratch = me.scratch
     call1(n.attend, me.attend)
     for i in range(count * group):
