@@ -50,15 +50,21 @@ def address(name: str) -> int:
         if path:
             _store(path, stored)
     symbol, code = stored.split(b"\n", 1)
+    return link(symbol.decode(), code)
+
+
+def link(symbol: str, code: bytes) -> int:
+    """The address of a symbol of object code, which is made executable and stays."""
     engine = _engine()
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine.get_function_address(symbol.decode())
+    return engine.get_function_address(symbol)
 
 
-def function(name: str, arguments: int) -> Callable[..., int]:
-    """A kernel as a Python callable; it runs without the interpreter lock."""
-    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int64] * arguments)(address(name))
+def function(kernel: str | int, arguments: int) -> Callable[..., int]:
+    """A kernel, by its name or address, as a Python callable; it runs without the interpreter lock."""
+    at = address(kernel) if isinstance(kernel, str) else kernel
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int64] * arguments)(at)
     slot = (ctypes.c_int64 * 2)()  # where Numba's convention wants a result and an error
     result, error = ctypes.addressof(slot), ctypes.addressof(slot) + 8
 

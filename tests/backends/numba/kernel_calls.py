@@ -1,0 +1,150 @@
+"""Calls single kernels from tests: weights at the very end of a mapping, results between marks.
+
+Also the definition of int8 activations in NumPy, which the kernels' results are compared with.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.backends.numba import native
+from localmix.backends.numba.compiler import compile_kernel
+from localmix.backends.numba.layout import JOB, SECTIONS, padded, quantized_bytes, tile_scratch
+from quant import FORMATS, Format
+from quant.format import Floats
+
+MARK = np.float32(-12345.5)
+
+
+def compiled(python: Any) -> Callable[..., int]:
+    """A function of int64 arguments, written in a test, as a kernel."""
+    arguments = python.__code__.co_argcount
+    return native.function(native.link(*compile_kernel(python, arguments)), arguments)
+
+
+def guarded(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy whose next byte cannot be read: a kernel that looks further crashes."""
+    page, size = mmap.PAGESIZE, array.nbytes
+    room = -(-size // page) * page
+    memory = mmap.mmap(-1, room + page)
+    whole = np.frombuffer(memory, np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(whole.ctypes.data + room), ctypes.c_size_t(page), 0) == 0
+    copy = whole[room - size : room].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def random_weights(format: Format, rows: int, width: int) -> NDArray[Any]:
+    """Blocks (rows, width // block) of random bits, with scales of a sensible size and some odd ones."""
+    rng = np.random.default_rng(rows * width)
+    if format.block == 1:
+        floats = rng.standard_normal((rows, width)).astype(np.float32)
+        if format.name == "bf16":
+            return (floats.view(np.uint32) >> 16).astype(np.uint16).view(format.dtype)
+        return floats.astype(np.float16 if format.name == "f16" else np.float32).view(format.dtype)
+    count = rows * width // format.block
+    blocks = rng.integers(0, 256, (count, format.dtype.itemsize), dtype=np.uint8).view(format.dtype)[:, 0]
+    for name in {"d", "dmin", "m"} & set(format.dtype.names or ()):
+        blocks[name] = rng.uniform(-0.1, 0.1, count)
+        blocks[name][:: count // 4 + 1] = 3e-6  # a subnormal number of float16
+    if "e" in (format.dtype.names or ()):
+        blocks["e"] = rng.integers(118, 126, count)
+        blocks["e"][::5], blocks["e"][1::5] = 0, 1
+    return blocks.reshape(rows, -1)
+
+
+def quantize(x: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """int8 activations by definition: values (T, K) and a scale for each 32, (T, K / 32)."""
+    groups = x.reshape(len(x), -1, 32)
+    largest = np.abs(groups).max(axis=2, keepdims=True)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(largest == 0, np.float32(0), np.float32(127) / largest)
+    values = np.rint(groups * inverse).astype(np.int8).reshape(x.shape)
+    return values, largest[..., 0] * np.float32(1 / 127)
+
+
+def quantized_rows(x: Floats) -> NDArray[np.uint8]:
+    """The kernels' rows of those activations: layout.SECTIONS, written by definition. (T, quantized_bytes)"""
+    tokens, width = x.shape
+    room = padded(width)
+    full = np.zeros((tokens, room), np.float32)
+    full[:, :width] = x
+    values, scales = quantize(full)
+    sums = {n: values.reshape(tokens, -1, n).astype(np.int32).sum(axis=2, dtype=np.int32) for n in (4, 16, 32)}
+    parts = {
+        "values": values,
+        "sums4": -sums[4],
+        "scales": scales,
+        "floats32": sums[32] * scales,
+        "floats16": sums[16] * np.repeat(scales, 2, axis=1),
+        "sums32": -sums[32],
+        "sums16": -sums[16],
+    }
+    assert parts.keys() == SECTIONS.keys()
+    rows = np.zeros((tokens, quantized_bytes(width)), np.uint8)
+    for name, (start, size) in SECTIONS.items():
+        part = np.ascontiguousarray(parts[name], parts[name].dtype if name == "values" else None)
+        part = part.astype(np.float32) if name.startswith("floats") else part
+        rows[:, start * room // 8 :][:, : size * room // 32] = part.view(np.uint8).reshape(tokens, -1)
+    return rows
+
+
+def aligned(array: NDArray[Any], line: int = 64) -> NDArray[Any]:
+    """A copy that begins at the start of a cache line."""
+    memory = np.zeros(array.nbytes + line, np.uint8)
+    start = -memory.ctypes.data % line
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
+    """y (T, R) of the kernel `gemv` or `gemm` of a format; nothing beside y may be written."""
+    format = FORMATS[name]
+    rows, width = len(weights), x.shape[1]
+    floats = format.block == 1
+    inputs = aligned(x if floats else quantized_rows(x))
+    y = np.full((len(x), rows + 32), MARK, np.float32)
+    scratch = np.zeros(tile_scratch(width) + 64, np.uint8)
+    job = np.zeros((), JOB)
+    job["w"], job["row_bytes"] = weights.ctypes.data, format.row_bytes(width)
+    job["rows"], job["width"] = rows, width
+    job["x"], job["x_stride"], job["tokens"] = inputs.ctypes.data, inputs.strides[0], len(x)
+    job["y"], job["y_stride"] = y[:, 16:].ctypes.data, y.strides[0]
+    job["scratch"] = scratch.ctypes.data
+    run = native.function(f"{name}.{shape}", 1)
+    if shape == "gemv":
+        for t in range(len(x)):
+            job["x"], job["y"] = inputs[t].ctypes.data, y[t, 16:].ctypes.data
+            run(job.ctypes.data)
+    else:
+        run(job.ctypes.data)
+    assert (y[:, :16] == MARK).all()
+    assert (y[:, 16 + rows :] == MARK).all()
+    return y[:, 16 : 16 + rows]
+
+
+def unpacked(name: str, weights: NDArray[Any], width: int) -> Floats:
+    """One row of weights as floats, by the kernel `row`."""
+    y = np.zeros(padded(width) + 256, np.float32)
+    job = np.zeros((), JOB)
+    job["w"], job["width"], job["y"] = weights.ctypes.data, width, y.ctypes.data
+    native.function(f"{name}.row", 1)(job.ctypes.data)
+    return y[:width]
+
+
+def expected(name: str, weights: NDArray[Any], x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """y (T, R) by definition, and the sum of magnitudes that rounding errors are in proportion to."""
+    format = FORMATS[name]
+    w = format.dequantize(weights).reshape(len(weights), -1).astype(np.float64)
+    if format.block > 1:
+        values, scales = quantize(x)
+        x = values * np.repeat(scales, 32, axis=1)
+    return x.astype(np.float64) @ w.T, np.abs(x).astype(np.float64) @ np.abs(w).T
+
+

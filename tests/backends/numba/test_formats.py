@@ -1,0 +1,54 @@
+"""Every format's three kernels against the definitions of the format and of int8 activations.
+
+LOCALMIX_ISA decides what is tested: test_isa.py runs this file again for each other instruction set.
+"""
+
+import numpy as np
+import pytest
+from kernel_calls import expected, guarded, product, random_weights, unpacked
+
+from quant import FORMATS, Format
+from quant.format import Floats
+
+# Widths of an odd and of an even number of blocks; float formats have any width.
+WIDTHS = {1: [8, 172, 256], 32: [32, 96, 352, 256, 4096], 256: [256, 768, 4096]}
+ALL = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+
+
+def activations(tokens: int, width: int) -> Floats:
+    """Normal numbers of quite different sizes, and a block of nothing."""
+    rng = np.random.default_rng(tokens)
+    x = rng.standard_normal((tokens, width)).astype(np.float32) * rng.uniform(0.01, 10, (tokens, 1)).astype(np.float32)
+    x[:, : min(32, width // 2)] = 0
+    return x
+
+
+def check(name: str, shape: str, rows: int, width: int, tokens: int) -> None:
+    weights, x = guarded(random_weights(FORMATS[name], rows, width)), activations(tokens, width)
+    y, size = expected(name, weights, x)
+    error = np.abs(product(name, shape, weights, x) - y)
+    assert (error <= 4e-6 * size + 1e-12).all(), (rows, width, tokens, (error / (size + 1e-12)).max())
+
+
+@ALL
+def test_rows(format: Format) -> None:
+    for width in WIDTHS[format.block]:
+        weights = guarded(random_weights(format, 3, width))
+        wanted = format.dequantize(weights).reshape(3, -1)
+        for row, blocks in zip(wanted, weights, strict=True):
+            assert np.array_equal(unpacked(format.name, blocks, width), row)
+
+
+@ALL
+def test_one_token(format: Format) -> None:
+    for width in WIDTHS[format.block]:
+        for rows in (1, 2, 17):
+            check(format.name, "gemv", rows, width, 2)
+
+
+@ALL
+def test_many_tokens(format: Format) -> None:
+    for width in WIDTHS[format.block]:
+        check(format.name, "gemm", 33, width, 17)
+    for tokens in range(1, 17):
+        check(format.name, "gemm", 16, WIDTHS[format.block][1], tokens)
