@@ -34,7 +34,7 @@ def test_distribution(folder: Path, backend: str, name: str) -> None:
 
 def matrix(name: str) -> np.ndarray:
     """The random matrix itself, for formats that are numbers."""
-    values = np.random.RandomState(0).standard_normal((256, 256)).astype(np.float32) * np.float32(0.75 / 16)
+    values = np.random.RandomState(0).standard_normal((256, 256)).astype(np.float32) * np.float32(0.5 / 16)
     quantize = FORMATS[name].quantize
     assert quantize is not None
     return quantize(values, None)

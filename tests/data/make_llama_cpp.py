@@ -26,7 +26,7 @@ def logits(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    matrix = np.random.RandomState(0).standard_normal((SIZE, SIZE)).astype(np.float32) * np.float32(0.75 / 16)
+    matrix = np.random.RandomState(0).standard_normal((SIZE, SIZE)).astype(np.float32) * np.float32(0.5 / 16)
     answers = {}
     for name, format in FORMATS.items():
         if format.quantize is None:
