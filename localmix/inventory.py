@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -91,13 +91,23 @@ def role(name: str) -> str:
     return next(role for role, pattern in ROLES if pattern.match(name))
 
 
-def take(file: gguf.File) -> Inventory:
-    """The inventory of an open file."""
+class Described(Protocol):
+    """An open file, or one that is still to be written: metadata with plain values, tensors by name."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+    @property
+    def tensors(self) -> Mapping[str, gguf.Tensor | gguf.TensorInfo]: ...
+
+
+def take(file: Described) -> Inventory:
+    """The inventory of a file."""
     architecture = file.metadata.get("general.architecture")
     numbers = _Numbers(file.metadata, architecture)
     experts, used = numbers.one("expert_count"), numbers.one("expert_used_count")
     tied = "output.weight" not in file.tensors
-    groups: dict[tuple[str, str], list[gguf.Tensor]] = {}
+    groups: dict[tuple[str, str], list[gguf.Tensor | gguf.TensorInfo]] = {}
     for tensor in file.tensors.values():
         groups.setdefault((role(tensor.name), tensor.format.name), []).append(tensor)
     order = [role for role, _ in ROLES]
@@ -117,7 +127,7 @@ def take(file: gguf.File) -> Inventory:
     )
 
 
-def _part(role: str, format: str, tensors: list[tuple[gguf.Tensor, Fraction]]) -> Part:
+def _part(role: str, format: str, tensors: list[tuple[gguf.Tensor | gguf.TensorInfo, Fraction]]) -> Part:
     """The sums over tensors, each with the share of it that a decoded token reads."""
     sizes = [(math.prod(tensor.shape), tensor.nbytes, share) for tensor, share in tensors]
     return Part(
@@ -131,7 +141,9 @@ def _part(role: str, format: str, tensors: list[tuple[gguf.Tensor, Fraction]]) -
     )
 
 
-def _share(role: str, tensor: gguf.Tensor, experts: int | None, used: int | None, tied: bool) -> Fraction:
+def _share(
+    role: str, tensor: gguf.Tensor | gguf.TensorInfo, experts: int | None, used: int | None, tied: bool
+) -> Fraction:
     """The part of a tensor's bytes that a decoded token reads: one row of the embedding, A of E experts."""
     if role == "embedding" and not tied:
         return Fraction(1, max(tensor.shape[0], 1))

@@ -71,7 +71,9 @@ RECIPES: dict[str, Recipe] = {
     "IQ4_NL": Recipe(25, "iq4_nl", (OUTPUT, *MIXTURE, dense(r"attn_v\.", "q5_k"), down("q5_k"))),
     "IQ4_XS": Recipe(30, "iq4_xs", (OUTPUT, *MIXTURE, dense(r"attn_v\.", "q5_k"), down("q5_k"))),
     "Q3_K_M": Recipe(
-        12, "q3_k", (OUTPUT, *MIXTURE, dense(r"attn_v\.", "q5_k"), dense(r"attn_output\.", "q4_k"), down("q4_k"))
+        12,
+        "q3_k",
+        (OUTPUT, *MIXTURE, dense(r"attn_v\.", "q5_k"), dense(r"attn_output\.", "q4_k"), down("q4_k", wide=False)),
     ),
     "Q3_K_S": Recipe(11, "q3_k", (OUTPUT, *MIXTURE)),
     "Q2_K": Recipe(

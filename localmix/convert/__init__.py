@@ -1,0 +1,27 @@
+"""Checkpoints of others to GGUF, quantized on the way, in bounded memory.
+
+`open_checkpoint` finds out what a source is and reads its headers, `make_plan` decides on formats and sizes,
+`write` does the work. To add a kind of source: a module with `read(path) -> Checkpoint`, and a line below.
+"""
+
+from pathlib import Path
+
+from localmix.convert import from_gguf, huggingface
+from localmix.convert.checkpoint import Checkpoint
+from localmix.convert.plan import Plan, make_plan
+from localmix.convert.stream import write
+from localmix.errors import FileFormatError
+
+__all__ = ["Checkpoint", "Plan", "make_plan", "open_checkpoint", "write"]
+
+
+def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
+    """The checkpoint at `path`: a folder of Hugging Face's, or a GGUF file.
+
+    FileFormatError, UnsupportedError: no such thing, damaged, or not supported; found before any weight is read.
+    """
+    if not path.is_dir():
+        return from_gguf.read(path, allow_requantize)
+    if (path / "config.json").is_file():
+        return huggingface.read(path)
+    raise FileFormatError(f"{path}: expected a folder with config.json and *.safetensors, or a GGUF file")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit.half import to_half
-from quant.fit.lanes import LANES, from_tiles, importance_tiles, to_tiles
+from quant.fit.lanes import LANES, emphasize, from_tiles, importance_tiles, to_tiles
 from quant.format import Floats
 from quant.jit import kernel
 
@@ -84,6 +84,7 @@ def fit_tiles(
     codes = np.empty((tiles, size, LANES), np.uint8)
     k = np.zeros((WORK_ROWS, LANES), np.float32)
     for tile in range(tiles):
+        emphasize(x[tile], w[tile])
         search_groups(x[tile], w[tile], k, bottom)
         first_integers(k, groups, levels)
         for _ in range(ROUNDS):

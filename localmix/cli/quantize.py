@@ -1,0 +1,128 @@
+"""`localmix quantize SOURCE [OUT] --format Q4_K_M`: a checkpoint to a GGUF file."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localmix.cli.parameters import Output
+from localmix.cli.streams import note
+from localmix.errors import LocalmixError
+
+if TYPE_CHECKING:
+    from localmix.convert import Plan
+    from quant.recipe import Row
+
+
+def quantize(
+    output: Output,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A checkpoint folder, or a GGUF file.")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="The file to write.", show_default="NAME.FORMAT.gguf")
+    ] = None,
+    format: Annotated[str, typer.Option("-f", "--format", metavar="NAME", help="A recipe or a format.")] = "Q4_K_M",
+    tensor_type: Annotated[
+        list[str] | None,
+        typer.Option("--tensor-type", metavar="PATTERN=FORMAT", help="A format for tensors by name. May be repeated."),
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, as general.license=mit. May be repeated."),
+    ] = None,
+    allow_requantize: Annotated[
+        bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    threads: Annotated[
+        int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a processor")
+    ] = None,
+) -> None:
+    """Convert a checkpoint to a GGUF file, quantized.
+
+    Example: localmix quantize Mixtral-8x7B-Instruct-v0.1 mixtral.gguf --format Q4_K_M
+    """
+    from localmix import convert
+    from quant.recipe import RECIPES
+
+    recipe = RECIPES.get(format.upper())
+    if recipe is None:
+        raise LocalmixError(f"--format {format}: expected one of {', '.join(RECIPES)}")
+    checkpoint = convert.open_checkpoint(source, allow_requantize)
+    plan = convert.make_plan(checkpoint, recipe, overrides(tensor_type or ()), texts(meta or ()))
+    path = out or Path(f"{checkpoint.metadata.get('general.name', source.stem)}.{format.upper()}.gguf")
+    if path.exists() and not force and not dry_run:
+        raise LocalmixError(f"{path}: exists already: choose another name, or overwrite it with --force")
+    if dry_run or not output.quiet:
+        report(plan, path)
+    if not dry_run:
+        with progress_bar(plan.nbytes, hidden=output.quiet) as advance:
+            convert.write(plan, path, threads or os.cpu_count() or 1, advance)
+
+
+def overrides(options: "list[str] | tuple[()]") -> "list[Row]":
+    """The rows that --tensor-type puts before the recipe's."""
+    import re
+
+    from quant import FORMATS
+    from quant.recipe import Row
+
+    rows = []
+    for option in options:
+        pattern, equals, format = option.rpartition("=")
+        if not equals or FORMATS.get(format.lower()) is None or FORMATS[format.lower()].quantize is None:
+            names = ", ".join(name for name, row in FORMATS.items() if row.quantize)
+            raise LocalmixError(f"--tensor-type {option}: expected PATTERN=FORMAT, the format one of {names}")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise LocalmixError(f"--tensor-type {option}: {pattern} is no regular expression: {error}") from None
+        rows.append(Row(pattern, format.lower()))
+    return rows
+
+
+def texts(options: "list[str] | tuple[()]") -> dict[str, str]:
+    """The metadata that --meta sets."""
+    found = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals or not key.startswith("general.") or key == "general.architecture":
+            raise LocalmixError(f"--meta {option}: expected KEY=TEXT, the key one such as general.license")
+        found[key] = text
+    return found
+
+
+def report(plan: "Plan", path: Path) -> None:
+    """What will be written, on stderr: sizes by role and format, and what is not as asked."""
+    from localmix import inventory
+    from localmix.cli.info import amount
+
+    found = inventory.take(plan)
+    for part in found.parts:
+        note(f"{part.role:10} {part.format:7} {amount(part.weights):>7} weights {amount(part.bytes, 'B'):>9}")
+    for given in plan.outputs:
+        if given.choice.wanted is not None:
+            what = f"rows of {given.info.shape[-1]} do not divide into blocks of {given.choice.wanted.block}"
+            note(f"{given.info.name}: {given.info.format.name} instead of {given.choice.wanted.name}: {what}")
+    for line in plan.checkpoint.notes:
+        note(f"note: {line}")
+    note(f"{path}: {amount(found.bytes, 'B')}, {found.bits:.2f} bits a weight")
+
+
+@contextmanager
+def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with MB/s and the time left, on a terminal; what it gives is called with bytes written."""
+    if hidden or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda nbytes: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda nbytes: bar.advance(task, nbytes)

@@ -1,0 +1,53 @@
+"""What every reader of a checkpoint hands over: metadata and named matrices, not a weight read yet."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from localmix.convert.hyper import Hyper, metadata, shapes
+from localmix.convert.matrix import Held, Matrix
+from localmix.errors import FileFormatError
+from localmix.gguf.metadata import Writable
+from quant.recipe import Model
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor of the GGUF to be: `matrix` gives its rows, outer dimensions merged."""
+
+    shape: tuple[int, ...]
+    matrix: Matrix
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that can be converted. `metadata` lacks only what the formats decide; `notes` are for the user."""
+
+    path: Path
+    model: Model
+    metadata: dict[str, Writable]
+    tensors: dict[str, Source]  # in file order
+    notes: list[str] = field(default_factory=list)
+
+
+Lookup = Callable[[str], Matrix]
+
+
+def assemble(path: Path, h: Hyper, lookup: Lookup, vocabulary: Mapping[str, Writable], notes: list[str]) -> Checkpoint:
+    """The checkpoint whose matrix for each GGUF name `lookup` finds; every shape is checked here."""
+    tensors = {}
+    for name, shape in shapes(h).items():
+        matrix = lookup(name)
+        expected = (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1])
+        if (matrix.rows, matrix.width) != expected:
+            raise FileFormatError(
+                f"{path}: {name} would have {matrix.rows} rows of {matrix.width}, expected {expected[0]} of "
+                f"{expected[1]}: the configuration contradicts the tensors"
+            )
+        tensors[name] = Source(shape, matrix)
+    if h.rope_factors is not None:
+        factors = np.asarray(h.rope_factors, np.float32)
+        tensors["rope_freqs.weight"] = Source(factors.shape, Held(factors[None]))
+    return Checkpoint(path, Model(h.layers, h.experts), metadata(h) | dict(vocabulary), tensors, notes)

@@ -1,0 +1,159 @@
+"""Matrices that are read a few rows at a time: slices of files, and rearrangements of them.
+
+A checkpoint of 93 GB becomes a GGUF without any tensor ever being whole in memory, because what a rearranged
+tensor looks like is known before its values are. A tensor of more dimensions is a matrix of all its rows.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.errors import FileFormatError
+from quant import Format
+from quant.format import Floats
+
+
+class Matrix(ABC):
+    """Something with `rows` rows of `width` weights."""
+
+    rows: int
+    width: int
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Floats:
+        """Rows start to stop as float32 (stop - start, width)."""
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        """The same rows as they are stored, if that is `format`: blocks (stop - start, n)."""
+        return None
+
+
+class OpenFile:
+    """A file that several threads read from, opened on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def descriptor(self) -> int:
+        return os.open(self.path, os.O_RDONLY)
+
+    def read(self, offset: int, count: int) -> NDArray[np.uint8]:
+        """`count` bytes. FileFormatError if the file ends before."""
+        out = np.empty(count, np.uint8)
+        target = out.data
+        done = 0
+        while done < count:
+            got = os.preadv(self.descriptor, [target[done:]], offset + done)
+            if not got:
+                raise FileFormatError(f"{self.path}: ends at byte {offset + done}, expected {offset + count}")
+            done += got
+        return out
+
+    def close(self) -> None:
+        if "descriptor" in self.__dict__:
+            os.close(self.__dict__.pop("descriptor"))
+
+
+@dataclass(frozen=True)
+class Stored(Matrix):
+    """Rows as they lie in a file, in any format that can be dequantized."""
+
+    file: OpenFile
+    offset: int
+    format: Format
+    rows: int
+    width: int
+
+    def read(self, start: int, stop: int) -> Floats:
+        stride = self.format.row_bytes(self.width)
+        raw = self.file.read(self.offset + start * stride, (stop - start) * stride)
+        return self.format.dequantize(raw.view(self.format.dtype).reshape(stop - start, -1))
+
+
+class Held(Matrix):
+    """Rows already in memory."""
+
+    def __init__(self, values: Floats) -> None:
+        self.values = values
+        self.rows, self.width = values.shape
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self.values[start:stop]
+
+
+class Mapped(Matrix):
+    """The rows of a tensor in an open GGUF file."""
+
+    def __init__(self, data: NDArray, format: Format) -> None:
+        self.data = data.reshape(-1, data.shape[-1])
+        self.format = format
+        self.rows, self.width = len(self.data), self.data.shape[1] * format.block
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self.format.dequantize(self.data[start:stop])
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        return self.data[start:stop] if format is self.format else None
+
+
+class Part(Matrix):
+    """`rows` rows of another matrix, from `first` on."""
+
+    def __init__(self, base: Matrix, first: int, rows: int) -> None:
+        self.base, self.first = base, first
+        self.rows, self.width = rows, base.width
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self.base.read(self.first + start, self.first + stop)
+
+
+class Stack(Matrix):
+    """Matrices of one shape on top of each other: the experts of a layer."""
+
+    def __init__(self, parts: Sequence[Matrix]) -> None:
+        self.parts = parts
+        self.height, self.width = parts[0].rows, parts[0].width
+        self.rows = self.height * len(parts)
+
+    def read(self, start: int, stop: int) -> Floats:
+        return joined([part.read(first, last) for part, first, last in self._pieces(start, stop)])
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        pieces = [part.blocks(first, last, format) for part, first, last in self._pieces(start, stop)]
+        stored = [piece for piece in pieces if piece is not None]
+        return joined(stored) if len(stored) == len(pieces) else None
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[Matrix, int, int]]:
+        """The parts that rows start to stop lie in, and which of their own rows."""
+        for index in range(start // self.height, -(-stop // self.height)):
+            top = index * self.height
+            yield self.parts[index], max(start - top, 0), min(stop - top, self.height)
+
+
+def joined(pieces: list[NDArray]) -> NDArray:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+class Interleaved(Matrix):
+    """Queries or keys whose heads rotate halves (i, i + n/2), reordered so that they rotate pairs (2i, 2i + 1).
+
+    Hugging Face stores the first order; GGUF's "llama" and Mistral's own files have the second.
+    """
+
+    def __init__(self, base: Matrix, heads: int) -> None:
+        self.base = base
+        self.rows, self.width = base.rows, base.width
+        self.head = base.rows // heads
+
+    def read(self, start: int, stop: int) -> Floats:
+        first = start // self.head * self.head
+        whole = self.base.read(first, -(-stop // self.head) * self.head)
+        halves = whole.reshape(-1, 2, self.head // 2, self.width)
+        return halves.swapaxes(1, 2).reshape(-1, self.width)[start - first : stop - first]

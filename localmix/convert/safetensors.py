@@ -1,0 +1,113 @@
+"""Safetensors files, one or many with an index, as named slices. Only headers are read here.
+
+Format: https://github.com/huggingface/safetensors#format. The header is checked against the file before any
+weight is read, so that a damaged download is found at once.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localmix.convert.matrix import OpenFile, Stored
+from localmix.errors import FileFormatError, UnsupportedError
+from quant import FORMATS
+
+KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+MAX_HEADER = 100 << 20  # bytes; the format's own limit
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A tensor in a file."""
+
+    shape: tuple[int, ...]
+    matrix: Stored  # all its rows: (prod(shape[:-1]), shape[-1])
+
+
+def read_folder(folder: Path, prefix: str = "model") -> dict[str, Slice]:
+    """Every tensor of a checkpoint: `prefix`.safetensors, or the shards that its index names, or all there are."""
+    index = folder / f"{prefix}.safetensors.index.json"
+    single = folder / f"{prefix}.safetensors"
+    if index.is_file():
+        return read_indexed(folder, read_json(index).get("weight_map"), index)
+    paths = [single] if single.is_file() else sorted(folder.glob(f"{prefix}*.safetensors"))
+    found: dict[str, Slice] = {}
+    for path in paths:
+        for name, piece in read_header(path).items():
+            if name in found:
+                raise FileFormatError(f"{path}: tensor {name} is in two files")
+            found[name] = piece
+    return found
+
+
+def read_indexed(folder: Path, weight_map: Any, index: Path) -> dict[str, Slice]:
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise FileFormatError(f"{index}: weight_map: expected an object that names a file for each tensor")
+    missing = sorted({name for name in weight_map.values() if not (folder / name).is_file()})
+    if missing:
+        raise FileFormatError(
+            f"{index}: {len(missing)} of its files are missing, the first is {missing[0]}; finish the download"
+        )
+    shards = {name: read_header(folder / name) for name in sorted(set(weight_map.values()))}
+    for name, file in weight_map.items():
+        if name not in shards[file]:
+            raise FileFormatError(f"{index}: names tensor {name} in {file}, which does not hold it")
+    return {name: shards[file][name] for name, file in weight_map.items()}
+
+
+def read_header(path: Path) -> dict[str, Slice]:
+    """The tensors of one file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER):
+            raise FileFormatError(f"{path}: header of {length} bytes in a file of {size}: truncated or no safetensors")
+        raw = file.read(length)
+    entries = parse_json(raw, path)
+    source = OpenFile(path)
+    start = 8 + length
+    return {
+        name: read_entry(source, name, entry, start, size) for name, entry in entries.items() if name != "__metadata__"
+    }
+
+
+def read_entry(source: OpenFile, name: str, entry: Any, start: int, size: int) -> Slice:
+    where = f"{source.path}: tensor {name}"
+    try:
+        kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        sound = all(isinstance(n, int) and n >= 0 for n in (*shape, first, last))
+    except (KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise FileFormatError(f"{where}: found {str(entry)[:80]}, expected dtype, shape and data_offsets")
+    if kind not in KINDS:
+        raise UnsupportedError(f"{where}: weights are {kind}, expected one of {', '.join(KINDS)}")
+    row = FORMATS[KINDS[kind]]
+    expected = math.prod(shape) * row.dtype.itemsize
+    if last - first != expected or start + last > size:
+        raise FileFormatError(
+            f"{where}: bytes {first} to {last} of a file of {size}, expected {expected} bytes for {kind} {shape}"
+        )
+    width = shape[-1] if shape else 1
+    return Slice(shape, Stored(source, start + first, row, math.prod(shape[:-1]), width))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object in a file."""
+    try:
+        return parse_json(path.read_bytes(), path)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def parse_json(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: is no JSON: {error}") from None
+    if not isinstance(value, Mapping):
+        raise FileFormatError(f"{path}: found {type(value).__name__}, expected a JSON object")
+    return dict(value)
