@@ -13,7 +13,11 @@ from localmix import __version__
 from localmix.cli.bench import bench
 from localmix.cli.chat import chat
 from localmix.cli.info import info
+from localmix.cli.list import list
 from localmix.cli.parameters import grouped
+from localmix.cli.pull import pull
+from localmix.cli.quantize import quantize
+from localmix.cli.rm import rm
 from localmix.cli.run import run
 from localmix.cli.streams import harmless
 from localmix.errors import LocalmixError
@@ -25,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench):
+for command in (run, chat, info, bench, quantize, pull, list, rm):
     app.command()(grouped(command))
 
 

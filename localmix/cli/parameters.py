@@ -15,16 +15,26 @@ import typer
 
 from localmix.errors import LocalmixError
 from localmix.options import Options
+from localmix.store import resolve
 
 if TYPE_CHECKING:
     from localmix.model import Model
 
 ModelArgument = Annotated[
-    Path | None, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default="the bundled model")
+    Path | None,
+    typer.Argument(
+        metavar="MODEL", help="A GGUF file, or the name of a pulled model.", show_default="the bundled model"
+    ),
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option("-m", "--model", metavar="FILE", help="A GGUF file.", show_default="the bundled model"),
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="A GGUF file, or the name of a pulled model.",
+        show_default="the bundled model",
+    ),
 ]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -92,10 +102,11 @@ class Answering:
 
 
 def chosen(argument: Path | None, option: Path | None) -> Path | None:
-    """The one model that was named, as an argument or with -m."""
+    """The file of the one model that was named, as an argument or with -m."""
     if argument is not None and option is not None:
         raise LocalmixError(f"two models, {argument} and -m {option}: name one")
-    return option if argument is None else argument
+    given = option if argument is None else argument
+    return None if given is None else resolve(given)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -44,10 +44,15 @@ def note(text: str) -> None:
 
 
 def prompt_progress(done: int, total: int) -> None:
-    """How much of a prompt is read, on a terminal that can overwrite a line."""
-    if total < _SHORT or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return
-    _put(sys.stderr, f"\rprompt: {done} of {total} tokens" if done < total else "\r\x1b[K")
+    """How much of a prompt is read."""
+    if total >= _SHORT:
+        overwrite(f"prompt: {done} of {total} tokens" if done < total else "")
+
+
+def overwrite(text: str) -> None:
+    """A line on stderr in the place of the one before, on a terminal that can do that."""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        _put(sys.stderr, f"\r\x1b[K{harmless(text)}")
 
 
 def _put(stream: TextIO, text: str) -> None:

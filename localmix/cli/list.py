@@ -1,0 +1,21 @@
+"""`localmix list`: the models that were pulled."""
+
+import json
+
+from localmix.cli.parameters import Json, Output
+from localmix.cli.streams import note, write
+
+
+def list(output: Output, as_json: Json = False) -> None:
+    """List the models that were pulled: name, size, file."""
+    from localmix import store
+
+    models = store.pulled()
+    if as_json:
+        rows = [{"name": str(m.name), "bytes": m.size, "path": str(m.path)} for m in models]
+        write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        return
+    for model in models:
+        write(f"{model.name}\t{model.size / 1e9:.2f} GB\t{model.path}\n")
+    if not models and not output.quiet:
+        note(f"localmix: no models in {store.folder()}: get one with localmix pull mixtral")

@@ -1,0 +1,26 @@
+"""`localmix rm`: delete a model that was pulled."""
+
+from typing import Annotated
+
+import typer
+
+from localmix.cli.parameters import Output
+from localmix.cli.streams import note
+from localmix.errors import LocalmixError
+
+
+def rm(
+    output: Output,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that localmix list shows.")],
+) -> None:
+    """Delete a model that was pulled."""
+    from localmix import store
+
+    wanted = store.parse(name)
+    model = store.find(wanted) if wanted else None
+    if model is None:
+        raise LocalmixError(f"{name}: is not pulled; {store.here()}")
+    size = model.size
+    store.remove(model)
+    if not output.quiet:
+        note(f"localmix: deleted {model.name}, {size / 1e9:.2f} GB")

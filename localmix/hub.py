@@ -1,0 +1,158 @@
+"""Models from the Hugging Face hub: found by name and format, resumed, and verified by their hash.
+
+The library finds files and speaks HTTP. Files are kept by us: the library's own cache starts a file over after
+an interruption, and one of these has 26 GB. HF_ENDPOINT and HF_TOKEN mean what they mean to the library.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localmix import store
+from localmix.errors import LocalmixError
+from localmix.store import Name, Pulled
+
+DEFAULT_FORMAT = "Q4_K_M"
+Progress = Callable[[str, int, int], None]  # what is done ("download", "verify"), bytes so far, bytes in all
+_STEP = 1 << 24  # bytes hashed at a time
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a repository at one commit."""
+
+    repository: str
+    commit: str
+    file: str
+    size: int
+    sha256: str | None  # the hub knows none for small files
+
+
+def pull(name: Name, progress: Progress) -> Pulled:
+    """Download a model that is not here yet. LocalmixError: it is not to be had; what was got is kept."""
+    remotes = choose(name, _listed(name))
+    base = store.folder() / name.repository
+    _check_space(base, remotes)
+    for remote in remotes:
+        if not (base / remote.file).exists():
+            _download(remote, base / remote.file, progress)
+    return Pulled(Name(name.repository, store.format_of(remotes[0].file)), tuple(base / r.file for r in remotes))
+
+
+def choose(name: Name, remotes: list[Remote]) -> list[Remote]:
+    """The files of the model in the wanted format; without one the usual format, or the only one there is."""
+    by_file = {remote.file: remote for remote in remotes}
+    models = store.whole(list(by_file))
+    if not models:
+        found = "a checkpoint" if any(file.endswith(".safetensors") for file in by_file) else "no model"
+        raise LocalmixError(
+            f"{name}: holds {found}, expected GGUF files: name a repository that has them, or download the "
+            "checkpoint and convert it with localmix quantize"
+        )
+    wanted = name.format or (DEFAULT_FORMAT if len(models) > 1 else None)
+    fitting = [model for model in models if wanted in (None, store.format_of(model[0]))]
+    if len(fitting) != 1:
+        formats = ", ".join(sorted({store.format_of(model[0]) or model[0] for model in models}))
+        raise LocalmixError(f"{name}: {len(fitting)} models of format {wanted}, expected one; it has {formats}")
+    return [by_file[file] for file in fitting[0]]
+
+
+def _listed(name: Name) -> list[Remote]:
+    """All files of a repository."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        info = HfApi().model_info(name.repository, files_metadata=True)
+    except GatedRepoError:
+        raise LocalmixError(f"{name}: its owner asks you to accept terms: do so on the hub, and set HF_TOKEN") from None
+    except RepositoryNotFoundError:
+        known = ", ".join(store.REPOSITORIES)
+        raise LocalmixError(f"{name}: no such repository, or a private one; known short names: {known}") from None
+    except Exception as error:  # the library has changed its HTTP client twice: whatever it raises is the network
+        raise _unreachable(name.repository, error) from error
+    return [
+        Remote(name.repository, info.sha or "main", s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None)
+        for s in info.siblings or ()
+        if not {"..", ""} & set(s.rfilename.split("/"))
+    ]
+
+
+def _unreachable(what: str, error: Exception) -> LocalmixError:
+    from huggingface_hub import constants
+
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return LocalmixError(f"{what}: cannot be had from {constants.ENDPOINT} ({reason}); {store.here()}")
+
+
+def _check_space(base: Path, remotes: list[Remote]) -> None:
+    base.mkdir(parents=True, exist_ok=True)
+    missing = sum(r.size - _size(_partial(base / r.file)) for r in remotes if not (base / r.file).exists())
+    free = shutil.disk_usage(base).free
+    if missing > free:
+        raise LocalmixError(
+            f"{base}: {free / 1e9:.1f} GB are free, expected {missing / 1e9:.1f}: make room with localmix rm, or "
+            f"name another folder in {store.FOLDER_VARIABLE}"
+        )
+
+
+def _download(remote: Remote, target: Path, progress: Progress) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+
+    disable_progress_bars()
+    partial = _partial(target)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    start = _size(partial)
+    if start < remote.size:
+        with _Counted(partial, lambda done: progress("download", done, remote.size)) as out:
+            url = hf_hub_url(remote.repository, remote.file, revision=remote.commit)
+            try:
+                http_get(url, out, resume_size=start, headers=build_hf_headers(), expected_size=remote.size)
+            except Exception as error:  # see `_listed`
+                raise _unreachable(remote.file, error) from error
+    _verify(remote, partial, progress)
+    os.replace(partial, target)
+
+
+def _verify(remote: Remote, path: Path, progress: Progress) -> None:
+    """Size and hash as the hub states them; a file that has others is deleted."""
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_STEP):
+            digest.update(block)
+            done += len(block)
+            progress("verify", done, remote.size)
+    if done != remote.size or digest.hexdigest() != (remote.sha256 or digest.hexdigest()):
+        path.unlink()
+        raise LocalmixError(
+            f"{remote.file}: arrived damaged, {done} bytes with SHA-256 {digest.hexdigest()}, expected {remote.size} "
+            f"with {remote.sha256}: it was deleted, pull it again"
+        )
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+class _Counted(io.FileIO):
+    """A file that says how far it is, each time it grows."""
+
+    def __init__(self, path: Path, say: Callable[[int], None]) -> None:
+        super().__init__(path, "ab")
+        self._say = say
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self._say(self.tell())
+        return written

@@ -1,0 +1,107 @@
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_line import localmix
+from loopback_hub import Hub, serve
+from small_models import STORIES
+
+REPOSITORY = "some/Stories-GGUF"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve() as hub:
+        model = STORIES.read_bytes()
+        hub.repositories[REPOSITORY] = {
+            "README.md": b"stories",
+            "stories.F32.gguf": model,
+            "stories.Q8_0.gguf": model[:-1],
+            "deep/stories.Q2_K-00001-of-00002.gguf": b"one",
+            "deep/stories.Q2_K-00002-of-00002.gguf": b"two",
+        }
+        yield hub
+
+
+@pytest.fixture
+def command(hub: Hub, tmp_path: Path) -> Command:
+    def run(*arguments: object, **changes: str) -> "subprocess.CompletedProcess[str]":
+        place = {"LOCALMIX_MODELS": str(tmp_path / "models"), "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url}
+        return localmix(*arguments, **place | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"} | changes)
+
+    return run
+
+
+def test_pull_list_run_rm(command: Command, hub: Hub, tmp_path: Path) -> None:
+    done = command("pull", REPOSITORY, "--format", "f32")
+    file = tmp_path / "models" / REPOSITORY / "stories.F32.gguf"
+    assert (done.returncode, done.stdout) == (0, f"{file}\n"), done.stderr
+    assert file.read_bytes() == STORIES.read_bytes()
+    assert command("pull", f"{REPOSITORY}:F32").stdout == f"{file}\n"
+    assert len(hub.ranges) == 1  # the second time nothing was asked for
+    (row,) = json.loads(command("list", "--json").stdout)
+    assert row == {"name": f"{REPOSITORY}:F32", "bytes": STORIES.stat().st_size, "path": str(file)}
+    for name in (REPOSITORY, f"{REPOSITORY}:f32"):
+        assert "architecture\tllama" in command("info", "-m", name).stdout
+    assert command("rm", REPOSITORY).returncode == 0
+    assert list((tmp_path / "models").iterdir()) == []
+    assert "nothing is pulled yet" in command("rm", REPOSITORY).stderr
+
+
+def test_all_parts_of_a_split_model(command: Command, tmp_path: Path) -> None:
+    assert command("pull", f"{REPOSITORY}:Q2_K").returncode == 0
+    parts = sorted((tmp_path / "models" / REPOSITORY / "deep").iterdir())
+    assert [part.read_bytes() for part in parts] == [b"one", b"two"]
+    assert len(command("list").stdout.splitlines()) == 1
+
+
+def test_a_download_goes_on_where_it_stopped(command: Command, hub: Hub, tmp_path: Path) -> None:
+    name = f"{REPOSITORY}:F32"
+    partial = tmp_path / "models" / REPOSITORY / "stories.F32.gguf.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(STORIES.read_bytes()[:1000])  # as a kill leaves it
+    done = command("pull", name)
+    assert done.returncode == 0, done.stderr
+    assert hub.ranges == ["bytes=1000-"]
+    assert not partial.exists()
+    assert Path(done.stdout.strip()).read_bytes() == STORIES.read_bytes()
+
+
+def test_other_bytes_than_the_hub_promised_are_refused(command: Command, hub: Hub, tmp_path: Path) -> None:
+    hub.damages = True
+    done = command("pull", f"{REPOSITORY}:F32")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "arrived damaged" in done.stderr
+    assert not [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
+
+
+def test_offline_says_what_is_here(command: Command) -> None:
+    assert command("pull", f"{REPOSITORY}:F32").returncode == 0
+    for changes in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
+        done = command("pull", "other/model", **changes)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert f"pulled are {REPOSITORY}:F32" in done.stderr
+    assert command("pull", f"{REPOSITORY}:F32", HF_HUB_OFFLINE="1").returncode == 0
+    done = command("info", "-m", "mixtral")
+    assert "localmix pull mixtral" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody/nothing", "no such repository"),
+        (REPOSITORY, "0 models of format Q4_K_M, expected one; it has F32, Q2_K, Q8_0"),
+        (f"{REPOSITORY}:Q3_K", "0 models of format Q3_K"),
+        ("checkpoint/only", "holds a checkpoint"),
+        ("../..", "expected owner/repository"),
+        ("mixtrall", "one of mixtral, "),
+    ],
+)
+def test_errors(command: Command, hub: Hub, name: str, message: str) -> None:
+    hub.repositories["checkpoint/only"] = {"model.safetensors": b""}
+    done = command("pull", name)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert message in done.stderr
