@@ -156,12 +156,24 @@ def _widened(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _bitstream(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Codes (R, groups, 32) as MLX packs them, the lowest bits first: bytes (R, groups · 4 · bits)."""
+    """Codes (R, groups, 32) as MLX packs them, the lowest bits first: bytes (R, groups · 4 · bits).
+
+    Where they do not share bytes evenly, eight codes are a word of 64 bits, and neighbours move together: bytes,
+    then pairs, then fours.
+    """
     if 8 % bits == 0:
         return pack(codes, bits=bits, run=1).reshape(len(codes), -1)
-    eight = codes.reshape(-1, 8).astype("<u8") << (np.arange(8, dtype="<u8") * np.uint64(bits))
-    words = np.bitwise_or.reduce(eight, axis=-1)  # 8 codes fill `bits` bytes
+    words = np.ascontiguousarray(codes).view("<u8")
+    for lane in (8, 16, 32):
+        width = bits * lane // 8  # bits in use of each lane
+        keep = _repeated((1 << width) - 1, 2 * lane)
+        words = words & np.uint64(keep) | words >> np.uint64(lane - width) & np.uint64(keep << width)
     return words.view(np.uint8).reshape(-1, 8)[:, :bits].reshape(len(codes), -1)
+
+
+def _repeated(pattern: int, every: int) -> int:
+    """A 64-bit word with `pattern` at every `every` bits."""
+    return sum(pattern << at for at in range(0, 64, every))
 
 
 def _allocate(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
