@@ -13,6 +13,7 @@ from localmix.model import Model
 BACKENDS = ("reference", "numba", "mlx")  # another one joins every test of backends here
 
 # A folder for each worker: nothing of the user's is touched, and two that compile at once never meet.
+os.environ["LOCALMIX_CONFIG"] = os.devnull
 os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
 
 

@@ -8,10 +8,13 @@ from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from localmix import __version__
+from localmix.cli import settings
 from localmix.cli.bench import bench
 from localmix.cli.chat import chat
+from localmix.cli.config import config
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
@@ -24,12 +27,12 @@ from localmix.errors import LocalmixError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, pull, list, rm):
+for command in (run, chat, info, bench, quantize, pull, list, rm, config):
     app.command()(grouped(command))
 
 
@@ -56,7 +59,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may not know every character
     try:
-        app()
+        command = get_command(app)
+        command.main(default_map=settings.apply(command))
     except LocalmixError as error:
         if "--debug" in sys.argv:  # also where the options could not be read
             raise
