@@ -3,11 +3,12 @@
 The list is all that is needed to use the cache again: what a new prompt shares with it is kept, the rest is cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from localmix.batch import Batch
+from localmix.sampling import Sampler
 from quant.format import Floats
 
 if TYPE_CHECKING:
@@ -45,3 +46,13 @@ class Context:
             return self.model.forward(Batch.of([(self._sequence, start, ids)]), self._cache)[0]
         finally:
             self.ids += ids[: self._cache.length(self._sequence) - start]  # all of them or none
+
+    def choices(self, logits: Floats, sampler: Sampler) -> Iterator[int]:
+        """Ids that `sampler` chooses, the first from `logits` (V,); each is appended when the next is asked for."""
+        if self.model.chooses is not None:
+            yield from self.model.chooses(self._cache, self._sequence, self.ids, logits, sampler)
+            return
+        while True:
+            id = sampler(logits, self.ids)
+            yield id
+            logits = self.advance([id])

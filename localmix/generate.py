@@ -129,8 +129,10 @@ class Generation(Iterator[str]):
         room = self._context.size - len(self._prompt) + 1
         limit = min(self._options.max_tokens or room, room)
         logits = self._prefill()
-        while logits is not None and not self._cancelled():
-            id = self._sampler(logits, self._context.ids)
+        if logits is None or self._cancelled():
+            return
+        for computed, id in enumerate(self._context.choices(logits, self._sampler)):
+            self.stats.decode_tokens = computed
             if id in self._tokenizer.end_ids:
                 self.reason = "end"
                 return
@@ -140,8 +142,8 @@ class Generation(Iterator[str]):
             if len(self.ids) == limit:
                 self.reason = "length" if limit == self._options.max_tokens else "context"
                 return
-            logits = self._context.advance([id])
-            self.stats.decode_tokens += 1
+            if self._cancelled():
+                return
 
     def _prefill(self) -> Floats | None:
         """Logits (V,) after the prompt; None if it was cancelled."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from localmix import arch, backends, gguf, tokenizer
+from localmix.backends import Chooses
 from localmix.batch import CHUNK, Batch
 from localmix.context import Context
 from localmix.errors import LocalmixError
@@ -33,6 +34,7 @@ class Model:
         self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
         self.backend = backends.pick(backend, threads)
         self._step = self.backend.decoder(self.network)
+        self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self._lock = threading.Lock()
 
     def cache(self, context: int | None = None, kv: str = "f16") -> Any:

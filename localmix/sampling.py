@@ -25,7 +25,7 @@ class Sampler:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-        self._uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
+        self.uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
 
     def __call__(self, logits: Floats, context: Sequence[int]) -> int:
         """The next id, given the logits (V,) and all ids so far. LocalmixError: a logit is not a number."""
@@ -34,11 +34,10 @@ class Sampler:
             recent = context if o.repeat_last_n < 0 else context[-o.repeat_last_n :]
             logits = penalize(logits, recent, o.repeat_penalty)
         best = int(logits.argmax())  # of equals the lower one, and a NaN if there is one
-        if not math.isfinite(logits[best]):
-            raise LocalmixError(f"the best logit is {logits[best]}, expected a number: the model file is damaged")
+        check_best(float(logits[best]))
         if not o.temp:
             return best
-        u = self._uniform()
+        u = self.uniform()
         ids = top_k(logits, o.top_k or logits.size)
         scores = logits[ids].astype(np.float64) - float(logits[best])
         if o.top_p < 1:
@@ -46,6 +45,12 @@ class Sampler:
         if o.min_p > 0:
             scores = min_p(scores, o.min_p)
         return int(ids[draw(scores / o.temp, u)])
+
+
+def check_best(logit: float) -> None:
+    """LocalmixError: the best logit is not a number."""
+    if not math.isfinite(logit):
+        raise LocalmixError(f"the best logit is {logit}, expected a number: the model file is damaged")
 
 
 def penalize(logits: Floats, recent: Sequence[int], penalty: float) -> Floats:

@@ -5,7 +5,7 @@ Operations are coarse, so that an implementation may fuse; `decoder` lets it tak
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from localmix.arch.decoder import Network
+    from localmix.sampling import Sampler
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
 Step = Callable[[Batch, Any], "NDArray"]  # one forward pass: logits (W, V) of the wanted rows
+
+# What a step may have as its method `choices`: see `localmix.context.Context.choices`. Takes the cache, the
+# sequence, its ids (it appends to them), the logits after them, and how to choose.
+Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
 
 
 class Backend(Protocol):

@@ -1,4 +1,12 @@
-"""One forward pass of a network on the device: its graph is built, then evaluated at once."""
+"""A network on the device: one forward pass is one graph, built first and then evaluated at once.
+
+Asked for ids, it queues the next pass before this id is read: the device never waits for the host.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 import mlx.core as mx
 from numpy.typing import NDArray
@@ -6,7 +14,11 @@ from numpy.typing import NDArray
 from localmix.arch.decoder import Network, forward
 from localmix.backends import Backend
 from localmix.backends.mlx.cache import Cache
+from localmix.backends.mlx.choose import Choice, Chooser
 from localmix.batch import Batch
+from localmix.cache import check_room
+from localmix.sampling import Sampler
+from quant.format import Floats
 
 
 class Step:
@@ -14,11 +26,40 @@ class Step:
 
     def __init__(self, backend: Backend, network: Network) -> None:
         self._backend, self._network = backend, network
+        self._lock = threading.Lock()  # one thread at a time builds and queues
 
     def __call__(self, batch: Batch, cache: Cache) -> NDArray:
         """Logits (W, V) float32 of the wanted rows."""
-        return self._backend.to_numpy(self.logits(batch, cache))
+        with self._lock:
+            return self._backend.to_numpy(self._logits(batch, cache))
 
-    def logits(self, batch: Batch, cache: Cache) -> mx.array:
-        """The same, not yet computed."""
+    def choices(self, cache: Cache, sequence: int, ids: list[int], logits: Floats, sampler: Sampler) -> Iterator[int]:
+        """Ids that follow `ids`, which are those in the cache; each joins them when the next one is asked for.
+
+        `logits` (V,) are those after `ids`. A pass that was queued for nothing is never committed.
+        """
+        chooser = Chooser(sampler, ids)
+        choice = chooser(mx.array(logits))
+        while True:
+            batch = Batch.of([(sequence, len(ids), [0])])
+            following = self._queue(batch, cache, choice, chooser) if len(ids) < cache.context else None
+            id = choice.read()
+            yield id
+            check_room(len(ids) + 1, cache.context)
+            cache.commit(batch)
+            ids.append(id)
+            assert following is not None
+            choice = following
+
+    def _queue(self, batch: Batch, cache: Cache, choice: Choice, chooser: Chooser) -> Choice:
+        """The choice after `choice`: the device begins to compute it, also if `choice` is not known yet."""
+        with self._lock:
+            cache.reserve(batch)
+            on_device: Any = choice.id
+            logits = self._logits(dataclasses.replace(batch, ids=on_device), cache)
+            following = chooser(logits[0].astype(mx.float32))
+            mx.async_eval(*following)
+        return following
+
+    def _logits(self, batch: Batch, cache: Cache) -> mx.array:
         return forward(self._backend, self._network, batch, cache)

@@ -1,4 +1,7 @@
-"""Activations as int8 with a float32 scale for each 32: what the integer products are made with.
+"""Activations as int8 or int16 with a float32 scale for each 32: what the integer products are made with.
+
+Sixteen bits are two products of eight, the high and the low byte, and next to exact: what small models need, whose
+sums have too few terms for the rounding of eight bits to average out (program.wide says when).
 
 A row has sections (layout.SECTIONS): the values, their scales, and sums that serve zero points and minima.
 """
@@ -34,23 +37,42 @@ def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
     return b.add(b.add(row, b.mul(b.lshr(width, I64(3)), I64(start))), b.lshr(b.mul(k, I64(size)), I64(5)))
 
 
-@word(void, int64, int64, int64, int64)
-def quantize64(b: ir.IRBuilder, source: Any, row: Any, width: Any, k: Any) -> None:
-    """Quantize the 64 floats at `source` into the row, at column k."""
-    quantized, scales = [], []
-    for half in (0, 1):
-        x = load(b, vec(F32, 32), source, 128 * half, align=4)
-        largest = call(
-            b, "llvm.vector.reduce.fmax.v32f32", F32, call(b, "llvm.fabs.v32f32", x.type, x), flags=("nnan",)
-        )
-        empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
-        inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, 127.0), largest))
-        rounded = call(b, "llvm.rint.v32f32", x.type, b.fmul(x, splat(b, inverse, 32)))
-        quantized.append(b.trunc(b.fptosi(rounded, vec(I32, 32)), vec(I8, 32)))
-        scales.append(b.fmul(largest, const(F32, 1 / 127)))
-    values = concat(b, *quantized)
+def _quantize64(bits: int) -> Any:
+    most = 127.0 if bits == 8 else 127.0 * 256
+
+    @word(void, int64, int64, int64, int64)
+    def quantize64(b: ir.IRBuilder, source: Any, row: Any, width: Any, k: Any) -> None:
+        """Quantize the 64 floats at `source` into the row, at column k."""
+        quantized, scales = [], []
+        for half in (0, 1):
+            x = load(b, vec(F32, 32), source, 128 * half, align=4)
+            size = call(b, "llvm.fabs.v32f32", x.type, x)
+            largest = call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
+            empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
+            inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, most), largest))
+            rounded = call(b, "llvm.rint.v32f32", x.type, b.fmul(x, splat(b, inverse, 32)))
+            quantized.append(b.fptosi(rounded, vec(I32, 32)))
+            scales.append(b.fmul(largest, const(F32, 1 / most)))
+        ints, bytes_ = concat(b, *quantized), vec(I8, 64)
+        values, sums = b.trunc(ints, bytes_), None
+        if bits == 16:
+            low = values
+            store(b, low, section(b, row, width, "low", k))
+            rest = b.sub(ints, b.sext(low, ints.type))
+            values = b.trunc(b.ashr(rest, const(ints.type, 8)), bytes_)
+            sums = sums4(b, low)
+        _store(b, row, width, k, values, sums, scales)
+
+    return quantize64
+
+
+def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any]) -> None:
+    """The other sections: what follows from values, the sums of four low bytes (None: 8 bits) and two scales."""
     d = b.insert_element(splat(b, scales[0], 2), scales[1], I32(1))
-    fours = b.neg(sums4(b, values))  # <16 x i32>
+    fours = sums4(b, values)  # <16 x i32>
+    if low_sums is not None:
+        fours = b.add(b.shl(fours, const(fours.type, 8)), low_sums)
+    fours = b.neg(fours)
     sixteens = _neighbours(b, _neighbours(b, fours))  # <4 x i32>
     whole = _neighbours(b, sixteens)  # <2 x i32>
     floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
@@ -74,3 +96,7 @@ def _neighbours(b: ir.IRBuilder, x: Any) -> Any:
 
 def _twice(b: ir.IRBuilder, x: Any) -> Any:
     return shuffle(b, x, [0, 0, 1, 1])
+
+
+quantize64 = _quantize64(8)
+quantize64_wide = _quantize64(16)

@@ -34,8 +34,8 @@ PHASES = 12  # of a layer, at most; the final norm and output have two more
 class Buffers:
     """`step` is the record of the pass; `counters` are to be zeroed before each."""
 
-    def __init__(self, config: Config, threads: int) -> None:
-        self._config, self._threads = config, threads
+    def __init__(self, config: Config, threads: int, wide: bool) -> None:
+        self._config, self._threads, self._wide = config, threads, wide
         self._tokens = self._splits = 0
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
@@ -63,8 +63,8 @@ class Buffers:
         active = max(c.active, 1)
         slots = tokens * active
         s["xf_bytes"] = s["mixed_bytes"] = 4 * padded(wide)
-        s["xq_bytes"] = quantized_bytes(wide)
-        s["hidden_bytes"], s["hidden_floats_bytes"] = quantized_bytes(c.hidden), 4 * padded(c.hidden)
+        s["xq_bytes"] = quantized_bytes(wide, self._wide)
+        s["hidden_bytes"], s["hidden_floats_bytes"] = quantized_bytes(c.hidden, self._wide), 4 * padded(c.hidden)
         for name, size in {
             "x": tokens * c.width * 4,
             "q": tokens * c.heads * c.head_dim * 4,
@@ -95,8 +95,8 @@ class Buffers:
             "job": JOB.itemsize,
             "attend": ATTEND.itemsize,
             "xf": 4 * padded(wide),
-            "xq": quantized_bytes(wide),
-            "hidden": active * quantized_bytes(c.hidden),
+            "xq": quantized_bytes(wide, self._wide),
+            "hidden": active * quantized_bytes(c.hidden, self._wide),
             "one": 4 * max(LARGEST, c.experts),
             "two": 4 * LARGEST,
             "chosen": 4 * active,
@@ -120,7 +120,7 @@ class Buffers:
             record: Any = memory[offset + thread * total :][: PRIVATE.itemsize].view(PRIVATE)[0]
             for name, start in starts.items():
                 record[name] = base + thread * total + start
-            record["hidden_bytes"] = quantized_bytes(c.hidden)
+            record["hidden_bytes"] = quantized_bytes(c.hidden, self._wide)
             job: Any = memory[offset + thread * total + starts["job"] :][: JOB.itemsize].view(JOB)[0]
             job["scratch"] = record["scratch"]
 

@@ -68,7 +68,7 @@ def decode(step: int, thread: int) -> None:
         counter += 5 * COUNTER
     if s.finish:
         norm(s.x, n.output_norm, n.width, n.eps, me.xf)
-        quantize(me.xf, me.xq, n.width)
+        quantize(me.xf, me.xq, n.width, n.wide)
         pieces = pieces_of(n.output.rows, n.output.chunk)
         piece = take(counter)
         while piece < pieces:
@@ -88,7 +88,7 @@ def _part(w: Record, piece: int, me: Record, y: int) -> None:
 @inner
 def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.attn_norm, n.width, n.eps, me.xf)
-    quantize(me.xf, me.xq, n.width)
+    quantize(me.xf, me.xq, n.width, n.wide)
     q, k = pieces_of(layer.q.rows, layer.q.chunk), pieces_of(layer.k.rows, layer.k.chunk)
     pieces = q + k + pieces_of(layer.v.rows, layer.v.chunk)
     piece = take(counter)
@@ -175,7 +175,7 @@ def _merge(s: Record, n: Record, me: Record) -> None:
 @inner
 def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     _merge(s, n, me)
-    quantize(me.xf, me.xq, n.heads * n.head_dim)
+    quantize(me.xf, me.xq, n.heads * n.head_dim, n.wide)
     w = layer.output
     pieces = pieces_of(w.rows, w.chunk)
     piece = take(counter)
@@ -194,7 +194,7 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
 def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     norm(s.x, layer.ffn_norm, n.width, n.eps, me.xf)
     route(me.xf, layer.gate_inp, n.width, n.experts, n.active, me.chosen, me.mix, me.one)
-    quantize(me.xf, me.xq, n.width)
+    quantize(me.xf, me.xq, n.width, n.wide)
     chunk = record(layer.gate, WEIGHT_T).chunk
     each = pieces_of(n.hidden, chunk)
     piece = take(counter)
@@ -226,7 +226,7 @@ def combine(gate: int, up: int, rows: int, out: int) -> None:
 @inner
 def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     for slot in range(n.active):
-        quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden)
+        quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden, n.wide)
     chunk = record(layer.down, WEIGHT_T).chunk
     pieces = pieces_of(n.width, chunk)
     piece = take(counter)

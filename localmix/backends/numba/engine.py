@@ -23,7 +23,7 @@ class Engine:
     def __init__(self, program: Program, team: Team) -> None:
         self._program, self._team = program, team
         self._config = program.network.config
-        self._buffers = Buffers(self._config, team.threads)
+        self._buffers = Buffers(self._config, team.threads, program.wide)
         self._buffers.step["yields"] = yield_address()
         self._decode = native.address("decode.decode")
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()

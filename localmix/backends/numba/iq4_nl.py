@@ -22,6 +22,6 @@ def finish(b: ir.IRBuilder, x: Any) -> Any:
     return lookup16(b, TABLE, x)
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("iq4_nl", group=32, zero=128, parts=(Bits("qs", bits=4, run=16),), scales=scales, finish=finish)
 )

@@ -21,6 +21,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(signed, half(b, p, "iq4_xs", "d", 8)), None
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("iq4_xs", group=32, zero=128, parts=(Bits("qs", bits=4, run=16),), scales=scales, finish=finish)
 )

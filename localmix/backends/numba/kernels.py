@@ -1,4 +1,4 @@
-"""The three kernels of a quantized format, made from its emitter: gemv, gemm and row."""
+"""The kernels of a quantized format, made from its declaration: gemv, gemm and row; gemv16, gemm16 for int16."""
 
 from typing import Any
 
@@ -7,5 +7,7 @@ from localmix.backends.numba.rows import row_product, unpack_rows
 from localmix.backends.numba.tiles import tile_product
 
 
-def kernels(codes: Codes) -> tuple[Any, Any, Any]:
-    return row_product(codes), tile_product(codes), unpack_rows(codes)
+def kernels(codes: Codes) -> tuple[Any, Any, Any, Any, Any]:
+    """gemv, gemm, row, gemv16 and gemm16."""
+    narrow, wide = ((row_product(codes, w), tile_product(codes, w)) for w in (False, True))
+    return *narrow, unpack_rows(codes), *wide

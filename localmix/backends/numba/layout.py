@@ -27,7 +27,7 @@ WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
 LAYER = _record("attn_norm ffn_norm gate_inp gate up down", q=WEIGHT, k=WEIGHT, v=WEIGHT, output=WEIGHT)
 
 NETWORK = _record(
-    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv_bytes output_norm",
+    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv_bytes output_norm wide",
     output=WEIGHT,
     eps="f8",
 )
@@ -95,12 +95,13 @@ SECTIONS = {
     "floats16": (18, 8),
     "sums32": (20, 4),  # int32, negated sums of 32 values
     "sums16": (21, 8),
+    "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
 }
 
 
-def quantized_bytes(width: int) -> int:
-    """Bytes of one quantized row of activations."""
-    return (padded(width) // 8 * 23 + 63) // 64 * 64
+def quantized_bytes(width: int, wide: bool = False) -> int:
+    """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
+    return (padded(width) // 8 * (31 if wide else 23) + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

@@ -27,6 +27,6 @@ def finish(b: ir.IRBuilder, x: Any) -> Any:
     return lookup16(b, TABLE, x)
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("mxfp4", group=32, zero=16, parts=(Bits("qs", bits=4, run=16),), scales=scales, finish=finish)
 )

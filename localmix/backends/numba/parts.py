@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from localmix.backends.numba.activations import quantize64
+from localmix.backends.numba.activations import quantize64, quantize64_wide
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
@@ -91,12 +91,21 @@ def norm(x: int, weight: int, width: int, eps: float, out: int) -> None:
 
 
 @inner
-def quantize(x: int, row: int, width: int) -> None:
+def quantize_at(x: int, row: int, room: int, k: int, wide: int) -> None:
+    """64 floats into column k of a quantized row of padded width `room`."""
+    if wide:
+        quantize64_wide(x, row, room, k)
+    else:
+        quantize64(x, row, room, k)
+
+
+@inner
+def quantize(x: int, row: int, width: int, wide: int) -> None:
     """x, padded with zeros to whole vectors, into a quantized row. Odd widths have no quantized weights."""
     if width % 32 == 0:
         room = (width + 63) // 64 * 64
         for k in range(0, room, 64):
-            quantize64(x + 4 * k, row, room, k)
+            quantize_at(x + 4 * k, row, room, k, wide)
 
 
 @inner

@@ -1,5 +1,6 @@
 """A network as the records that the kernels read: addresses into the mapped file, sizes, kernels. Copies no weights."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ from localmix.arch.mixtral import SparseFeedForward
 from localmix.backends.numba import native
 from localmix.backends.numba.layout import JOB, LARGEST, LAYER, NETWORK, WEIGHT, padded, room
 from localmix.cache import Cache
+from localmix.errors import LocalmixError
 from localmix.weights import Experts, Weight
 from quant.format import Format
 
+SMALL = 2048  # widths up to this have activations of 16 bits
 FLOATS = ("f32", "f16", "bf16")
 PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
 
@@ -25,6 +28,7 @@ class Program:
     def __init__(self, network: Network, threads: int) -> None:
         c = network.config
         self.network, self.threads = network, threads
+        self.wide = wide(c.width)
         self._alive: list[Any] = []
         self._weights: list[tuple[Any, Format]] = []
         self.layers = np.zeros(c.layers, LAYER)
@@ -43,6 +47,7 @@ class Program:
         n["layers"], n["width"], n["hidden"] = self.layers.ctypes.data, c.width, c.hidden
         n["heads"], n["kv_heads"], n["head_dim"], n["head_room"] = c.heads, c.kv_heads, c.head_dim, room(c.head_dim)
         n["experts"], n["active"] = max(c.experts, 1), max(c.active, 1)
+        n["wide"] = self.wide
         n["rotated"], n["eps"] = network.rope_inverse.size, c.eps
         n["output_norm"] = self._keep(network.output_norm)
         self._weight(n["output"], network.output)
@@ -59,7 +64,7 @@ class Program:
         """Load the kernels for prompts, which decoding does not need."""
         if self._without_tiles:
             for row, format in self._weights:
-                row["gemm"] = kernel(format, "gemm")
+                row["gemm"] = self._kernel(format, "gemm")
             self._without_tiles = False
 
     def unpack(self) -> Callable[[int], NDArray[np.float32]]:
@@ -78,6 +83,10 @@ class Program:
 
         return row
 
+    def _kernel(self, format: Format, name: str) -> int:
+        wide = self.wide and format.name not in FLOATS
+        return native.address(f"{format.name}.{name}{'16' if wide else ''}")
+
     def _keep(self, array: NDArray) -> int:
         self._alive.append(array)
         return array.ctypes.data
@@ -94,13 +103,21 @@ class Program:
         self._alive.append(w.data)
         row["data"], row["row_bytes"], row["rows"], row["width"] = w.data.ctypes.data, row_bytes, rows, width
         self._weights.append((row, w.format))
-        row["gemv"] = kernel(w.format, "gemv")
+        row["gemv"] = self._kernel(w.format, "gemv")
         row["floats"] = w.format.name in FLOATS
         row["chunk"] = chunk(rows, row_bytes, self.threads)
 
 
-def kernel(format: Format, name: str) -> int:
-    return native.address(f"{format.name}.{name}")
+def wide(width: int) -> bool:
+    """Whether activations have 16 bits: LOCALMIX_ACTIVATIONS=int8 or int16, else small networks do.
+
+    Eight bits cost SmolLM2 (width 576) 0.8 % of perplexity, sixteen nothing; they take time where the vector units
+    are the limit, which a small network can spare.
+    """
+    chosen = os.environ.get("LOCALMIX_ACTIVATIONS")
+    if chosen not in (None, "int8", "int16"):
+        raise LocalmixError(f"LOCALMIX_ACTIVATIONS={chosen}: expected int8 or int16")
+    return chosen == "int16" if chosen else width <= SMALL
 
 
 def chunk(rows: int, row_bytes: int, threads: int) -> int:

@@ -4,7 +4,6 @@ unpacked once for all its tokens. Phases as in decoding, but what decoding repea
 
 import numpy as np
 
-from localmix.backends.numba.activations import quantize64
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
@@ -26,6 +25,7 @@ from localmix.backends.numba.parts import (
     pieces_of,
     products,
     quantize,
+    quantize_at,
     rotate,
     route,
     store_heads,
@@ -86,7 +86,7 @@ def _normed(s: Record, n: Record, weight: int, gate: int, me: Record, counter: i
         for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
             xf = s.xf + t * s.xf_bytes
             norm(s.x + 4 * t * n.width, weight, n.width, n.eps, xf)
-            quantize(xf, s.xq + t * s.xq_bytes, n.width)
+            quantize(xf, s.xq + t * s.xq_bytes, n.width, n.wide)
             route(xf, gate, n.width, n.experts, n.active, s.chosen + 4 * t * n.active, s.mix + 4 * t * n.active, me.one)
         piece = done(counter)
     wait(counter, pieces, s.yields)
@@ -182,7 +182,7 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     piece, pieces = take(quantizing), pieces_of(s.tokens, SHARE)
     while piece < pieces:
         for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
-            quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, n.heads * n.head_dim)
+            quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, n.heads * n.head_dim, n.wide)
         piece = done(quantizing)
     wait(quantizing, pieces, s.yields)
     counter += COUNTER
@@ -266,7 +266,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
                 combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
                 if not down.floats:
                     room = (n.hidden + 63) // 64 * 64
-                    quantize64(me.one, s.hidden + (start + i) * s.hidden_bytes, room, first)
+                    quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, room, first, n.wide)
         piece = done(counter)
     wait(counter, n.experts * each, s.yields)
 
@@ -318,7 +318,7 @@ def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
         for i in range(piece * SHARE, min(s.wanted_count, (piece + 1) * SHARE)):
             t = load_i32(s.wanted + 4 * i)
             norm(s.x + 4 * t * n.width, n.output_norm, n.width, n.eps, s.xf + i * s.xf_bytes)
-            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width)
+            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.wide)
         piece = done(counter)
     wait(counter, pieces, s.yields)
     w = n.output

@@ -19,4 +19,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(low, half(b, p, "q2_k", "d", 16)), b.fmul(high, half(b, p, "q2_k", "dmin", 16))
 
 
-gemv, gemm, row = kernels(Codes("q2_k", group=16, zero=0, parts=(Bits("qs", bits=2, run=32),), scales=scales))
+gemv, gemm, row, gemv16, gemm16 = kernels(
+    Codes("q2_k", group=16, zero=0, parts=(Bits("qs", bits=2, run=32),), scales=scales)
+)

@@ -19,7 +19,7 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(signed, half(b, p, "q3_k", "d", 16)), None
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes(
         "q3_k", group=16, zero=4, parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)), scales=scales
     )

@@ -14,4 +14,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return halves(b, blocks, "q4_0", "d"), None
 
 
-gemv, gemm, row = kernels(Codes("q4_0", group=32, zero=8, parts=(Bits("qs", bits=4, run=16),), scales=scales))
+gemv, gemm, row, gemv16, gemm16 = kernels(
+    Codes("q4_0", group=32, zero=8, parts=(Bits("qs", bits=4, run=16),), scales=scales)
+)

@@ -14,4 +14,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return scales_and_minima(b, blocks[0], "q4_k")
 
 
-gemv, gemm, row = kernels(Codes("q4_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32),), scales=scales))
+gemv, gemm, row, gemv16, gemm16 = kernels(
+    Codes("q4_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32),), scales=scales)
+)

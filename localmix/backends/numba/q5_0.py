@@ -14,6 +14,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return halves(b, blocks, "q5_0", "d"), None
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("q5_0", group=32, zero=16, parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)), scales=scales)
 )

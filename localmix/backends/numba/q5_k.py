@@ -14,6 +14,6 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return scales_and_minima(b, blocks[0], "q5_k")
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("q5_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32), Bits("qh", bits=1, run=32, at=4)), scales=scales)
 )

@@ -17,7 +17,7 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(signed, half(b, p, "q6_k", "d", 16)), None
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes(
         "q6_k", group=16, zero=32, parts=(Bits("ql", bits=4, run=64), Bits("qh", bits=2, run=32, at=4)), scales=scales
     )

@@ -19,6 +19,6 @@ def finish(b: ir.IRBuilder, x: Any) -> Any:
     return b.xor(x, const(x.type, 0x80))
 
 
-gemv, gemm, row = kernels(
+gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes("q8_0", group=32, zero=128, parts=(Bits("qs", bits=8, run=32),), scales=scales, finish=finish)
 )

@@ -42,7 +42,7 @@ JOB_T = numba.from_dtype(JOB)
 AHEAD = 4096  # bytes
 
 
-def accumulate(codes: Codes) -> Any:
+def accumulate(codes: Codes, wide: bool) -> Any:
     """The word acc + weights(p, q) · x over one step; x is a quantized row of padded width P, k the column."""
     n, group = codes.step, codes.group
 
@@ -61,7 +61,12 @@ def accumulate(codes: Codes) -> Any:
             if codes.zero:
                 sums = load(b, vec(I32, 16), section(b, x, width, "sums4", column))
                 start = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
-            dots = dot4(b, start, code, load(b, vec(I8, 64), section(b, x, width, "values", column)))
+            if wide:
+                high = load(b, vec(I8, 64), section(b, x, width, "values", column))
+                dots = dot4(b, const(start.type, 0), code, high)
+                start = b.add(start, b.shl(dots, const(dots.type, 8)))
+            last = load(b, vec(I8, 64), section(b, x, width, "low" if wide else "values", column))
+            dots = dot4(b, start, code, last)
             lanes = shuffle(b, s, [(64 * i + 4 * lane) // group for lane in range(16)])
             acc = fma(b, b.sitofp(dots, vec(F32, 16)), lanes, acc)
         if m is not None:
@@ -73,9 +78,9 @@ def accumulate(codes: Codes) -> Any:
     return step
 
 
-def row_product(codes: Codes) -> Any:
-    """The kernel y[r] = w[r] · x."""
-    step, n, size = accumulate(codes), codes.step, codes.bytes
+def row_product(codes: Codes, wide: bool) -> Any:
+    """The kernel y[r] = w[r] · x, activations of 8 bits or, wide, of 16."""
+    step, n, size = accumulate(codes, wide), codes.step, codes.bytes
     per, two = n // codes.block, codes.block == 32
     stride, lines = size * per, max(1, size * per // 64)
     odd_step = n // 2

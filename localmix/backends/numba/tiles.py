@@ -76,7 +76,7 @@ def _packer(codes: Codes) -> Any:
     return pack
 
 
-def _micro(codes: Codes, tokens: int) -> Any:
+def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
     """The word that multiplies a tile with a few tokens; their sums stay in registers."""
     group, zero = codes.group, codes.zero
     span = group_bytes(group)
@@ -93,11 +93,16 @@ def _micro(codes: Codes, tokens: int) -> Any:
             if zero:
                 negated = [load(b, I32, section(b, row, width, f"sums{group}", k), align=4) for row in rows]
                 dots = [b.shl(splat(b, n, 16), const(ints, zero.bit_length() - 1)) for n in negated]
+            high = [const(ints, 0)] * tokens
             for i in range(group // 4):
                 code = load(b, vec(I8, 64), at, 64 * i, align=64)
-                for t in range(tokens):
-                    four = load(b, I32, b.add(rows[t], k), 4 * i, align=4)
-                    dots[t] = dot4(b, dots[t], code, b.bitcast(splat(b, four, 16), vec(I8, 64)))
+                for t, row in enumerate(rows):
+                    if wide:
+                        high[t] = _dot_four(b, high[t], code, section(b, row, width, "values", k), 4 * i)
+                    last = section(b, row, width, "low" if wide else "values", k)
+                    dots[t] = _dot_four(b, dots[t], code, last, 4 * i)
+            if wide:
+                dots = [b.add(x, b.shl(y, const(ints, 8))) for x, y in zip(dots, high, strict=True)]
             scale = load(b, floats, at, ROWS * group, align=64)
             for t, row in enumerate(rows):
                 d = load(b, F32, section(b, row, width, "scales", b.and_(k, I64(-32))), align=4)
@@ -113,11 +118,19 @@ def _micro(codes: Codes, tokens: int) -> Any:
     return micro
 
 
-def tile_product(codes: Codes) -> Any:
-    """The kernel y[t, r] = w[r] · x[t]. job.rows is at least 16; the last tile may overlap the one before."""
+def _dot_four(b: ir.IRBuilder, start: Any, code: Any, x: Any, offset: int) -> Any:
+    """start + 16 rows' codes times the same four activations."""
+    return dot4(b, start, code, b.bitcast(splat(b, load(b, I32, x, offset, align=4), 16), vec(I8, 64)))
+
+
+def tile_product(codes: Codes, wide: bool) -> Any:
+    """The kernel y[t, r] = w[r] · x[t], activations of 8 bits or, wide, of 16.
+
+    job.rows is at least 16; the last tile may overlap the one before.
+    """
     pack, group = _packer(codes), codes.group
     most = isa.active().tokens
-    eight, four, two, single = (_micro(codes, min(t, most)) for t in (8, 4, 2, 1))
+    eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
 
     @native(1)
     def gemm(job: int) -> None:
