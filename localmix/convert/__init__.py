@@ -6,7 +6,7 @@
 
 from pathlib import Path
 
-from localmix.convert import from_gguf, huggingface
+from localmix.convert import from_gguf, huggingface, mistral
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.plan import Plan, make_plan
 from localmix.convert.stream import write
@@ -16,7 +16,7 @@ __all__ = ["Checkpoint", "Plan", "make_plan", "open_checkpoint", "write"]
 
 
 def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
-    """The checkpoint at `path`: a folder of Hugging Face's, or a GGUF file.
+    """The checkpoint at `path`: a folder of Hugging Face's or Mistral's, or a GGUF file.
 
     FileFormatError, UnsupportedError: no such thing, damaged, or not supported; found before any weight is read.
     """
@@ -24,4 +24,6 @@ def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
         return from_gguf.read(path, allow_requantize)
     if (path / "config.json").is_file():
         return huggingface.read(path)
-    raise FileFormatError(f"{path}: expected a folder with config.json and *.safetensors, or a GGUF file")
+    if (path / "params.json").is_file():
+        return mistral.read(path)
+    raise FileFormatError(f"{path}: holds no config.json (Hugging Face) and no params.json (Mistral)")

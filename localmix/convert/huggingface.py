@@ -5,7 +5,6 @@ experts one by one or merged. Queries and keys are reordered to GGUF's rotation.
 """
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from localmix.convert.names import (
     HUGGING_FACE_ROUTER,
     source_name,
 )
-from localmix.convert.safetensors import Slice, read_folder, read_json
+from localmix.convert.safetensors import Named, read_folder, read_json
 from localmix.convert.settings import Settings
 from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import FileFormatError, UnsupportedError
@@ -36,9 +35,11 @@ def read(folder: Path) -> Checkpoint:
     slices = read_folder(folder)
     if not slices:
         raise FileFormatError(f"{folder}: holds no model*.safetensors; is the download complete?")
-    refuse_unknown(folder, slices)
+    tensors = Named(folder, slices)
     vocabulary = read_vocabulary(folder, h.vocabulary, config)
-    return assemble(folder, h, Lookup(folder, h, slices), vocabulary, notes)
+    checkpoint = assemble(folder, h, Lookup(h, tensors), vocabulary, notes)
+    tensors.finish(r"rotary_emb\.inv_freq$" + (r"|^lm_head\.weight$" if h.tied else ""))
+    return checkpoint
 
 
 def hyper(config: Settings) -> tuple[Hyper, list[str]]:
@@ -110,35 +111,26 @@ def llama3_factors(scaling: Settings, base: float, head_dim: int) -> Floats:
     return (1 / ((1 - ramp) / factor + ramp)).astype(np.float32)
 
 
-def refuse_unknown(folder: Path, slices: dict[str, Slice]) -> None:
-    """Tensors that nothing would read mean that the model is not what its configuration says."""
-    templates = (*HUGGING_FACE.values(), HUGGING_FACE_ROUTER, HUGGING_FACE_GATE_UP, HUGGING_FACE_DOWN)
-    known = {template.format(i=0, e=0) for template in templates}
-    for name in slices:
-        if "rotary_emb.inv_freq" not in name and re.sub(r"(?<=\.)\d+(?=\.)", "0", name) not in known:
-            raise UnsupportedError(f"{folder}: tensor {name} is not part of a Mixtral, Mistral or Llama model")
-
-
 class Lookup:
     """The matrix of a GGUF name."""
 
-    def __init__(self, folder: Path, h: Hyper, slices: dict[str, Slice]) -> None:
-        self.folder, self.h, self.slices = folder, h, slices
+    def __init__(self, h: Hyper, tensors: Named) -> None:
+        self.h, self.tensors = h, tensors
 
     def __call__(self, name: str) -> Matrix:
         role = name.split(".")[-2]
         if role in ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"):
             return self.experts(name, role)
         stored = source_name(HUGGING_FACE, name)
-        if role == "ffn_gate_inp" and stored not in self.slices:
+        if role == "ffn_gate_inp" and stored not in self.tensors:
             stored = HUGGING_FACE_ROUTER.format(i=name.split(".")[1])
         heads = {"attn_q": self.h.heads, "attn_k": self.h.kv_heads}.get(role)
-        matrix = self.stored(stored)
+        matrix = self.tensors.take(stored)
         if heads is None:
             return matrix
         if matrix.rows != heads * self.h.head_dim:
             expected = f"{heads} heads of {self.h.head_dim}"
-            raise FileFormatError(f"{self.folder}: tensor {stored} has {matrix.rows} rows, expected {expected}")
+            raise FileFormatError(f"{self.tensors.folder}: tensor {stored} has {matrix.rows} rows, expected {expected}")
         return Interleaved(matrix, heads)
 
     def experts(self, name: str, role: str) -> Matrix:
@@ -146,15 +138,10 @@ class Lookup:
         singles = [source_name(HUGGING_FACE, name, e) for e in range(self.h.experts)]
         layer = name.split(".")[1]
         gate_up, down = HUGGING_FACE_GATE_UP.format(i=layer), HUGGING_FACE_DOWN.format(i=layer)
-        if gate_up not in self.slices:
-            return Stack([self.stored(single) for single in singles])
+        if gate_up not in self.tensors:
+            return Stack([self.tensors.take(single) for single in singles])
         if role == "ffn_down_exps":
-            return self.stored(down)
-        both, f = self.stored(gate_up), self.h.hidden
+            return self.tensors.take(down)
+        both, f = self.tensors.take(gate_up), self.h.hidden
         first = 0 if role == "ffn_gate_exps" else f
         return Stack([Part(both, 2 * f * e + first, f) for e in range(self.h.experts)])
-
-    def stored(self, name: str) -> Matrix:
-        if name not in self.slices:
-            raise FileFormatError(f"{self.folder}: tensor {name} is missing; is the download complete?")
-        return self.slices[name].matrix

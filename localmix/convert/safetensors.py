@@ -6,6 +6,7 @@ weight is read, so that a damaged download is found at once.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,32 @@ class Slice:
 
     shape: tuple[int, ...]
     matrix: Stored  # all its rows: (prod(shape[:-1]), shape[-1])
+
+
+class Named:
+    """The tensors of a checkpoint, each to be taken by name; what nobody took is found at the end."""
+
+    def __init__(self, folder: Path, slices: dict[str, Slice]) -> None:
+        self.folder, self.slices = folder, slices
+        self._left = set(slices)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.slices
+
+    def take(self, name: str) -> Stored:
+        if name not in self.slices:
+            raise FileFormatError(f"{self.folder}: tensor {name} is missing; is the download complete?")
+        self._left.discard(name)
+        return self.slices[name].matrix
+
+    def finish(self, needless: str) -> None:
+        """A tensor that nothing reads, but those that match `needless`, makes the model another than it says."""
+        left = sorted(name for name in self._left if not re.search(needless, name))
+        if left:
+            raise UnsupportedError(
+                f"{self.folder}: {len(left)} tensors have no place in the model that the configuration describes, "
+                f"the first is {left[0]}"
+            )
 
 
 def read_folder(folder: Path, prefix: str = "model") -> dict[str, Slice]:

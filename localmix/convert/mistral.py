@@ -1,0 +1,67 @@
+"""Checkpoints in Mistral's own layout: params.json, consolidated.safetensors or consolidated.NN.pt.
+
+Queries and keys are in GGUF's order already. What params.json leaves out is as mistral-inference has it:
+https://github.com/mistralai/mistral-inference/blob/main/src/mistral_inference/transformer.py
+"""
+
+from pathlib import Path
+
+from localmix.convert import pt_file
+from localmix.convert.checkpoint import Checkpoint, assemble
+from localmix.convert.hyper import Hyper
+from localmix.convert.matrix import Matrix, Stack
+from localmix.convert.names import MISTRAL, source_name
+from localmix.convert.safetensors import Named, read_folder, read_json
+from localmix.convert.settings import Settings
+from localmix.convert.vocabulary import read_vocabulary
+from localmix.errors import FileFormatError
+
+CONTEXT = 32768  # params.json does not say
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`. Reads headers and the tokenizer, no weights."""
+    config = Settings(folder / "params.json", read_json(folder / "params.json"))
+    slices = read_folder(folder, "consolidated") or pt_file.read_folder(folder)
+    if not slices:
+        raise FileFormatError(f"{folder}: holds no consolidated*.safetensors or consolidated.*.pt")
+    h, notes = hyper(config, tied="output.weight" not in slices)
+    tensors = Named(folder, slices)
+
+    def lookup(name: str) -> Matrix:
+        if "_exps." not in name:
+            return tensors.take(source_name(MISTRAL, name))
+        return Stack([tensors.take(source_name(MISTRAL, name, e)) for e in range(h.experts)])
+
+    checkpoint = assemble(folder, h, lookup, read_vocabulary(folder, h.vocabulary, config), notes)
+    tensors.finish(r"^rope\.freqs$")
+    return checkpoint
+
+
+def hyper(config: Settings, tied: bool) -> tuple[Hyper, list[str]]:
+    """The numbers of params.json, and what the user should know about them."""
+    width, heads = config.whole("dim"), config.whole("n_heads")
+    mixture = config.within("moe")
+    window = config.whole("sliding_window") if "sliding_window" in config else None
+    known = next((key for key in ("max_position_embeddings", "max_seq_len") if key in config), None)
+    context = config.whole(known) if known else CONTEXT
+    notes = [] if known else [f"params.json does not give the context, {CONTEXT} is assumed"]
+    if window and window < context:
+        notes.append(f"the context is {window}, not {context}: the model's sliding window is not supported")
+        context = window
+    return Hyper(
+        name=config.path.parent.resolve().name,
+        layers=config.whole("n_layers"),
+        width=width,
+        hidden=config.whole("hidden_dim"),
+        heads=heads,
+        kv_heads=config.whole("n_kv_heads", heads),
+        head_dim=config.whole("head_dim", width // heads),
+        vocabulary=config.whole("vocab_size"),
+        context=context,
+        eps=config.real("norm_eps"),
+        rope_base=config.real("rope_theta", 10000.0 if window else 1e6),
+        experts=mixture.whole("num_experts") if mixture.values else 0,
+        active=mixture.whole("num_experts_per_tok") if mixture.values else 0,
+        tied=tied,
+    ), notes

@@ -1,0 +1,169 @@
+"""Checkpoints that are damaged or of another kind: one line that names the file and the tensor, before any work."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import checkpoint_folders
+import numpy as np
+import pytest
+from random_checkpoints import SPECS, weights
+
+from localmix import convert
+from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
+from quant.recipe import RECIPES
+
+MIXTRAL = SPECS[0]
+GATE = "model.layers.1.block_sparse_moe.experts.2.w1.weight"
+
+
+def folder_of(path: Path, change: Callable[[dict[str, np.ndarray]], None], **config: Any) -> Path:
+    """A checkpoint whose tensors went through `change`."""
+    folder = checkpoint_folders.hugging_face(path / "model", MIXTRAL)
+    tensors = weights(MIXTRAL)
+    change(tensors)
+    checkpoint_folders.safetensors(folder / "model.safetensors", tensors)
+    values = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+def unchanged(tensors: dict[str, np.ndarray]) -> None:
+    pass
+
+
+def test_missing_tensor(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=f"tensor {GATE} is missing"):
+        convert.open_checkpoint(folder_of(tmp_path, lambda tensors: tensors.pop(GATE)))
+
+
+def test_unknown_tensor(tmp_path: Path) -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"1 tensors have no place .* the first is model.layers.0.self_attn.q_proj.bias"
+    ):
+        convert.open_checkpoint(
+            folder_of(tmp_path, lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": np.ones(32, np.float32)}))
+        )
+
+
+def test_layers_that_the_config_does_not_count(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"have no place .* the first is model\.layers\.1\."):
+        convert.open_checkpoint(folder_of(tmp_path, unchanged, num_hidden_layers=1))
+
+
+def test_wrong_shape(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"ffn_gate_exps.*the configuration contradicts the tensors"):
+        convert.open_checkpoint(
+            folder_of(tmp_path, lambda t: t.update({k: v[:40] for k, v in t.items() if ".w1." in k}))
+        )
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_local_experts": 5}, "ffn_gate_inp.weight would have 4 rows of 32, expected 5 of 32"),
+        ({"num_hidden_layers": 3}, "model.layers.2.input_layernorm.weight is missing"),
+        ({"head_dim": 4}, "self_attn.q_proj.weight has 32 rows, expected 4 heads of 4"),
+        ({"hidden_size": None}, "hidden_size is missing, expected a positive whole number"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small', expected a positive number"),
+        ({"vocab_size": 5}, "the tokenizer has 10 tokens, config.json says vocab_size 5"),
+    ],
+)
+def test_contradicting_config(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(FileFormatError, match=message):
+        convert.open_checkpoint(folder_of(tmp_path, unchanged, **config))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "qwen3_moe"}, "model_type is 'qwen3_moe', expected one of mixtral, mistral, llama"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
+        ({"attention_bias": True}, "biases are not supported"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'"),
+    ],
+)
+def test_what_is_not_supported_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        convert.open_checkpoint(folder_of(tmp_path, unchanged, **config))
+
+
+def test_sliding_window_shortens_the_context(tmp_path: Path) -> None:
+    checkpoint = convert.open_checkpoint(folder_of(tmp_path, unchanged, sliding_window=100))
+    assert checkpoint.metadata["llama.context_length"] == 100
+    assert checkpoint.notes
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    def spoil(tensors: dict[str, np.ndarray]) -> None:
+        tensors[GATE][3, 7] = value
+
+    plan = convert.make_plan(convert.open_checkpoint(folder_of(tmp_path, spoil)), RECIPES["Q8_0"])
+    row = 2 * MIXTRAL.hidden + 3
+    with pytest.raises(FileFormatError, match=rf"blk.1.ffn_gate_exps.weight: weight \[{row}, 7\] is"):
+        convert.write(plan, tmp_path / "out.gguf", threads=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_missing_shard_and_false_index(tmp_path: Path) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL, shards=3)
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"]["lm_head.weight"] = "model-00002-of-00003.safetensors"
+    content["weight_map"]["model.norm.weight"] = "model-00001-of-00003.safetensors"
+    index.write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match="which does not hold it"):
+        convert.open_checkpoint(folder)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileFormatError, match=r"1 of its files are missing, the first is model-00002-of-00003"):
+        convert.open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("size", [0, 7, 8, 100, -1])
+def test_truncated_safetensors(tmp_path: Path, size: int) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(FileFormatError, match=r"model\.safetensors"):
+        convert.open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"weight_map": 3}'])
+def test_json_that_is_none(tmp_path: Path, content: bytes) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL)
+    (folder / "model.safetensors.index.json").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"index\.json: "):
+        convert.open_checkpoint(folder)
+
+
+class Harm:
+    """Runs a command when it is unpickled by whoever trusts it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import os
+
+        return os.system, ("exit 1",)
+
+
+def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
+    folder = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL, pt=True)
+    code = pickle.dumps(Harm(), protocol=2)[2:-1] + b"0"  # without the frame of a whole pickle, and dropped again
+    checkpoint_folders.write_pt(folder / "consolidated.00.pt", {}, code)
+    with pytest.raises(FileFormatError, match=r"asks to run posix\.system"):
+        convert.open_checkpoint(folder)
+
+
+def test_folder_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"holds no config.json \(Hugging Face\) and no params.json"):
+        convert.open_checkpoint(tmp_path)
+
+
+def test_quantized_gguf_needs_consent(tmp_path: Path) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL)
+    out = tmp_path / "q.gguf"
+    convert.write(convert.make_plan(convert.open_checkpoint(folder), RECIPES["Q8_0"]), out, threads=1)
+    with pytest.raises(LocalmixError, match="--allow-requantize"):
+        convert.open_checkpoint(out)
