@@ -1,6 +1,6 @@
 """Calls single kernels from tests: weights at the very end of a mapping, results between marks.
 
-Also the definition of int8 activations in NumPy, which the kernels' results are compared with.
+Also the definition of quantized activations in NumPy, which the kernels' results are compared with.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from quant import FORMATS, Format
 from quant.format import Floats
 
 MARK = np.float32(-12345.5)
+KINDS = {"values": np.int8, "low": np.int8, "scales": np.float32, "floats16": np.float32, "floats32": np.float32}
 
 
 def compiled(python: Any) -> Callable[..., int]:
@@ -58,40 +59,51 @@ def random_weights(format: Format, rows: int, width: int) -> NDArray[Any]:
     return blocks.reshape(rows, -1)
 
 
-def quantize(x: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """int8 activations by definition: values (T, K) and a scale for each 32, (T, K / 32)."""
+def quantize(x: Floats, wide: bool) -> tuple[NDArray[np.int32], Floats]:
+    """Activations of 8 or, wide, 16 bits by definition: values (T, K) and a scale for each 32, (T, K / 32)."""
+    most = np.float32(127 * 256 if wide else 127)
     groups = x.reshape(len(x), -1, 32)
     largest = np.abs(groups).max(axis=2, keepdims=True)
     with np.errstate(divide="ignore"):
-        inverse = np.where(largest == 0, np.float32(0), np.float32(127) / largest)
-    values = np.rint(groups * inverse).astype(np.int8).reshape(x.shape)
-    return values, largest[..., 0] * np.float32(1 / 127)
+        inverse = np.where(largest == 0, np.float32(0), most / largest)
+    values = np.rint(groups * inverse).astype(np.int32).reshape(x.shape)
+    return values, largest[..., 0] * np.float32(1 / float(most))
 
 
-def quantized_rows(x: Floats) -> NDArray[np.uint8]:
+def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
     """The kernels' rows of those activations: layout.SECTIONS, written by definition. (T, quantized_bytes)"""
     tokens, width = x.shape
     room = padded(width)
     full = np.zeros((tokens, room), np.float32)
     full[:, :width] = x
-    values, scales = quantize(full)
-    sums = {n: values.reshape(tokens, -1, n).astype(np.int32).sum(axis=2, dtype=np.int32) for n in (4, 16, 32)}
+    values, scales = quantize(full, wide)
+    sums = {n: values.reshape(tokens, -1, n).sum(axis=2, dtype=np.int32) for n in (4, 16, 32)}
+    low = values.astype(np.int8)  # the low byte, signed
     parts = {
-        "values": values,
+        "values": (values - low >> 8).astype(np.int8) if wide else low,
         "sums4": -sums[4],
         "scales": scales,
         "floats32": sums[32] * scales,
         "floats16": sums[16] * np.repeat(scales, 2, axis=1),
         "sums32": -sums[32],
         "sums16": -sums[16],
+        "low": low,
     }
     assert parts.keys() == SECTIONS.keys()
-    rows = np.zeros((tokens, quantized_bytes(width)), np.uint8)
-    for name, (start, size) in SECTIONS.items():
-        part = np.ascontiguousarray(parts[name], parts[name].dtype if name == "values" else None)
-        part = part.astype(np.float32) if name.startswith("floats") else part
-        rows[:, start * room // 8 :][:, : size * room // 32] = part.view(np.uint8).reshape(tokens, -1)
+    rows = np.zeros((tokens, quantized_bytes(width, wide)), np.uint8)
+    for name, section in sections(rows, width, wide).items():
+        section[...] = parts[name]
     return rows
+
+
+def sections(rows: NDArray[np.uint8], width: int, wide: bool) -> dict[str, NDArray[Any]]:
+    """The sections of quantized rows, as views of their types."""
+    room, views = padded(width), {}
+    for name, (start, size) in SECTIONS.items():
+        if name == "low" and not wide:
+            continue
+        views[name] = rows[:, start * room // 8 :][:, : size * room // 32].view(KINDS.get(name, np.int32))
+    return views
 
 
 def aligned(array: NDArray[Any], line: int = 64) -> NDArray[Any]:
@@ -104,11 +116,11 @@ def aligned(array: NDArray[Any], line: int = 64) -> NDArray[Any]:
 
 
 def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
-    """y (T, R) of the kernel `gemv` or `gemm` of a format; nothing beside y may be written."""
+    """y (T, R) of a format's kernel gemv, gemm, gemv16 or gemm16; nothing beside y may be written."""
     format = FORMATS[name]
     rows, width = len(weights), x.shape[1]
     floats = format.block == 1
-    inputs = aligned(x if floats else quantized_rows(x))
+    inputs = aligned(x if floats else quantized_rows(x, shape.endswith("16")))
     y = np.full((len(x), rows + 32), MARK, np.float32)
     scratch = np.zeros(tile_scratch(width) + 64, np.uint8)
     job = np.zeros((), JOB)
@@ -118,7 +130,7 @@ def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
     job["y"], job["y_stride"] = y[:, 16:].ctypes.data, y.strides[0]
     job["scratch"] = scratch.ctypes.data
     run = native.function(f"{name}.{shape}", 1)
-    if shape == "gemv":
+    if shape.startswith("gemv"):
         for t in range(len(x)):
             job["x"], job["y"] = inputs[t].ctypes.data, y[t, 16:].ctypes.data
             run(job.ctypes.data)
@@ -138,12 +150,14 @@ def unpacked(name: str, weights: NDArray[Any], width: int) -> Floats:
     return y[:width]
 
 
-def expected(name: str, weights: NDArray[Any], x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def expected(
+    name: str, weights: NDArray[Any], x: Floats, wide: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """y (T, R) by definition, and the sum of magnitudes that rounding errors are in proportion to."""
     format = FORMATS[name]
     w = format.dequantize(weights).reshape(len(weights), -1).astype(np.float64)
     if format.block > 1:
-        values, scales = quantize(x)
+        values, scales = quantize(x, wide)
         x = values * np.repeat(scales, 32, axis=1)
     return x.astype(np.float64) @ w.T, np.abs(x).astype(np.float64) @ np.abs(w).T
 

@@ -1,4 +1,4 @@
-"""Every format's three kernels against the definitions of the format and of int8 activations.
+"""Every format's three kernels against the definitions of the format and of the activations.
 
 LOCALMIX_ISA decides what is tested: test_isa.py runs this file again for each other instruction set.
 """
@@ -25,7 +25,7 @@ def activations(tokens: int, width: int) -> Floats:
 
 def check(name: str, shape: str, rows: int, width: int, tokens: int) -> None:
     weights, x = guarded(random_weights(FORMATS[name], rows, width)), activations(tokens, width)
-    y, size = expected(name, weights, x)
+    y, size = expected(name, weights, x, shape.endswith("16"))
     error = np.abs(product(name, shape, weights, x) - y)
     assert (error <= 4e-6 * size + 1e-12).all(), (rows, width, tokens, (error / (size + 1e-12)).max())
 
@@ -44,6 +44,8 @@ def test_one_token(format: Format) -> None:
     for width in WIDTHS[format.block]:
         for rows in (1, 2, 17):
             check(format.name, "gemv", rows, width, 2)
+    if format.block > 1:
+        check(format.name, "gemv16", 17, WIDTHS[format.block][1], 2)
 
 
 @ALL
@@ -52,3 +54,5 @@ def test_many_tokens(format: Format) -> None:
         check(format.name, "gemm", 33, width, 17)
     for tokens in range(1, 17):
         check(format.name, "gemm", 16, WIDTHS[format.block][1], tokens)
+    if format.block > 1:
+        check(format.name, "gemm16", 33, WIDTHS[format.block][1], 15)
