@@ -83,16 +83,10 @@ def defaults(group: Command, found: Mapping[str, Any]) -> dict[str, dict[str, An
 
 
 def _checked(option: Any, value: Any) -> Any:
-    """The value, of the kind that the option takes."""
-    given = [value] if option.multiple and isinstance(value, str) else value
-    try:
-        for one in given if option.multiple else [given]:
-            option.type.convert(one, option, None)
-    except Exception as error:
-        raise LocalmixError(f"{path()}: {name(option)} = {value!r}: {getattr(error, 'message', error)}") from None
+    """The value as Typer takes it, which checks numbers itself."""
     if option.is_flag and not isinstance(value, bool):
         raise LocalmixError(f"{path()}: {name(option)} = {value!r}: expected true or false")
-    return given
+    return [value] if option.multiple and isinstance(value, str) else value
 
 
 def _unknown(key: str, known: Any) -> LocalmixError:

@@ -35,7 +35,6 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
         ("temperature = 1\n", "unknown setting temperature"),
         ("[runn]\n", "unknown setting [runn]"),
         ("[run]\nsynthetic = 'x'\n", "unknown setting [run] synthetic"),
-        ("temp = 'hot'\n", "temp = 'hot'"),
         ("quiet = 'yes'\n", "expected true or false"),
         ("temp = \n", "cannot be read as TOML"),
     ],
@@ -47,6 +46,14 @@ def test_errors_name_the_file(tmp_path: Path, text: str, message: str) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"localmix: {file}: ")
     assert message in done.stderr
+
+
+def test_a_value_of_another_kind(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("temp = 'hot'\n")
+    done = localmix("run", "hi", LOCALMIX_CONFIG=str(file))
+    assert done.returncode == 2
+    assert "--temp" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
