@@ -85,6 +85,11 @@ class Generation(Iterator[str]):
         self._pieces = self._run(continues)
 
     @property
+    def room(self) -> int:
+        """Tokens that the context holds, prompt and answer."""
+        return self._context.size
+
+    @property
     def seed(self) -> int:
         """The seed in use: give it again for the same text."""
         return self._sampler.seed

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from localmix.cli.streams import write
+from localmix.cli.streams import note, write
 
 if TYPE_CHECKING:
     from localmix.generate import Generation, Stats
@@ -23,6 +23,8 @@ def show(model: "Model", answer: "Generation", as_json: bool) -> bool:
         answer.close()
         interrupted = True
     write(to_json(model, answer) if as_json else "\n")
+    if answer.reason == "context":
+        note(f"localmix: the context of {answer.room} tokens is full: the answer is cut off")
     return interrupted
 
 

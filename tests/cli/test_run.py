@@ -33,6 +33,13 @@ def test_stdout_is_the_text_and_stderr_says_how(backend: str) -> None:
     assert "answer 60 tokens at " in line
 
 
+def test_an_answer_cut_off_by_the_context_is_said_to_be() -> None:
+    done = localmix(*GREEDY, "One day", "-c", 16)
+    assert done.returncode == 0
+    assert "localmix: the context of 16 tokens is full: the answer is cut off\n" in done.stderr
+    assert "is full" not in localmix(*GREEDY, "One day", "-n", 5).stderr
+
+
 def test_quiet() -> None:
     assert localmix(*GREEDY, "", "-n", 3, "-q", "--backend", "reference").stderr == ""
 
