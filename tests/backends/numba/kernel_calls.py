@@ -160,5 +160,3 @@ def expected(
         values, scales = quantize(x, wide)
         x = values * np.repeat(scales, 32, axis=1)
     return x.astype(np.float64) @ w.T, np.abs(x).astype(np.float64) @ np.abs(w).T
-
-

@@ -1,0 +1,87 @@
+"""Instruction sets: each that this machine can run gives the right results; the choice; code for ARM."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localmix.backends.numba import isa
+from localmix.errors import LocalmixError
+
+HERE = Path(__file__).parent
+# Of the products for prompts a few formats stand for all: what differs between formats runs in the other kernels too.
+FEW = "not test_many_tokens or q4_0 or q2_k or q6_k or iq4_xs or f16-"
+
+
+@pytest.mark.parametrize("name", [one.name for one in isa.runnable() if one != isa.active()])
+def test_kernels(name: str) -> None:
+    files = [str(HERE / f) for f in ("test_formats.py", "test_words.py", "test_attention.py")]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:xdist", "-k", FEW, *files]
+    child = subprocess.run(
+        command, env=os.environ | {"LOCALMIX_ISA": name}, cwd=HERE.parents[2], capture_output=True, text=True
+    )
+    assert child.returncode == 0, child.stdout[-4000:]
+
+
+def test_the_best_is_chosen_and_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCALMIX_ISA", raising=False)
+    assert isa.active() == isa.runnable()[0]
+    monkeypatch.setenv("LOCALMIX_ISA", "plain")
+    assert isa.active().name == "plain"
+
+
+def test_what_the_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = next(one.name for one in isa.ALL if one not in isa.runnable())
+    for name in (lacking, "sse9"):
+        monkeypatch.setenv("LOCALMIX_ISA", name)
+        with pytest.raises(LocalmixError, match=f"LOCALMIX_ISA={name}: this machine has .*plain"):
+            isa.active()
+
+
+def test_an_unknown_processor_runs_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCALMIX_ISA", raising=False)
+    monkeypatch.setattr(isa, "host_features", lambda: {"v": True})
+    assert isa.active().name == "plain"
+
+
+CROSS = """
+import sys
+import llvmlite.binding as llvm
+from localmix.backends.numba import isa
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+isa.runnable = lambda: [one for one in isa.ALL if one.name in ("neon-dotprod", "plain")]
+isa.target = lambda one: ("generic", "+neon,+dotprod")
+from importlib import import_module
+from localmix.backends.numba import compiler
+target = compiler.machine(isa.active(), "aarch64-unknown-linux-gnu")
+for name in sys.argv[1:]:
+    module, attribute = name.rsplit(".", 1)
+    kernel = getattr(import_module("localmix.backends.numba." + module), attribute)
+    _, ir = compiler.lower(kernel, 1)
+    compiler.optimize(ir, target)
+    print("==", name)
+    print(target.emit_assembly(ir))
+"""
+
+
+def test_code_for_arm() -> None:
+    """Dot products are instructions, and nothing is left to functions that need not be there."""
+    names = ["q4_0.gemv", "q4_k.gemm", "q8_0.gemv", "q6_k.gemv", "iq4_xs.row", "f16.gemv", "attention.f16"]
+    child = subprocess.run(
+        [sys.executable, "-c", CROSS, *names],
+        env=os.environ | {"LOCALMIX_ISA": "neon-dotprod"},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr[-4000:]
+    kernels = dict(part.split("\n", 1) for part in child.stdout.split("== ")[1:])
+    assert list(kernels) == names
+    for name, code in kernels.items():
+        assert not re.search(r"^\s+(bl|blr)\s", code, re.MULTILINE), name
+        if name.startswith("q"):
+            assert re.search(r"^\s+[us]dot\s", code, re.MULTILINE), name
+        assert ("tbl" in code) or name != "iq4_xs.row"
