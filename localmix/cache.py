@@ -117,6 +117,24 @@ class Cache:
             self.pages[one.pages[-1]][:] = noise
         one.length = length
 
+    def dump(self, sequence: int) -> NDArray:
+        """Keys and values (layers, 2, K, n, head_dim) of all n positions, as stored."""
+        one = self._sequences[sequence]
+        pages = [self.pages[page] for page in one.pages] or [np.empty(self.shape, self.dtype)]
+        return np.concatenate(pages, axis=3)[:, :, :, : one.length]
+
+    def restore(self, kv: NDArray) -> int:
+        """A new sequence of dumped keys and values. ValueError: of another shape or type, or too long."""
+        length, fits = kv.shape[3], (*kv.shape[:3], PAGE, *kv.shape[4:]) == self.shape
+        if not fits or kv.dtype != self.dtype or length > self.context:
+            raise ValueError(f"{kv.dtype} {kv.shape}, expected {self.dtype} {self.shape}")
+        one = _Sequence(length=length)
+        for start in range(0, length, PAGE):
+            part = kv[:, :, :, start : start + PAGE]
+            one.pages.append(self._take())
+            self.pages[one.pages[-1]][:, :, :, : part.shape[3]] = part
+        return self._add(one)
+
     @property
     def position_bytes(self) -> int:
         """Bytes of one position's keys and values in all layers."""

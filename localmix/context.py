@@ -12,6 +12,8 @@ from localmix.sampling import Sampler
 from quant.format import Floats
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from localmix.model import Model
 
 
@@ -56,3 +58,15 @@ class Context:
             id = sampler(logits, self.ids)
             yield id
             logits = self.advance([id])
+
+    def dump(self) -> "tuple[list[int], NDArray] | None":
+        """The ids and their keys and values; None from a backend whose cache cannot be saved."""
+        return (self.ids, self._cache.dump(self._sequence)) if hasattr(self._cache, "dump") else None
+
+    def restore(self, ids: Sequence[int], kv: "NDArray") -> None:
+        """Take up what `dump` gave. ValueError: it does not fit this model or this backend."""
+        if not hasattr(self._cache, "restore") or kv.ndim != 5 or kv.shape[3] != len(ids):
+            raise ValueError("keys and values that do not fit")
+        restored = self._cache.restore(kv)
+        self._cache.free(self._sequence)
+        self._sequence, self.ids = restored, list(ids)

@@ -24,9 +24,10 @@ class Chat:
         self, model: "Model", system: str | None = None, *, context: int | None = None, kv: str = "f16"
     ) -> None:
         """LocalmixError: the model's file has no chat template."""
+        self.model = model
         self.messages: list[Message] = [Message("system", system)] if system else []
         self._template = template_of(model)
-        self._context = Context(model, context, kv)
+        self.context = Context(model, context, kv)
         self._answer: Generation | None = None
 
     def send(
@@ -48,7 +49,7 @@ class Chat:
                 self.messages = [*messages, Message("assistant", answer.text, ids)]
 
         self._answer = Generation(
-            self._context,
+            self.context,
             self._template.encode(messages),
             Options(**options),
             progress=progress,
@@ -62,6 +63,24 @@ class Chat:
         if self._answer is not None:
             self._answer.close()
         self.messages = [message for message in self.messages if message.role == "system"]
+
+    def undo(self) -> str | None:
+        """Forget the last turn: its question, or None if there is none."""
+        if self._answer is not None:
+            self._answer.close()
+        if not self.messages or self.messages[-1].role != "assistant":
+            return None
+        question = self.messages[-2].content
+        self.messages = self.messages[:-2]
+        return question
+
+    def drop_oldest(self) -> bool:
+        """Forget the oldest turn, question and answer; whether there was one."""
+        first = next((i for i, message in enumerate(self.messages) if message.role == "user"), None)
+        if first is None:
+            return False
+        self.messages = self.messages[:first] + self.messages[first + 2 :]
+        return True
 
 
 def template_of(model: "Model") -> ChatTemplate:
