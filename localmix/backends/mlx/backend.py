@@ -108,7 +108,7 @@ class MlxBackend:
         """LocalmixError: the network does not fit in the device's memory."""
         parts = list(sources(network))
         weights = [weight for part in parts for weight in (part if isinstance(part, tuple) else (part,))]
-        self._room = memory.room_beside(weights, self.arithmetic.half, memory.working_set())
+        self._room = memory.room_beside(weights, self.arithmetic, memory.working_set())
         for part in parts:
             self._store.matrix(part)
         return Step(self, network)

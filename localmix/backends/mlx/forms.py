@@ -11,15 +11,19 @@ from typing import Literal
 from quant.format import Format
 
 GROUP = 32  # weights that share a scale
-Kind = Literal["affine", "mxfp4", "dense"]
+Kind = Literal["affine", "mxfp4", "dense", "blocks"]
 
 
 @dataclass(frozen=True)
 class Form:
-    """How MLX holds a matrix. affine: w = scale · code + bias, a scale and a bias for each group of 32."""
+    """How MLX holds a matrix.
+
+    affine: w = scale · code + bias, a scale and a bias for each group of 32. blocks: as in the file, for kernels of
+    our own. dense: floats.
+    """
 
     kind: Kind
-    code_bits: int  # of a code, or of a number of a dense matrix
+    code_bits: float  # of a code; dense and blocks: of a weight
     half: bool = True  # scales (of affine forms) are 16-bit floats
     spread: bool = False  # 16 weights fill the first half of a group: MLX has no groups of 16
     refit: bool = False  # two groups of 16 are fitted anew as one of 32
@@ -28,7 +32,7 @@ class Form:
     @property
     def bits(self) -> float:
         """Bits a weight, scales and padding included."""
-        if self.kind == "dense":
+        if self.kind in ("dense", "blocks"):
             return self.code_bits
         pair = 8 if self.kind == "mxfp4" else 32 if self.half else 64
         return (self.code_bits + pair / GROUP) * (2 if self.spread else 1)
@@ -36,7 +40,7 @@ class Form:
     @property
     def text(self) -> str:
         """For people: what it is, its bits a weight, its error."""
-        what = f"{self.kind} {self.code_bits}-bit" if self.kind != "mxfp4" else "mxfp4"
+        what = {"mxfp4": "mxfp4", "blocks": "as in the file"}.get(self.kind, f"{self.kind} {self.code_bits}-bit")
         cost = f"error {self.error:.1e}" if self.error else "exact"
         return f"{what}, {self.bits:.4g} bits a weight, {cost}"
 
@@ -60,6 +64,11 @@ _FORMS: dict[str, tuple[Form, Form]] = {
     "bf16": (Form("dense", 16, error=3e-8), Form("dense", 16)),  # becomes float16: only tiny weights lose bits
     "f32": (Form("dense", 16, error=3e-4), Form("dense", 32)),
 }
+
+
+def blocks_of(format: Format) -> Form:
+    """The form of a format that is multiplied straight from the file's blocks."""
+    return Form("blocks", format.bits)
 
 
 def form_of(format: Format, half: bool) -> Form:

@@ -5,22 +5,33 @@ products are computed in 32 bits and what goes in and comes out is rounded: the 
 Shapes: T rows of activations · N pairs of a row and an expert · E experts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import mlx.core as mx
 
-from localmix.backends.mlx.forms import GROUP
+from localmix.backends.mlx.forms import GROUP, Form, blocks_of, form_of
+from localmix.backends.mlx.metal.kernels import Kernels
+from quant.format import Format
 
 _FEW = 8  # rows up to which MLX's CPU kernel, that reads the weights once a row, beats unpacking them
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Which numbers are used: 16-bit (`half`) or 32-bit activations, on the CPU or a GPU."""
+    """Which numbers are used: 16-bit (`half`) or 32-bit activations, on the CPU or a GPU.
+
+    `kernels`: of the formats that are multiplied straight from the file's blocks.
+    """
 
     half: bool
     cpu: bool
+    kernels: Mapping[str, Kernels] = field(default_factory=dict)
+
+    def form(self, format: Format) -> Form:
+        """What a matrix of this format becomes."""
+        return blocks_of(format) if format.name in self.kernels else form_of(format, self.half)
 
     @property
     def type(self) -> mx.Dtype:

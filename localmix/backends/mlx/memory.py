@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import mlx.core as mx
 
-from localmix.backends.mlx.forms import form_of
+from localmix.backends.mlx.matrix import Arithmetic
 from localmix.errors import LocalmixError
 from localmix.weights import Weight
 
@@ -31,16 +31,16 @@ def prepare() -> None:
         mx.set_wired_limit(size)
 
 
-def needed(weights: Iterable[Weight], half: bool) -> int:
+def needed(weights: Iterable[Weight], arithmetic: Arithmetic) -> int:
     """Bytes of weights in MLX's forms."""
-    return sum(round(w.shape[0] * w.shape[1] * form_of(w.format, half).bits / 8) for w in weights)
+    return sum(round(w.shape[0] * w.shape[1] * arithmetic.form(w.format).bits / 8) for w in weights)
 
 
-def room_beside(weights: list[Weight], half: bool, available: int | None) -> int | None:
+def room_beside(weights: list[Weight], arithmetic: Arithmetic, available: int | None) -> int | None:
     """Bytes left for keys and values; None: no limit is known. LocalmixError: the weights alone do not fit."""
     if available is None:
         return None
-    size, count = needed(weights, half), sum(w.shape[0] * w.shape[1] for w in weights)
+    size, count = needed(weights, arithmetic), sum(w.shape[0] * w.shape[1] for w in weights)
     left = available - _ROOM - size
     if left <= 0:
         raise LocalmixError(

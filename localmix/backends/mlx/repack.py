@@ -12,9 +12,10 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.backends.mlx.forms import GROUP, Form, form_of
+from localmix.backends.mlx.forms import GROUP, Form
 from localmix.backends.mlx.groups import SPLITS, Groups
 from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
+from localmix.backends.mlx.straight import Blocks
 from localmix.errors import UnsupportedError
 from localmix.weights import Weight
 from quant.format import Floats
@@ -39,17 +40,17 @@ def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matri
                 f"{other.name} is {other.format.name}, {first.name} {first.format.name}: the mlx backend wants the "
                 "experts of a layer in one format: use --backend numba"
             )
-    form = form_of(first.format, arithmetic.half)
-    build = {"affine": _affine, "mxfp4": _mxfp4, "dense": _dense}[form.kind]
+    form = arithmetic.form(first.format)
+    build = {"affine": _affine, "mxfp4": _mxfp4, "dense": _dense, "blocks": _blocks}[form.kind]
     shape = (len(weights), *first.shape) if isinstance(source, tuple) else first.shape
     return build(weights, form, shape, arithmetic)
 
 
 def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
     *lead, width = shape
-    padded = 2 * width if form.spread else width
+    padded, bits = 2 * width if form.spread else width, int(form.code_bits)
     dtype = mx.float16 if form.half else mx.float32
-    codes = _allocate((*lead, padded * form.code_bits // 32), mx.uint32)
+    codes = _allocate((*lead, padded * bits // 32), mx.uint32)
     scales = _allocate((*lead, padded // GROUP), dtype)
     biases = _allocate((*lead, padded // GROUP), dtype)
     views = _rows(codes).view(np.uint8), _rows(scales), _rows(biases)
@@ -60,11 +61,11 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
         if form.refit:
             groups = refit(groups)
         stored, scale, bias = _stored(groups, views[1].dtype)
-        views[0][rows] = _bitstream(_widened(stored), form.code_bits)
+        views[0][rows] = _bitstream(_widened(stored), bits)
         views[1][rows], views[2][rows] = scale, bias
 
     _fill(weights, fill)
-    return Affine(arithmetic, codes, scales, biases, form.code_bits, "affine", form.spread)
+    return Affine(arithmetic, codes, scales, biases, bits, "affine", form.spread)
 
 
 def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
@@ -75,11 +76,11 @@ def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
 
     def fill(blocks: NDArray, rows: slice) -> None:
         values = unpack(blocks["qs"], bits=4, run=16)
-        to_codes[rows] = _bitstream(values, form.code_bits)
+        to_codes[rows] = _bitstream(values, 4)
         to_scales[rows] = blocks["e"]
 
     _fill(weights, fill)
-    return Affine(arithmetic, codes, scales, None, form.code_bits, "mxfp4", spread=False)
+    return Affine(arithmetic, codes, scales, None, 4, "mxfp4", spread=False)
 
 
 def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
@@ -95,6 +96,18 @@ def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
 
     _fill(weights, fill)
     return Dense(arithmetic, values.view(target))
+
+
+def _blocks(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+    format = weights[0].format
+    blocks = _allocate((*shape[:-1], format.row_bytes(shape[-1])), mx.uint8)
+    view = _rows(blocks)
+
+    def fill(rows_of_blocks: NDArray, rows: slice) -> None:
+        view[rows] = np.ascontiguousarray(rows_of_blocks).view(np.uint8).reshape(len(rows_of_blocks), -1)
+
+    _fill(weights, fill)
+    return Blocks(arithmetic, arithmetic.kernels[format.name], blocks)
 
 
 def refit(groups: Groups) -> Groups:

@@ -1,0 +1,1 @@
+"""Kernels for Metal that multiply straight from GGUF blocks, and their model in NumPy."""
