@@ -5,7 +5,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba import isa
-from localmix.backends.numba.simd import I8, I16, I32, call, concat, const, shuffle, vec
+from localmix.backends.numba.simd import I8, I16, I32, call, concat, const, join, shuffle, vec
 
 
 def hardware_half() -> bool:
@@ -13,8 +13,11 @@ def hardware_half() -> bool:
     return bool({"f16c", "neon"} & set(isa.active().needs))
 
 
-def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any) -> Any:
-    """start[i] + the sum over j < 4 of codes[4i+j] · x[4i+j]: unsigned codes, signed x, 16 lanes of int32."""
+def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any, *, high: bool = True) -> Any:
+    """start[i] + the sum over j < 4 of codes[4i+j] · x[4i+j]: unsigned codes, signed x, 16 lanes of int32.
+
+    `high` False: no code is above 127.
+    """
     name = isa.active().name
     if name == "avx512-vnni":
         return call(b, "llvm.x86.avx512.vpdpbusd.512", vec(I32, 16), start, codes, x)
@@ -26,7 +29,23 @@ def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any) -> Any:
             for h in (0, 1)
         ]
         return concat(b, *halves)
+    if name == "neon-dotprod":
+        return join(b, [_sdot(b, *(_part(b, v, i) for v in (start, codes, x)), high) for i in range(4)])
     return b.add(start, _by_words(b, codes, x))
+
+
+def _part(b: ir.IRBuilder, v: Any, i: int) -> Any:
+    n = v.type.count // 4
+    return shuffle(b, v, range(i * n, (i + 1) * n))
+
+
+def _sdot(b: ir.IRBuilder, start: Any, codes: Any, x: Any, high: bool) -> Any:
+    """Signed by signed, which every core with dot products has: codes above 127 as 128 + a signed number."""
+    sdot = lambda acc, y, z: call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", acc.type, acc, y, z)  # noqa: E731
+    if not high:
+        return sdot(start, codes, x)
+    half = const(x.type, 64)
+    return sdot(sdot(sdot(start, x, half), x, half), b.xor(codes, const(codes.type, 0x80)), x)
 
 
 def _half(v: Any, h: int) -> range:
@@ -44,7 +63,7 @@ def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
 
 def sums4(b: ir.IRBuilder, x: Any) -> Any:
     """The sum of each four signed bytes: 16 lanes of int32."""
-    return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x)
+    return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x, high=False)
 
 
 def lookup16(b: ir.IRBuilder, table: list[int], index: Any) -> Any:

@@ -63,10 +63,10 @@ def accumulate(codes: Codes, wide: bool) -> Any:
                 start = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
             if wide:
                 high = load(b, vec(I8, 64), section(b, x, width, "values", column))
-                dots = dot4(b, const(start.type, 0), code, high)
+                dots = dot4(b, const(start.type, 0), code, high, high=codes.zero == 128)
                 start = b.add(start, b.shl(dots, const(dots.type, 8)))
             last = load(b, vec(I8, 64), section(b, x, width, "low" if wide else "values", column))
-            dots = dot4(b, start, code, last)
+            dots = dot4(b, start, code, last, high=codes.zero == 128)
             lanes = shuffle(b, s, [(64 * i + 4 * lane) // group for lane in range(16)])
             acc = fma(b, b.sitofp(dots, vec(F32, 16)), lanes, acc)
         if m is not None:

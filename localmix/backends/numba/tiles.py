@@ -98,9 +98,9 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
                 code = load(b, vec(I8, 64), at, 64 * i, align=64)
                 for t, row in enumerate(rows):
                     if wide:
-                        high[t] = _dot_four(b, high[t], code, section(b, row, width, "values", k), 4 * i)
+                        high[t] = _dot_four(b, codes, high[t], code, section(b, row, width, "values", k), 4 * i)
                     last = section(b, row, width, "low" if wide else "values", k)
-                    dots[t] = _dot_four(b, dots[t], code, last, 4 * i)
+                    dots[t] = _dot_four(b, codes, dots[t], code, last, 4 * i)
             if wide:
                 dots = [b.add(x, b.shl(y, const(ints, 8))) for x, y in zip(dots, high, strict=True)]
             scale = load(b, floats, at, ROWS * group, align=64)
@@ -118,9 +118,10 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
     return micro
 
 
-def _dot_four(b: ir.IRBuilder, start: Any, code: Any, x: Any, offset: int) -> Any:
+def _dot_four(b: ir.IRBuilder, codes: Codes, start: Any, code: Any, x: Any, offset: int) -> Any:
     """start + 16 rows' codes times the same four activations."""
-    return dot4(b, start, code, b.bitcast(splat(b, load(b, I32, x, offset, align=4), 16), vec(I8, 64)))
+    four = b.bitcast(splat(b, load(b, I32, x, offset, align=4), 16), vec(I8, 64))
+    return dot4(b, start, code, four, high=codes.zero == 128)
 
 
 def tile_product(codes: Codes, wide: bool) -> Any:
