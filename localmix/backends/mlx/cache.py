@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
 from localmix.backends.mlx.forms import GROUP
 from localmix.batch import Batch, Span
@@ -119,6 +121,23 @@ class Cache:
         one.layers = [(noise, noise) for _ in range(self._layers)]
         one.room = one.length = length
 
+    def dump(self, sequence: int) -> NDArray:
+        """Keys and values (layers, 2, K, n, ·) of all n positions as stored: numbers, or the bytes of packed ones."""
+        one = self._sequences[sequence]
+        layers = one.layers or [(self._empty(0), self._empty(0))] * self._layers
+        return np.stack([[_to_numpy(arrays, one.length) for arrays in pair] for pair in layers])
+
+    def restore(self, kv: NDArray) -> int:
+        """A new sequence of dumped keys and values. ValueError: of another shape or type, or too long."""
+        pattern, length = self._empty(1), kv.shape[3]
+        like = _to_numpy(pattern, 1)
+        if kv.dtype != like.dtype or length > self.context or (
+            (*kv.shape[:3], *kv.shape[4:]) != (self._layers, 2, len(like), like.shape[2])
+        ):  # fmt: skip
+            raise ValueError(f"{kv.dtype} {kv.shape}, expected {like.dtype} ({self._layers}, 2, {like.shape})")
+        layers = [(_from_numpy(keys, pattern), _from_numpy(values, pattern)) for keys, values in kv]
+        return self._add(_Sequence(length, length, layers))
+
     @property
     def position_bytes(self) -> int:
         """Bytes of one position's keys and values in all layers."""
@@ -142,6 +161,9 @@ class Cache:
         self._sequences[self._next] = sequence
         return self._next
 
+    def _empty(self, room: int) -> Arrays:
+        return self.storage.encode(mx.zeros((self._kv_heads, room, self._head_dim)))
+
     def _grow(self, one: _Sequence, room: int) -> None:
         """Make room for `room` positions, one layer at a time: no more than one is there twice."""
         more = room - one.room
@@ -150,7 +172,7 @@ class Cache:
                 f"keys and values of {room} tokens do not fit beside the model: {self._limit / 1e9:.1f} GB are left "
                 f"for them on this GPU: use a shorter context (--ctx), or keep them in 8 bits (--kv q8_0)"
             )
-        empty = self.storage.encode(mx.zeros((self._kv_heads, more, self._head_dim)))
+        empty = self._empty(more)
         one.layers = one.layers or [((), ())] * self._layers
         for layer, pair in enumerate(one.layers):
             keys, values = (_longer(arrays, empty) for arrays in pair)
@@ -163,3 +185,19 @@ def _longer(arrays: Arrays, empty: Arrays) -> Arrays:
     if not arrays:
         return empty  # the same for all, until they are written
     return tuple(mx.concatenate([a, e], axis=1) for a, e in zip(arrays, empty, strict=True))
+
+
+def _to_numpy(arrays: Arrays, length: int) -> NDArray:
+    """The first positions (K, length, n): a number each, or of packed ones all bytes."""
+    parts = [np.array(array[:, :length]) for array in arrays]
+    return parts[0] if len(parts) == 1 else np.concatenate([part.view(np.uint8) for part in parts], axis=-1)
+
+
+def _from_numpy(stored: NDArray, pattern: Arrays) -> Arrays:
+    """The inverse; `pattern` has the number and the types of the arrays."""
+    types = [np.array(array).dtype for array in pattern]
+    if len(pattern) == 1:
+        return (mx.array(stored),)
+    ends = np.cumsum([array.shape[-1] * type.itemsize for array, type in zip(pattern, types, strict=True)])
+    parts = np.split(stored, ends[:-1], axis=-1)
+    return tuple(mx.array(np.ascontiguousarray(p).view(t)) for p, t in zip(parts, types, strict=True))

@@ -1,0 +1,107 @@
+"""What only MLX's cache does: sharing by value, growth, a limit, 8 bits, and bytes on disk."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from localmix.batch import Batch
+from localmix.errors import ContextFullError, LocalmixError
+
+mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
+from localmix.backends.mlx.attention import attend  # noqa: E402
+from localmix.backends.mlx.cache import STEP, STORAGES, Cache  # noqa: E402
+from localmix.backends.mlx.matrix import Arithmetic  # noqa: E402
+
+KINDS = pytest.mark.parametrize("kv", STORAGES)
+K, D, LAYERS = 2, 32, 3
+RNG = np.random.default_rng(0)
+
+
+def append(cache: Cache, sequence: int, k: NDArray, v: NDArray) -> None:
+    """Keys and values (K, t, D), the same in all layers."""
+    batch = Batch.of([(sequence, cache.length(sequence), [0] * k.shape[1])])
+    cache.reserve(batch)
+    for layer in range(LAYERS):
+        mx.eval(cache.append(batch.spans[0], layer, mx.array(k), mx.array(v)))
+    cache.commit(batch)
+
+
+def numbers(count: int) -> NDArray:
+    return RNG.standard_normal((K, count, D)).astype(np.float16)
+
+
+@KINDS
+def test_dump_and_restore(kv: str) -> None:
+    cache = Cache(LAYERS, K, D, 600, kv)
+    one, k, v = cache.new(), numbers(300), numbers(300)
+    assert cache.dump(one).shape[:4] == (LAYERS, 2, K, 0)
+    append(cache, one, k, v)
+    saved = cache.dump(one)
+    if kv != "q8_0":
+        assert np.array_equal(saved[1], np.stack([k, v]))
+    other = Cache(LAYERS, K, D, 600, kv)
+    two = other.restore(saved)
+    assert other.length(two) == 300
+    for each, sequence in ((cache, one), (other, two)):
+        append(each, sequence, k[:, :5], v[:, :5])
+    assert np.array_equal(cache.dump(one), other.dump(two))
+    for foreign in (saved[:2], saved.astype(np.float64), np.concatenate([saved] * 3, axis=3)):
+        with pytest.raises(ValueError, match="expected"):
+            other.restore(foreign)
+
+
+def test_a_shared_prefix_costs_nothing_until_it_is_written() -> None:
+    cache = Cache(LAYERS, K, D, 2000, "f16")
+    one, k = cache.new(), numbers(STEP)
+    append(cache, one, k, k)
+    assert cache.nbytes == STEP * cache.position_bytes
+    two = cache.share(one, 100)
+    assert cache.nbytes == STEP * cache.position_bytes
+    append(cache, two, -k[:, :1], -k[:, :1])
+    assert np.array_equal(cache.dump(one)[0, 0], k)
+    assert np.array_equal(cache.dump(two)[0, 0], np.concatenate([k[:, :100], -k[:, :1]], axis=1))
+    cache.free(one)
+    assert cache.nbytes == STEP * cache.position_bytes
+
+
+@KINDS
+def test_bytes_of_a_position(kv: str) -> None:
+    cache = Cache(LAYERS, K, D, 2000, kv)
+    one = cache.new()
+    cache.fill(one, 64)
+    cache.truncate(one, 10)
+    append(cache, one, numbers(60), numbers(60))
+    assert cache.nbytes == (64 + STEP - 64) * cache.position_bytes
+
+
+def test_limits() -> None:
+    cache = Cache(LAYERS, K, D, 2 * STEP, "f16", limit=(STEP + 10) * LAYERS * 2 * K * D * 2)
+    one = cache.new()
+    append(cache, one, numbers(STEP), numbers(STEP))
+    with pytest.raises(LocalmixError, match="of 512 tokens do not fit beside the model"):
+        append(cache, one, numbers(1), numbers(1))
+    assert cache.length(one) == STEP
+    with pytest.raises(ContextFullError, match="513 tokens do not fit in a context of 512"):
+        append(cache, one, numbers(STEP + 1), numbers(1))
+    with pytest.raises(LocalmixError, match="'f8': expected one of f16, f32, q8_0"):
+        Cache(LAYERS, K, D, 10, "f8")
+    with pytest.raises(LocalmixError, match="heads of 24 are no multiple of 32"):
+        Cache(LAYERS, K, 24, 10, "q8_0")
+
+
+@KINDS
+@pytest.mark.parametrize("scores", [1 << 25, 100])
+def test_attention(kv: str, scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the definition, whole and in slices of the new tokens."""
+    monkeypatch.setattr("localmix.backends.mlx.attention._SCORES", scores)
+    heads, n, count = 6, 40, 7
+    q = RNG.standard_normal((heads, count, D)).astype(np.float32)
+    k, v = numbers(n).astype(np.float32), numbers(n).astype(np.float32)
+    storage = STORAGES[kv]
+    arrays = storage.encode(mx.array(k)), storage.encode(mx.array(v))
+    got = np.array(attend(mx.array(q), *arrays, storage, Arithmetic(half=False, cpu=True)))
+    weights = np.einsum("htd,hnd->htn", q, np.repeat(k, heads // K, axis=0)) / np.sqrt(D)
+    weights[:, np.arange(n) > n - count + np.arange(count)[:, None]] = -np.inf
+    shares = np.exp(weights - weights.max(axis=-1, keepdims=True))
+    expected = shares / shares.sum(axis=-1, keepdims=True) @ np.repeat(v, heads // K, axis=0)
+    assert np.abs(got - expected).max() < (0.03 if kv == "q8_0" else 2e-5)
