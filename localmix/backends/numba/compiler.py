@@ -87,7 +87,8 @@ def machine(chosen: isa.Isa, triple: str = "") -> Any:
     llvm.initialize_native_asmprinter()
     cpu, features = isa.target(chosen)
     where = llvm.Target.from_triple(triple) if triple else llvm.Target.from_default_triple()
-    return where.create_target_machine(cpu=cpu, features=features, opt=3, jit=not triple, codemodel="default")
+    # "large": code and constants are loaded apart, and a mapped model may lie between, too far for 32-bit distances.
+    return where.create_target_machine(cpu=cpu, features=features, opt=3, jit=not triple, codemodel="large")
 
 
 def optimize(module: Any, target: Any) -> None:
