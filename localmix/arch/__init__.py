@@ -41,9 +41,7 @@ def load(file: gguf.File) -> Network:
     )
     tensors.finish()
     if not len(file.metadata.get("tokenizer.ggml.tokens", ())):
-        raise FileFormatError(
-            f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary"
-        )
+        raise FileFormatError(f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary")
     return network
 
 

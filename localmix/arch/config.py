@@ -67,9 +67,7 @@ def read(path: str, metadata: dict[str, Any], vocabulary: int) -> Config:
         if values.size != 1 or not np.issubdtype(values.dtype, np.number):
             raise UnsupportedError(f"{path}: {prefix}{key} = {value!r}: expected one number for all layers")
         if not np.isfinite(values[0]) or values[0] < 0:
-            raise FileFormatError(
-                f"{path}: {prefix}{key} = {value!r}: expected a finite number, not negative"
-            )
+            raise FileFormatError(f"{path}: {prefix}{key} = {value!r}: expected a finite number, not negative")
         return values[0].item()
 
     heads = number("attention.head_count")

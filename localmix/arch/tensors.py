@@ -26,9 +26,7 @@ class Tensors:
         tensor = self._all.get(name)
         if tensor is None:
             raise FileFormatError(f"{self.path}: tensor {name} is missing: expected one of shape {shape}")
-        same = len(shape) == len(tensor.shape) and all(
-            s in (-1, t) for s, t in zip(shape, tensor.shape, strict=True)
-        )
+        same = len(shape) == len(tensor.shape) and all(s in (-1, t) for s, t in zip(shape, tensor.shape, strict=True))
         if not same:
             raise FileFormatError(f"{self.path}: tensor {name} has shape {tensor.shape}: expected {shape}")
         self._taken.add(name)
@@ -48,9 +46,7 @@ class Tensors:
         name = stem + _MERGED
         if name in self:
             t = self.take(name, shape)
-            return tuple(
-                Weight(f"{name}[{e}]", t.format, (shape[1], shape[2]), t.data[e]) for e in range(shape[0])
-            )
+            return tuple(Weight(f"{name}[{e}]", t.format, (shape[1], shape[2]), t.data[e]) for e in range(shape[0]))
         return tuple(self.matrix(f"{stem}.{e}.weight", (shape[1], shape[2])) for e in range(shape[0]))
 
     def finish(self) -> None:

@@ -30,7 +30,9 @@ def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any, *, high: bool = True) 
         ]
         return concat(b, *halves)
     if name == "neon-dotprod":
-        return join(b, [_sdot(b, *(_part(b, v, i) for v in (start, codes, x)), high) for i in range(4)])
+        return join(b, [_sdot(b, high, *(_part(b, v, i) for v in (start, codes, x))) for i in range(4)])
+    if "avx2" in isa.active().needs:
+        return b.add(start, _by_pairs(b, codes, x, high))
     return b.add(start, _by_words(b, codes, x))
 
 
@@ -39,7 +41,7 @@ def _part(b: ir.IRBuilder, v: Any, i: int) -> Any:
     return shuffle(b, v, range(i * n, (i + 1) * n))
 
 
-def _sdot(b: ir.IRBuilder, start: Any, codes: Any, x: Any, high: bool) -> Any:
+def _sdot(b: ir.IRBuilder, high: bool, start: Any, codes: Any, x: Any) -> Any:
     """Signed by signed, which every core with dot products has: codes above 127 as 128 + a signed number."""
     sdot = lambda acc, y, z: call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", acc.type, acc, y, z)  # noqa: E731
     if not high:
@@ -51,6 +53,31 @@ def _sdot(b: ir.IRBuilder, start: Any, codes: Any, x: Any, high: bool) -> Any:
 def _half(v: Any, h: int) -> range:
     n = v.type.count // 2
     return range(h * n, (h + 1) * n)
+
+
+def _by_pairs(b: ir.IRBuilder, codes: Any, x: Any, high: bool) -> Any:
+    """By sums of two products in 16 bits, which saturate: codes above 127 in two parts, 2 · 128 · 127 < 2^15."""
+    if not high:
+        return _fours(b, _pairs(b, codes, x))
+    parts = (b.and_(codes, const(codes.type, mask)) for mask in (0x7F, 0x80))
+    return b.add(*(_fours(b, _pairs(b, part, x)) for part in parts))
+
+
+def _pairs(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
+    """Sums of two products each, 32 lanes of int16."""
+    if "avx512bw" in isa.active().needs:
+        return call(b, "llvm.x86.avx512.pmaddubs.w.512", vec(I16, 32), codes, x)
+    halves = ([shuffle(b, v, _half(v, h)) for v in (codes, x)] for h in (0, 1))
+    return join(b, [call(b, "llvm.x86.avx2.pmadd.ub.sw", vec(I16, 16), *pair) for pair in halves])
+
+
+def _fours(b: ir.IRBuilder, pairs: Any) -> Any:
+    """Sums of neighbours, 16 lanes of int32."""
+    one = const(pairs.type, 1)
+    if "avx512bw" in isa.active().needs:
+        return call(b, "llvm.x86.avx512.pmaddw.d.512", vec(I32, 16), pairs, one)
+    halves = ([shuffle(b, v, _half(v, h)) for v in (pairs, one)] for h in (0, 1))
+    return join(b, [call(b, "llvm.x86.avx2.pmadd.wd", vec(I32, 8), *pair) for pair in halves])
 
 
 def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:

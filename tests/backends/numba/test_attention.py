@@ -1,5 +1,6 @@
 """Attention of one kv head against NumPy: both types of the cache, limits, splits, depths of several pages."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,12 @@ def test_equals_numpy(dtype: str, size: int) -> None:
         pages = pages_of(dtype, size, depth)
         q = np.zeros((count, room(size)), np.float32)
         q[:, :size] = rng.standard_normal((count, size)) / np.sqrt(size)
-        limits = sorted(rng.integers(max(0, depth - 20), depth, count - 1).tolist()) + [depth - 1]
+        limits = [*sorted(rng.integers(max(0, depth - 20), depth, count - 1).tolist()), depth - 1]
         wanted = expected(pages, q, limits)
         whole = merged([attend(pages, q, limits, 0, depth)])
         assert np.allclose(whole, wanted, rtol=0, atol=2e-6), (depth, count)
         edges = [*range(0, depth, 2 * PAGE), depth]
-        split = merged([attend(pages, q, limits, *ends) for ends in zip(edges, edges[1:], strict=False)])
+        split = merged([attend(pages, q, limits, *ends) for ends in itertools.pairwise(edges)])
         assert np.allclose(split, wanted, rtol=0, atol=2e-6), (depth, count)
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from localmix.backends.numba import parts
 from localmix.backends.numba.layout import quantized_bytes
 from localmix.backends.numba.simd import (
-    F32,
     I16,
     exp16,
     half_to_float,
