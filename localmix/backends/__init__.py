@@ -53,7 +53,7 @@ NAMES = ("numba", "mlx", "reference")
 
 def pick(name: str | None = None, threads: int | None = None) -> Backend:
     """The backend called `name`, or the best one for this machine. `threads`: None is one a physical core."""
-    name = name or _best()
+    name = name or best()
     if name == "reference":
         from localmix.backends.reference import Reference
 
@@ -67,7 +67,7 @@ def pick(name: str | None = None, threads: int | None = None) -> Backend:
     raise LocalmixError(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
 
 
-def _best() -> str:
+def best() -> str:
     """MLX on Apple silicon, which has it as a dependency; elsewhere, and where it was taken out, Numba."""
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     return "mlx" if apple and find_spec("mlx") is not None else "numba"

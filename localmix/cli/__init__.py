@@ -15,6 +15,7 @@ from localmix.cli import settings
 from localmix.cli.bench import bench
 from localmix.cli.chat import chat
 from localmix.cli.config import config
+from localmix.cli.doctor import doctor
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, pull, list, rm, config):
+for command in (run, chat, info, bench, quantize, pull, list, rm, config, doctor):
     app.command()(grouped(command))
 
 

@@ -4,6 +4,8 @@ Between layers numbers are float32; products take 16-bit activations on a GPU (s
 Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
 """
 
+from collections.abc import Mapping
+
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from localmix.backends.mlx import attention, memory
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.load import Store, sources
 from localmix.backends.mlx.matrix import Arithmetic
+from localmix.backends.mlx.metal import choice
+from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.step import Step
 from localmix.batch import Batch
 from localmix.weights import Experts, Weight
@@ -22,15 +26,17 @@ _SORTED = 64  # pairs of a token and an expert from which on they are sorted by 
 
 
 class MlxBackend:
-    """One device. `half`: 16-bit activations; None: on a GPU."""
+    """One device. `half`: 16-bit activations; None: on a GPU. `kernels`: see `Arithmetic`; None: the device's own."""
 
     name = "mlx"
     threads = 1  # of the host; MLX has its own
 
-    def __init__(self, half: bool | None = None) -> None:
+    def __init__(self, half: bool | None = None, kernels: Mapping[str, Kernels] | None = None) -> None:
         cpu = mx.default_device() == mx.cpu
-        self.arithmetic = Arithmetic(half=not cpu if half is None else half, cpu=cpu)
-        self.isa = f"{memory.device_name()}, {16 if self.arithmetic.half else 32}-bit"
+        chosen = choice.kernels() if kernels is None else kernels
+        self.arithmetic = Arithmetic(half=not cpu if half is None else half, cpu=cpu, kernels=chosen)
+        straight = f", straight from {' '.join(chosen)}" if chosen else ""
+        self.isa = f"{memory.device_name()}, {16 if self.arithmetic.half else 32}-bit{straight}"
         self._store = Store(self.arithmetic)
         self._room: int | None = None  # bytes for keys and values
         memory.prepare()

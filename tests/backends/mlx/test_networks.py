@@ -1,0 +1,109 @@
+"""Whole networks on MLX against the reference: in 32 bits the same numbers, in 16 bits the same text."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import quantized_models
+import small_models
+
+from localmix import arch, backends, gguf
+from localmix.arch.decoder import Network
+from localmix.backends import Backend
+from localmix.batch import Batch
+from localmix.bundled import model_path
+from localmix.model import Model
+from quant import FORMATS, Format
+from quant.format import Floats
+
+pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
+from modelled import KERNELS
+
+from localmix.backends.mlx.backend import MlxBackend
+
+TEXT = (small_models.DATA / "stories260K" / "stories260K.greedy200.expected.txt").read_text()
+
+
+def logits(backend: Backend, network: Network, ids: list[int], kv: str = "f16") -> Floats:
+    """Logits (T, V), the first half of the ids as a prompt, then one after another."""
+    cache, step, parts = backend.cache(network, len(ids), kv), backend.decoder(network), []
+    sequence, half = cache.new(), len(ids) // 2
+    for at, part in [(0, ids[:half]), *((half + i, [id]) for i, id in enumerate(ids[half:]))]:
+        batch = Batch.of([(sequence, at, part)], every=True)
+        cache.reserve(batch)
+        parts.append(step(batch, cache))
+        cache.commit(batch)
+    return np.concatenate(parts)
+
+
+def relative(a: Floats, b: Floats) -> float:
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def divergence(expected: Floats, got: Floats) -> float:
+    """Mean KL divergence of the two distributions of the next token."""
+
+    def log_shares(x: Floats) -> np.ndarray:
+        x = x.astype(np.float64) - x.max(axis=1, keepdims=True)
+        return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+    p, q = log_shares(expected), log_shares(got)
+    return float((np.exp(p) * (p - q)).sum(axis=1).mean())
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Model:
+    return Model(model_path(), "reference")
+
+
+@pytest.fixture(scope="module")
+def ids(bundled: Model) -> list[int]:
+    return bundled.tokenizer.encode(TEXT)[:160]
+
+
+@pytest.fixture(scope="module")
+def expected(bundled: Model, ids: list[int]) -> Floats:
+    return bundled.logits(ids)
+
+
+def test_bundled_model_in_32_bits(bundled: Model, ids: list[int], expected: Floats) -> None:
+    assert relative(logits(MlxBackend(half=False), bundled.network, ids), expected) < 2e-3
+
+
+@pytest.mark.parametrize(("kv", "same"), [("f16", 0.99), ("q8_0", 0.97)])
+def test_bundled_model_in_16_bits(bundled: Model, ids: list[int], expected: Floats, kv: str, same: float) -> None:
+    got = logits(MlxBackend(half=True), bundled.network, ids, kv)
+    assert 1e-9 < divergence(expected, got) < 1e-3
+    assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() >= same
+
+
+def test_bundled_model_straight_from_blocks(bundled: Model, ids: list[int], expected: Floats) -> None:
+    """As on a GPU of Apple, with a model of its kernels."""
+    backend = MlxBackend(half=True, kernels=KERNELS)
+    assert "straight" in backend.isa
+    assert divergence(expected[:24], logits(backend, bundled.network, ids[:24])) < 1e-3
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_seed_gives_the_same_text(bundled: Model, seed: int) -> None:
+    def first(model: Model) -> list[int]:
+        answer = model.generate("Once upon a time", seed=seed, max_tokens=32, context=64)
+        answer.read()
+        return answer.ids
+
+    assert first(Model(model_path(), "mlx")) == first(bundled)
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+def test_every_format(format: Format, folder: pathlib.Path) -> None:
+    rng = np.random.default_rng(0)
+    if format.quantize is not None:
+        size = quantized_models.SIZE
+        blocks = format.quantize((rng.standard_normal((size, size)) / 16).astype(np.float32), None)
+    else:
+        blocks = rng.integers(0, 256, (quantized_models.SIZE, format.row_bytes(256)), np.uint8).view(format.dtype)
+        blocks["e"] = 121
+    path = quantized_models.to_gguf(format, blocks, folder / f"mlx-{format.name}.gguf")
+    network = arch.load(gguf.open(path))
+    reference = logits(backends.pick("reference"), network, quantized_models.IDS, "f32")
+    assert relative(logits(MlxBackend(half=False), network, quantized_models.IDS, "f32"), reference) < 1e-4
