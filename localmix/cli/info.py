@@ -38,6 +38,7 @@ def info(output: Output, path: ModelArgument = None, model: ModelOption = None, 
             "metadata": (("key", "type", "value"), metadata_rows(file)),
             "tensors": (("tensor", "shape", "format", "count", "bytes"), tensor_rows(file)),
             "sizes": (("role", "format", "tensors", "weights", "bytes", "bits", "read a token"), size_rows(found)),
+            "on MLX": (("format", "on a GPU", "on a CPU"), form_rows(found)),
             "model": (("what", "value"), summary_rows(file, found)),
         }
     if sys.stdout.isatty():
@@ -80,6 +81,20 @@ def size_rows(found: "Inventory") -> list[Row]:
     return [*rows, row("all", "", sum(part.tensors for part in found.parts), found)]
 
 
+def form_rows(found: "Inventory") -> list[Row]:
+    """What the mlx backend makes of matrices: form, bits a weight, error. Norms and routers are floats everywhere."""
+    from localmix.backends.mlx.forms import form_of
+    from localmix.backends.mlx.metal.lanes import TABLE
+    from quant import FORMATS
+
+    def gpu(name: str) -> str:
+        text = form_of(FORMATS[name], half=True).text
+        return f"{text}; or as in the file, exact, where that is faster" if name in TABLE else text
+
+    names = dict.fromkeys(part.format for part in found.parts if part.role not in ("norms", "router"))
+    return [(name, gpu(name), form_of(FORMATS[name], half=False).text) for name in names]
+
+
 def summary_rows(file: "File", found: "Inventory") -> list[Row]:
     """The model in a few lines; what the file does not say is left out."""
     rows: list[Row] = [
@@ -119,6 +134,7 @@ def described(file: "File", found: "Inventory") -> dict[str, Any]:
         "context": found.context,
         "kv_bytes_per_token": found.kv,
         "sizes": [vars(part) | {"bits_per_weight": part.bits} for part in found.parts],
+        "mlx": [dict(zip(("format", "gpu", "cpu"), row, strict=True)) for row in form_rows(found)],
         "metadata": {key: short(value) for key, value in file.metadata.items()},
         "tensors": [
             {"name": t.name, "shape": t.shape, "format": t.format.name, "bytes": t.nbytes}

@@ -22,6 +22,7 @@ from localmix.backends.numba.simd import (
     const,
     int64,
     load,
+    rounded,
     shuffle,
     splat,
     store,
@@ -50,8 +51,8 @@ def _quantize64(bits: int) -> Any:
             largest = call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
             empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
             inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, most), largest))
-            rounded = call(b, "llvm.rint.v32f32", x.type, b.fmul(x, splat(b, inverse, 32)))
-            quantized.append(b.fptosi(rounded, vec(I32, 32)))
+            whole = rounded(b, b.fmul(x, splat(b, inverse, 32)))
+            quantized.append(b.fptosi(whole, vec(I32, 32)))
             scales.append(b.fmul(largest, const(F32, 1 / most)))
         ints, bytes_ = concat(b, *quantized), vec(I8, 64)
         values, sums = b.trunc(ints, bytes_), None

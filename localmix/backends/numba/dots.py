@@ -81,11 +81,12 @@ def _fours(b: ir.IRBuilder, pairs: Any) -> Any:
 
 
 def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
-    """By 16-bit products, which cannot overflow: 255 · 127 < 2^15. LLVM makes them pmaddwd or its like."""
-    products = b.mul(b.zext(codes, vec(I16, 64)), b.sext(x, vec(I16, 64)))
-    wide = b.sext(products, vec(I32, 64))
-    quarters = [shuffle(b, wide, range(j, 64, 4)) for j in range(4)]
-    return b.add(b.add(quarters[0], quarters[1]), b.add(quarters[2], quarters[3]))
+    """By whole products, whose neighbours are added twice: LLVM makes them pmaddwd or its like."""
+    wide = vec(I32, 64)
+    sums = b.mul(b.zext(codes, wide), b.sext(x, wide))
+    for n in (64, 32):
+        sums = b.add(shuffle(b, sums, range(0, n, 2)), shuffle(b, sums, range(1, n, 2)))
+    return sums
 
 
 def sums4(b: ir.IRBuilder, x: Any) -> Any:

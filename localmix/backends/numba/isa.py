@@ -5,6 +5,7 @@ instruction set changes is the few words in `dots.py` and the number of tokens t
 """
 
 import os
+import platform
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,6 +57,11 @@ def active() -> Isa:
             return isa
     names = ", ".join(isa.name for isa in have)
     raise LocalmixError(f"LOCALMIX_ISA={wanted}: this machine has {names}")
+
+
+def fused() -> bool:
+    """Whether a product and its addition are one instruction: everywhere but on x86 before AVX2."""
+    return active().name != "plain" or platform.machine() not in ("x86_64", "AMD64", "i386", "i686", "x86")
 
 
 def target(isa: Isa) -> tuple[str, str]:

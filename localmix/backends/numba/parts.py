@@ -18,6 +18,7 @@ from localmix.backends.numba.simd import (
     atomic_load,
     call1,
     call_c,
+    exp_f32,
     fma16,
     load_f32,
     load_f32x16,
@@ -179,7 +180,7 @@ def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int,
     top = load_f32(logits + 4 * load_i32(chosen))
     total_weight = NOTHING
     for a in range(active):
-        weight = np.float32(np.exp(load_f32(logits + 4 * load_i32(chosen + 4 * a)) - top))
+        weight = exp_f32(load_f32(logits + 4 * load_i32(chosen + 4 * a)) - top)
         store_f32(mix + 4 * a, weight)
         total_weight += weight
     for a in range(active):

@@ -12,6 +12,8 @@ from numba.core import cgutils, types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
+from localmix.backends.numba import isa
+
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32 = ir.HalfType(), ir.FloatType()
 
@@ -124,8 +126,16 @@ def _suffix(kind: ir.Type) -> str:
 
 
 def fma(b: ir.IRBuilder, x: Any, y: Any, z: Any) -> Any:
-    """x · y + z, rounded once."""
+    """x · y + z, rounded once where the processor can: elsewhere LLVM would call a function for each lane."""
+    if not isa.fused():
+        return b.fadd(b.fmul(x, y), z)
     return call(b, f"llvm.fma.{_suffix(x.type)}", x.type, x, y, z)
+
+
+def rounded(b: ir.IRBuilder, x: Any) -> Any:
+    """To the nearest whole number, ties to even, below 2^22: not every processor has an instruction for it."""
+    big = const(x.type, 1.5 * 2**23)
+    return b.fsub(b.fadd(x, big), big)
 
 
 def sum_lanes(b: ir.IRBuilder, x: Any) -> Any:
@@ -308,7 +318,7 @@ def exp_vector(b: ir.IRBuilder, x: Any) -> Any:
     f = lambda v: const(kind, v)  # noqa: E731
     low = b.fcmp_ordered("<", x, f(-87.0))
     x = call(b, f"llvm.minnum.v{n}f32", kind, x, f(88.0))
-    k = call(b, f"llvm.rint.v{n}f32", kind, b.fmul(x, f(1.4426950408889634)))
+    k = rounded(b, b.fmul(x, f(1.4426950408889634)))
     r = fma(b, k, f(-0.693359375), x)
     r = fma(b, k, f(2.12194440e-4), r)
     p = f(1.9875691500e-4)

@@ -1,0 +1,79 @@
+"""Imports go to lower layers only, and each library has one address (wherever in a module the import stands)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(path for folder in ("quant", "localmix") for path in (ROOT / folder).rglob("*.py"))
+
+# What may be imported where: a library, and the beginnings of the paths that may.
+ADDRESSES = {
+    "numba": ("quant/jit.py", "localmix/backends/numba/"),
+    "llvmlite": ("quant/jit.py", "localmix/backends/numba/"),
+    "mlx": ("localmix/backends/mlx/",),
+    "sentencepiece": ("localmix/tokenizer/",),
+    "tokenizers": ("localmix/tokenizer/",),
+    "jinja2": ("localmix/template/",),
+    "typer": ("localmix/cli/",),
+    "rich": ("localmix/cli/",),
+    "prompt_toolkit": ("localmix/cli/",),
+    "huggingface_hub": ("localmix/hub.py",),
+    "gguf": (),  # an oracle of tests
+}
+# Lowest first: a module imports its own row and those above.
+LAYERS = (
+    ("quant",),
+    ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
+     "localmix.batch", "localmix.stops", "localmix.bundled"),
+    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.backends", "localmix.arch"),
+    ("localmix.model", "localmix.context", "localmix.generate", "localmix.session"),
+    ("localmix.cli",),
+)  # fmt: skip
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The names of all modules that a file imports; `from a import b` gives a.b, those for types alone left out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> int | None:
+    """The row that a module is in; None where it is in no row."""
+    for index, row in enumerate(LAYERS):
+        if any(module == name or module.startswith(name + ".") for name in row):
+            return index
+    return None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    own = layer(place.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    for name in imports(path):
+        allowed = ADDRESSES.get(name.partition(".")[0])
+        assert allowed is None or place.startswith(allowed or "nowhere"), f"{place} imports {name}"
+        other = layer(name)
+        assert own is None or other is None or other <= own, f"{place} imports {name}, of a higher layer"
+
+
+def test_arch_sees_no_backend() -> None:
+    for path in (ROOT / "localmix" / "arch").glob("*.py"):
+        for name in imports(path):
+            assert not name.startswith(
+                ("localmix.backends.numba", "localmix.backends.mlx", "localmix.backends.reference")
+            )
+
+
+def test_quant_knows_nothing_of_localmix() -> None:
+    assert not [
+        name for path in (ROOT / "quant").rglob("*.py") for name in imports(path) if name.startswith("localmix")
+    ]
