@@ -93,7 +93,7 @@ def test_threads_change_nothing(path: pathlib.Path) -> None:
         return answer.ids, model.logits(IDS)
 
     one = ids(1)
-    for threads in (2, 3):
+    for threads in (2, 3, 6, 6, 6):  # more than there are cores: some come late to a phase
         many = ids(threads)
         assert many[0] == one[0]
         assert np.array_equal(many[1], one[1])

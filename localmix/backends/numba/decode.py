@@ -1,7 +1,8 @@
 """The forward pass of one token of one sequence: five phases a layer, every weight read once, in order of use.
 
-What is cheap (norms, quantizing, routing) every thread does for itself, which saves a phase and a wait; a thread
-that comes late to a phase may prepare from buffers that are already written again, but then finds no piece to take.
+What is cheap (norms, quantizing, routing) every thread does for itself, which saves a phase and a wait. A thread that
+comes late to a phase may prepare from buffers that are already written again: then it finds no piece to take, and what
+it prepared must not outlive the phase. So the experts chosen are shared by those that have a piece.
 """
 
 import numpy as np
@@ -44,6 +45,7 @@ from localmix.backends.numba.simd import (
     splat_f32x16,
     store_f32,
     store_f32x16,
+    store_i32,
     store_i64,
     swiglu16,
 )
@@ -198,6 +200,10 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
     chunk = record(layer.gate, WEIGHT_T).chunk
     each = pieces_of(n.hidden, chunk)
     piece = take(counter)
+    if piece < n.active * each:  # several threads may write, all the same
+        for slot in range(n.active):
+            store_i32(s.chosen + 4 * slot, load_i32(me.chosen + 4 * slot))
+            store_f32(s.mix + 4 * slot, load_f32(me.mix + 4 * slot))
     while piece < n.active * each:
         slot, first = piece // each, piece % each * chunk
         rows = min(chunk, n.hidden - first)
@@ -234,10 +240,10 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         first = piece * chunk
         rows = min(chunk, n.width - first)
         for slot in range(n.active):
-            down = record(layer.down + load_i32(me.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
+            down = record(layer.down + load_i32(s.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
             floats = s.hidden_floats + slot * s.hidden_floats_bytes
             product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one)
-            add_scaled(me.one, load_f32(me.mix + 4 * slot), rows, me.two, slot == 0)
+            add_scaled(me.one, load_f32(s.mix + 4 * slot), rows, me.two, slot == 0)
         for r in range(rows):
             at = s.x + 4 * (first + r)
             store_f32(at, load_f32(at) + load_f32(me.two + 4 * r))
