@@ -14,15 +14,20 @@ from quant.format import Floats
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from localmix.backends.watch import Watch
     from localmix.model import Model
 
 
 class Context:
-    """Room for `size` tokens. `ids` are always exactly those whose keys and values are in the cache."""
+    """Room for `size` tokens. `ids` are always exactly those whose keys and values are in the cache.
+
+    `watch`, which may be set at any time, is told the experts of each pass: see `localmix.backends.watch.Watch`.
+    """
 
     def __init__(self, model: "Model", size: int | None = None, kv: str = "f16") -> None:
         self.model = model
         self.ids: list[int] = []
+        self.watch: Watch | None = None
         self._cache = model.cache(size, kv)
         self._sequence = self._cache.new()
 
@@ -45,13 +50,13 @@ class Context:
         """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
         start = len(self.ids)
         try:
-            return self.model.forward(Batch.of([(self._sequence, start, ids)]), self._cache)[0]
+            return self.model.forward(Batch.of([(self._sequence, start, ids)]), self._cache, self.watch)[0]
         finally:
             self.ids += ids[: self._cache.length(self._sequence) - start]  # all of them or none
 
     def choices(self, logits: Floats, sampler: Sampler) -> Iterator[int]:
         """Ids that `sampler` chooses, the first from `logits` (V,); each is appended when the next is asked for."""
-        if self.model.chooses is not None:
+        if self.model.chooses is not None and self.watch is None:
             yield from self.model.chooses(self._cache, self._sequence, self.ids, logits, sampler)
             return
         while True:

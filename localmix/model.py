@@ -1,6 +1,7 @@
 """A loaded model: file, network, tokenizer, template and backend, and the one call that runs a batch.
 
 Any number of caches may be used with one model: a forward pass holds the model's lock, nothing else is shared.
+Which experts it chose is told to whoever asks: `watch` of `forward`, or of a `Context` for all its passes.
 """
 
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from localmix import arch, backends, gguf, tokenizer
 from localmix.backends import Chooses
+from localmix.backends.watch import Watch
 from localmix.batch import CHUNK, Batch
 from localmix.context import Context
 from localmix.errors import LocalmixError
@@ -50,11 +52,14 @@ class Model:
         if len(ids) and not 0 <= min(ids) <= max(ids) < size:
             raise LocalmixError(f"ids {min(ids)} to {max(ids)}: expected 0 to {size - 1}")
 
-    def forward(self, batch: Batch, cache: Any) -> Floats:
-        """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace."""
+    def forward(self, batch: Batch, cache: Any, watch: Watch | None = None) -> Floats:
+        """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.
+
+        `watch` is called with the experts chosen, int32 (L, T, A); see `localmix.backends.watch.Watch`.
+        """
         with self._lock:
             cache.reserve(batch)
-            logits = self._step(batch, cache)
+            logits = self._step(batch, cache, watch)
             cache.commit(batch)
         return logits
 

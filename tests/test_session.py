@@ -105,7 +105,7 @@ def test_an_interrupted_forward_pass_leaves_no_trace(chatty: Model, monkeypatch:
     chat.send("Hello", **GREEDY).read()
     step = chatty._step
 
-    def interrupted(batch: Batch, cache: object) -> np.ndarray:
+    def interrupted(batch: Batch, cache: object, watch: object = None) -> np.ndarray:
         step(batch, cache)
         raise KeyboardInterrupt
 

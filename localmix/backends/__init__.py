@@ -17,14 +17,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from localmix.arch.decoder import Network
+    from localmix.backends.watch import Watch
     from localmix.sampling import Sampler
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
-Step = Callable[[Batch, Any], "NDArray"]  # one forward pass: logits (W, V) of the wanted rows
 
 # What a step may have as its method `choices`: see `localmix.context.Context.choices`. Takes the cache, the
 # sequence, its ids (it appends to them), the logits after them, and how to choose.
 Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
+
+
+class Step(Protocol):
+    """One network, ready to run."""
+
+    def __call__(self, batch: Batch, cache: Any, watch: "Watch | None" = None) -> "NDArray":
+        """One forward pass: logits (W, V) of the wanted rows. `watch` is told the experts chosen."""
 
 
 class Backend(Protocol):

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network, forward
+from localmix.arch.decoder import Network
 from localmix.backends import Step
+from localmix.backends.watch import Watch, run
 from localmix.batch import Batch
 from localmix.cache import Cache
 from localmix.weights import Experts, Weight
@@ -103,8 +104,8 @@ class Reference:
         return Cache(c.layers, c.kv_heads, c.head_dim, context, dtype)
 
     def decoder(self, network: Network) -> Step:
-        def step(batch: Batch, cache: Any) -> Floats:
-            return self.to_numpy(forward(self, network, batch, cache))
+        def step(batch: Batch, cache: Any, watch: Watch | None = None) -> Floats:
+            return run(self, network, batch, cache, watch)
 
         return step
 

@@ -13,6 +13,7 @@ from localmix.backends.numba.layout import room
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, processors
 from localmix.backends.reference import Reference
+from localmix.backends.watch import Watch
 from localmix.batch import Batch
 from localmix.cache import Cache
 from localmix.errors import LocalmixError
@@ -38,7 +39,7 @@ class NumbaBackend(Reference):
     def decoder(self, network: Network) -> Step:
         engine = Engine(Program(network, self.threads), self._team)
 
-        def step(batch: Batch, cache: Any) -> NDArray[np.float32]:
-            return engine.step(batch, cache)
+        def step(batch: Batch, cache: Any, watch: Watch | None = None) -> NDArray[np.float32]:
+            return engine.step(batch, cache, watch)
 
         return step

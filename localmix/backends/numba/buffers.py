@@ -57,6 +57,13 @@ class Buffers:
             self._share(tokens)
             self._privates(tokens)
 
+    def rows(self, name: str, shape: tuple[int, int], dtype: type[np.generic], stride: int | None = None) -> NDArray:
+        """A view of what all threads share: rows (n, width), `stride` bytes apart (None: without gaps)."""
+        memory, size = self._memory[name], np.dtype(dtype).itemsize
+        start = int(self.step[name]) - memory.ctypes.data
+        strides = stride or shape[1] * size, size
+        return np.ndarray(shape, dtype, memory.data, start, strides)
+
     def _share(self, tokens: int) -> None:
         c, s = self._config, self.step
         wide = max(c.width, c.heads * c.head_dim)

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from localmix.backends.numba.buffers import Buffers
 from localmix.backends.numba.layout import SPAN
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, yield_address
+from localmix.backends.watch import Watch
 from localmix.batch import Batch
 from localmix.cache import Cache
 
@@ -29,18 +31,21 @@ class Engine:
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._unpack = program.unpack()
 
-    def step(self, batch: Batch, cache: Cache) -> NDArray[np.float32]:
+    def step(self, batch: Batch, cache: Cache, watch: Watch | None = None) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows."""
         c, b = self._config, self._buffers
         logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
         b.grow(len(batch), max(s.start + s.count for s in batch.spans))
         inputs = self._inputs(batch, cache)  # kept alive until the pass is over
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
-        if len(batch) == 1:
-            self._run(self._decode, 0, c.layers)
+        kernel = self._decode if len(batch) == 1 else self._prompt
+        if watch is not None:
+            watch(np.stack([self._choices(batch) for _ in self._layers(kernel)]))
+        elif len(batch) == 1:
+            self._run(kernel, 0, c.layers)
         else:
-            for layer in range(c.layers):  # a call a layer: between two, Python sees an interrupt
-                self._run(self._prompt, layer, layer + 1)
+            for _ in self._layers(kernel):
+                pass
         del inputs
         return logits
 
@@ -48,6 +53,16 @@ class Engine:
     def _prompt(self) -> int:
         self._program.need_tiles()
         return native.address("prompt.prompt")
+
+    def _layers(self, kernel: int) -> Iterator[int]:
+        """Layer after layer, each once it is computed: between two, Python sees an interrupt."""
+        for layer in range(self._config.layers):
+            self._run(kernel, layer, layer + 1)
+            yield layer
+
+    def _choices(self, batch: Batch) -> NDArray[np.int32]:
+        """The experts (T, A) that the layer just computed chose."""
+        return self._buffers.rows("chosen", (len(batch), self._config.active), np.int32).copy()
 
     def _run(self, kernel: int, first: int, last: int) -> None:
         b = self._buffers

@@ -1,0 +1,49 @@
+"""Watching a network choose its experts, on any backend that runs it operation by operation.
+
+A pass that is watched computes the same numbers; nothing is kept of one that is not.
+Shapes: L layers · T tokens · A active experts.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.arch.decoder import Network, forward
+from localmix.batch import Batch
+
+if TYPE_CHECKING:
+    from localmix.backends import Array, Backend
+
+# Called after a pass with the experts (L, T, A) int32 that each layer chose for each token of the batch, the one of
+# most weight first. A is 0 for a network without experts.
+Watch = Callable[[NDArray[np.int32]], None]
+
+
+def run(backend: "Backend", network: Network, batch: Batch, cache: Any, watch: Watch | None) -> NDArray:
+    """One forward pass: logits (W, V) of the wanted rows."""
+    if watch is None:
+        return backend.to_numpy(forward(backend, network, batch, cache))
+    watched = _Watched(backend)
+    logits = backend.to_numpy(forward(watched, network, batch, cache))
+    chosen = [backend.to_numpy(layer) for layer in watched.chosen]  # L of (T, A)
+    shape = network.config.layers, len(batch), network.config.active
+    watch(np.array(chosen, np.int32).reshape(shape))
+    return logits
+
+
+class _Watched:
+    """A backend that remembers what its router chose."""
+
+    def __init__(self, backend: "Backend") -> None:
+        self._backend = backend
+        self.chosen: list[Array] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def route(self, x: "Array", gate: NDArray, active: int) -> tuple["Array", "Array"]:
+        chosen, mix = self._backend.route(x, gate, active)
+        self.chosen.append(chosen)
+        return chosen, mix

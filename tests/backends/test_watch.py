@@ -1,0 +1,68 @@
+"""The experts that a network chose, as every backend tells them."""
+
+import numpy as np
+import small_models
+from numpy.typing import NDArray
+
+import localmix
+from localmix.batch import Batch
+from localmix.context import Context
+from localmix.model import Model
+from localmix.options import Options
+from localmix.sampling import Sampler
+
+IDS = np.random.RandomState(0).randint(3, 512, 40).tolist()
+
+
+def watched(model: Model, ids: list[int], sizes: list[int]) -> tuple[NDArray, NDArray]:
+    """Logits (T, V) and choices (L, T, A), computed in pieces of these sizes."""
+    cache = model.cache(len(ids))
+    sequence, at = cache.new(), 0
+    logits: list[NDArray] = []
+    seen: list[NDArray] = []
+    for size in sizes:
+        batch = Batch.of([(sequence, at, ids[at : at + size])], every=True)
+        logits.append(model.forward(batch, cache, watch=seen.append))
+        at += size
+    return np.concatenate(logits), np.concatenate(seen, axis=1)
+
+
+def test_a_prompt(upcycled: Model) -> None:
+    """What the reference's router chose; being watched changes no logits."""
+    logits, chosen = watched(upcycled, IDS, [40])
+    layers = upcycled.config.layers
+    assert chosen.shape == (layers, 40, 2)
+    assert chosen.dtype == np.int32
+    assert 0 <= chosen.min() <= chosen.max() < 8
+    assert (chosen[..., 0] != chosen[..., 1]).all()
+    assert np.array_equal(logits, upcycled.logits(IDS))
+    reference = localmix.load(upcycled.file.path, "reference")
+    expected = watched(reference, IDS, [40])[1]
+    assert (chosen == expected).mean() > 0.99  # a tie may fall either way
+    assert len({tuple(pair) for pair in expected[0].tolist()}) > 4  # not all alike
+
+
+def test_one_token_at_a_time_chooses_as_a_prompt_does(upcycled: Model) -> None:
+    together, apart = watched(upcycled, IDS, [40]), watched(upcycled, IDS, [1] * 30 + [7, 1, 2])
+    assert (together[1] == apart[1]).mean() > 0.99
+    assert np.allclose(together[0], apart[0], rtol=0, atol=2e-4 * np.abs(together[0]).max())
+
+
+def test_a_dense_network_chooses_nothing(backend: str) -> None:
+    model = localmix.load(small_models.STORIES, backend)
+    assert watched(model, IDS, [39, 1])[1].shape == (model.config.layers, 40, 0)
+
+
+def test_a_context_tells_every_pass_of_an_answer(upcycled: Model) -> None:
+    """Also where the device chooses the ids itself; the text is the same as unwatched."""
+    context, seen = Context(upcycled), list[NDArray]()
+    plain = upcycled.generate("One day", temp=0, max_tokens=8).read()
+    context.watch = seen.append
+    prompt = upcycled.tokenizer.encode("One day")
+    ids: list[int] = []
+    context.keep_prefix(prompt)
+    logits = context.advance(prompt)
+    for id, _ in zip(context.choices(logits, Sampler(Options(temp=0))), range(8), strict=False):
+        ids.append(id)
+    assert upcycled.tokenizer.decode(ids, keep_space=True) == plain
+    assert [each.shape[1] for each in seen] == [len(prompt)] + [1] * 8
