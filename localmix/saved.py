@@ -4,7 +4,6 @@ The text (JSON) is what matters: it is written after every turn and is never los
 for the same model and tokens: one that is damaged or another model's is refused, and then computed again.
 """
 
-import hashlib
 import json
 import os
 import zlib
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from localmix.errors import FileFormatError, LocalmixError
+from localmix.fingerprint import fingerprint
 from localmix.gguf import shards
 from localmix.template import Message
 
@@ -22,22 +22,12 @@ if TYPE_CHECKING:
     from localmix.session import Chat
 
 _VERSION = 1
-_HEAD, _SAMPLE, _SAMPLES = 1 << 22, 1 << 12, 64  # bytes of the header, of a sampled block; how many of these
 _LINE = 1 << 24  # longest first line of a cache file
 
 
 def identity(path: Path) -> str:
     """Names a model by its files' sizes, their first 4 MiB and 64 sampled blocks: milliseconds for any size."""
-    digest = hashlib.sha256()
-    for part in shards.paths(path):
-        size = part.stat().st_size
-        digest.update(size.to_bytes(8, "little"))
-        with part.open("rb") as file:
-            digest.update(file.read(_HEAD))
-            for i in range(_SAMPLES):
-                file.seek(size * i // _SAMPLES)
-                digest.update(file.read(_SAMPLE))
-    return digest.hexdigest()
+    return fingerprint(shards.paths(path))
 
 
 def save(path: Path, chat: "Chat") -> None:

@@ -1,6 +1,7 @@
 """`localmix quantize SOURCE [OUT] --format Q4_K_M`: a checkpoint to a GGUF file."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localmix.cli.answer import INTERRUPTED
 from localmix.cli.parameters import Output
 from localmix.cli.streams import note
 from localmix.errors import LocalmixError
@@ -37,7 +39,8 @@ def quantize(
         bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and stop.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where an earlier run was cut off.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT, and what is left of an earlier run.")] = False,
     threads: Annotated[
         int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a processor")
     ] = None,
@@ -54,20 +57,55 @@ def quantize(
         raise LocalmixError(f"--format {format}: expected one of {', '.join(RECIPES)}")
     checkpoint = convert.open_checkpoint(source, allow_requantize)
     plan = convert.make_plan(checkpoint, recipe, overrides(tensor_type or ()), texts(meta or ()))
-    path = out or Path(f"{checkpoint.metadata.get('general.name', source.stem)}.{format.upper()}.gguf")
-    if path.exists() and not force and not dry_run:
-        raise LocalmixError(f"{path}: exists already: choose another name, or overwrite it with --force")
+    path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), format))
+    if not dry_run:
+        refuse_overwriting(path, resume, force)
     if dry_run or not output.quiet:
         report(plan, path)
     if not dry_run:
-        with progress_bar(plan.nbytes, hidden=output.quiet) as advance:
-            convert.write(plan, path, threads or os.cpu_count() or 1, advance)
+        work(plan, path, threads or processors(), resume, output.quiet)
+
+
+def file_name(model: str, format: str) -> str:
+    """What the result is called; a model's name may be any text."""
+    return re.sub(r"[^\w.+-]+", "-", model).strip("-.") + f".{format.upper()}.gguf"
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_overwriting(path: Path, resume: bool, force: bool) -> None:
+    """LocalmixError: there is a file already, or a part of one, and nobody said what to do with it."""
+    from localmix.gguf.partial import partial_path
+
+    partial = partial_path(path)
+    if path.exists() and not force:
+        raise LocalmixError(f"{path}: exists already: choose another name, or overwrite it with --force")
+    if partial.exists() and not force and not resume:
+        raise LocalmixError(f"{partial}: an unfinished run left it: continue with --resume, or begin anew with --force")
+
+
+def work(plan: "Plan", path: Path, threads: int, resume: bool, quiet: bool) -> None:
+    """Check and write, with progress; Ctrl-C leaves what can be resumed."""
+    from localmix import convert
+    from localmix.gguf.partial import partial_path
+
+    try:
+        if not (resume and partial_path(path).exists()):
+            with progress_bar("checking", plan.nbytes, quiet) as advance:
+                convert.check(plan, threads, advance)
+        with progress_bar("writing", plan.nbytes, quiet) as advance:
+            convert.write(plan, path, threads, advance, resume)
+    except KeyboardInterrupt:
+        left = partial_path(path).exists()
+        note("localmix: stopped" + (": the same command with --resume goes on from here" if left else ""))
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def overrides(options: "list[str] | tuple[()]") -> "list[Row]":
     """The rows that --tensor-type puts before the recipe's."""
-    import re
-
     from quant import FORMATS
     from quant.recipe import Row
 
@@ -114,15 +152,16 @@ def report(plan: "Plan", path: Path) -> None:
 
 
 @contextmanager
-def progress_bar(total: int, hidden: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with MB/s and the time left, on a terminal; what it gives is called with bytes written."""
+def progress_bar(what: str, total: int, hidden: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with MB/s and the time left, on a terminal; what it gives is called with bytes done."""
     if hidden or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda nbytes: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    text = TextColumn("{task.description}")
+    columns = text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda nbytes: bar.advance(task, nbytes)

@@ -1,7 +1,8 @@
 """Checkpoints of others to GGUF, quantized on the way, in bounded memory.
 
 `open_checkpoint` finds out what a source is and reads its headers, `make_plan` decides on formats and sizes,
-`write` does the work. To add a kind of source: a module with `read(path) -> Checkpoint`, and a line below.
+`check` looks at every weight, `write` does the work. To add a kind of source: a module with
+`read(path) -> Checkpoint`, and a line below.
 """
 
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 from localmix.convert import from_gguf, huggingface, mistral
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.plan import Plan, make_plan
-from localmix.convert.stream import write
+from localmix.convert.stream import check, write
 from localmix.errors import FileFormatError
 
-__all__ = ["Checkpoint", "Plan", "make_plan", "open_checkpoint", "write"]
+__all__ = ["Checkpoint", "Plan", "check", "make_plan", "open_checkpoint", "write"]
 
 
 def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:

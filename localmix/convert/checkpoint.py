@@ -8,7 +8,9 @@ import numpy as np
 
 from localmix.convert.hyper import Hyper, metadata, shapes
 from localmix.convert.matrix import Held, Matrix
+from localmix.convert.safetensors import Named
 from localmix.errors import FileFormatError
+from localmix.fingerprint import fingerprint
 from localmix.gguf.metadata import Writable
 from quant.recipe import Model
 
@@ -26,28 +28,38 @@ class Checkpoint:
     """A model that can be converted. `metadata` lacks only what the formats decide; `notes` are for the user."""
 
     path: Path
+    files: tuple[Path, ...]  # that hold the weights
     model: Model
     metadata: dict[str, Writable]
     tensors: dict[str, Source]  # in file order
     notes: list[str] = field(default_factory=list)
 
+    def fingerprint(self) -> str:
+        """Names the weights. FileFormatError: a file cannot be read."""
+        try:
+            return fingerprint(self.files)
+        except OSError as error:
+            raise FileFormatError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
 
 Lookup = Callable[[str], Matrix]
 
 
-def assemble(path: Path, h: Hyper, lookup: Lookup, vocabulary: Mapping[str, Writable], notes: list[str]) -> Checkpoint:
-    """The checkpoint whose matrix for each GGUF name `lookup` finds; every shape is checked here."""
+def assemble(
+    path: Path, h: Hyper, source: Named, lookup: Lookup, vocabulary: Mapping[str, Writable], notes: list[str]
+) -> Checkpoint:
+    """The checkpoint whose matrix for each GGUF name `lookup` finds in `source`; every shape is checked here."""
     tensors = {}
     for name, shape in shapes(h).items():
         matrix = lookup(name)
         expected = (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1])
         if (matrix.rows, matrix.width) != expected:
             raise FileFormatError(
-                f"{path}: {name} would have {matrix.rows} rows of {matrix.width}, expected {expected[0]} of "
-                f"{expected[1]}: the configuration contradicts the tensors"
+                f"{matrix.origin(0)}: {name} would have {matrix.rows} rows of {matrix.width}, "
+                f"expected {expected[0]} of {expected[1]}: the configuration contradicts the tensors"
             )
         tensors[name] = Source(shape, matrix)
     if h.rope_factors is not None:
         factors = np.asarray(h.rope_factors, np.float32)
-        tensors["rope_freqs.weight"] = Source(factors.shape, Held(factors[None]))
-    return Checkpoint(path, Model(h.layers, h.experts), metadata(h) | dict(vocabulary), tensors, notes)
+        tensors["rope_freqs.weight"] = Source(factors.shape, Held(factors[None], path))
+    return Checkpoint(path, source.files, Model(h.layers, h.experts), metadata(h) | dict(vocabulary), tensors, notes)

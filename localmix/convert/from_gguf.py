@@ -8,6 +8,7 @@ from localmix import gguf
 from localmix.convert.checkpoint import Checkpoint, Source
 from localmix.convert.matrix import Mapped, Matrix, Stack
 from localmix.errors import FileFormatError, UnsupportedError
+from localmix.gguf import shards
 from quant.recipe import Model
 
 FULL = ("f32", "f16", "bf16")
@@ -31,7 +32,8 @@ def read(path: Path, allow_requantize: bool) -> Checkpoint:
     experts = int(file.metadata.get(f"{prefix}.expert_count", 0))
     metadata = {key: value for key, value in file.typed_metadata.items() if not OF_THE_FILE.match(key)}
     tensors = merged(path, file.tensors.values(), experts)
-    return Checkpoint(path, Model(layers, experts), dict(metadata), tensors)
+    files = tuple(shards.paths(path))
+    return Checkpoint(path, files, Model(layers, experts), dict(metadata), tensors)
 
 
 def merged(path: Path, tensors: Iterable[gguf.Tensor], experts: int) -> dict[str, Source]:
@@ -41,11 +43,11 @@ def merged(path: Path, tensors: Iterable[gguf.Tensor], experts: int) -> dict[str
     for tensor in tensors:
         single = SINGLE.fullmatch(tensor.name)
         if single is None:
-            found[tensor.name] = Source(tensor.shape, Mapped(tensor.data, tensor.format))
+            found[tensor.name] = Source(tensor.shape, Mapped(tensor, path))
             continue
         name = f"{single[1]}_exps.weight"
         parts.setdefault(name, {})[int(single[2])] = tensor
-        found.setdefault(name, Source((), Mapped(tensor.data, tensor.format)))  # keeps the place
+        found.setdefault(name, Source((), Mapped(tensor, path)))  # keeps the place
     for name, single_tensors in parts.items():
         found[name] = stacked(path, name, single_tensors, experts)
     return found
@@ -57,5 +59,5 @@ def stacked(path: Path, name: str, parts: dict[int, gguf.Tensor], experts: int) 
     shapes = {tensor.shape for tensor in parts.values()}
     if len(shapes) > 1:
         raise FileFormatError(f"{path}: the experts of {name} have different shapes: {sorted(shapes)}")
-    matrices: list[Matrix] = [Mapped(parts[e].data, parts[e].format) for e in range(experts)]
+    matrices: list[Matrix] = [Mapped(parts[e], path) for e in range(experts)]
     return Source((experts, *shapes.pop()), Stack(matrices))

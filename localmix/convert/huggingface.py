@@ -37,7 +37,7 @@ def read(folder: Path) -> Checkpoint:
         raise FileFormatError(f"{folder}: holds no model*.safetensors; is the download complete?")
     tensors = Named(folder, slices)
     vocabulary = read_vocabulary(folder, h.vocabulary, config)
-    checkpoint = assemble(folder, h, Lookup(h, tensors), vocabulary, notes)
+    checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), vocabulary, notes)
     tensors.finish(r"rotary_emb\.inv_freq$" + (r"|^lm_head\.weight$" if h.tied else ""))
     return checkpoint
 

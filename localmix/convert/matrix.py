@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError
+from localmix.gguf import Tensor
 from quant import Format
 from quant.format import Floats
 
@@ -24,6 +25,10 @@ class Matrix(ABC):
 
     rows: int
     width: int
+
+    @abstractmethod
+    def origin(self, row: int) -> str:
+        """The file and the tensor that a row comes from, for messages."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Floats:
@@ -50,7 +55,10 @@ class OpenFile:
         target = out.data
         done = 0
         while done < count:
-            got = os.preadv(self.descriptor, [target[done:]], offset + done)
+            try:
+                got = os.preadv(self.descriptor, [target[done:]], offset + done)
+            except OSError as error:
+                raise FileFormatError(f"{self.path}: cannot be read: {error.strerror}") from None
             if not got:
                 raise FileFormatError(f"{self.path}: ends at byte {offset + done}, expected {offset + count}")
             done += got
@@ -63,13 +71,17 @@ class OpenFile:
 
 @dataclass(frozen=True)
 class Stored(Matrix):
-    """Rows as they lie in a file, in any format that can be dequantized."""
+    """Rows as they lie in a file, in any format that can be dequantized. `name` is the tensor's in that file."""
 
     file: OpenFile
+    name: str
     offset: int
     format: Format
     rows: int
     width: int
+
+    def origin(self, row: int) -> str:
+        return f"{self.file.path}: tensor {self.name}"
 
     def read(self, start: int, stop: int) -> Floats:
         stride = self.format.row_bytes(self.width)
@@ -78,11 +90,14 @@ class Stored(Matrix):
 
 
 class Held(Matrix):
-    """Rows already in memory."""
+    """Rows already in memory, that follow from `path`."""
 
-    def __init__(self, values: Floats) -> None:
-        self.values = values
+    def __init__(self, values: Floats, path: Path) -> None:
+        self.values, self.path = values, path
         self.rows, self.width = values.shape
+
+    def origin(self, row: int) -> str:
+        return str(self.path)
 
     def read(self, start: int, stop: int) -> Floats:
         return self.values[start:stop]
@@ -91,10 +106,13 @@ class Held(Matrix):
 class Mapped(Matrix):
     """The rows of a tensor in an open GGUF file."""
 
-    def __init__(self, data: NDArray, format: Format) -> None:
-        self.data = data.reshape(-1, data.shape[-1])
-        self.format = format
-        self.rows, self.width = len(self.data), self.data.shape[1] * format.block
+    def __init__(self, tensor: Tensor, path: Path) -> None:
+        self.data = tensor.data.reshape(-1, tensor.data.shape[-1])
+        self.format, self.name, self.path = tensor.format, tensor.name, path
+        self.rows, self.width = len(self.data), self.data.shape[1] * tensor.format.block
+
+    def origin(self, row: int) -> str:
+        return f"{self.path}: tensor {self.name}"
 
     def read(self, start: int, stop: int) -> Floats:
         return self.format.dequantize(self.data[start:stop])
@@ -110,6 +128,9 @@ class Part(Matrix):
         self.base, self.first = base, first
         self.rows, self.width = rows, base.width
 
+    def origin(self, row: int) -> str:
+        return self.base.origin(self.first + row)
+
     def read(self, start: int, stop: int) -> Floats:
         return self.base.read(self.first + start, self.first + stop)
 
@@ -120,7 +141,16 @@ class Stack(Matrix):
     def __init__(self, parts: Sequence[Matrix]) -> None:
         self.parts = parts
         self.height, self.width = parts[0].rows, parts[0].width
+        for part in parts:
+            if (part.rows, part.width) != (self.height, self.width):
+                raise FileFormatError(
+                    f"{part.origin(0)}: {part.rows} rows of {part.width}, expected {self.height} of {self.width} "
+                    f"as in {parts[0].origin(0)}"
+                )
         self.rows = self.height * len(parts)
+
+    def origin(self, row: int) -> str:
+        return self.parts[row // self.height].origin(row % self.height)
 
     def read(self, start: int, stop: int) -> Floats:
         return joined([part.read(first, last) for part, first, last in self._pieces(start, stop)])
@@ -151,6 +181,9 @@ class Interleaved(Matrix):
         self.base = base
         self.rows, self.width = base.rows, base.width
         self.head = base.rows // heads
+
+    def origin(self, row: int) -> str:
+        return self.base.origin(row)
 
     def read(self, start: int, stop: int) -> Floats:
         first = start // self.head * self.head

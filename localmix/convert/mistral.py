@@ -33,7 +33,7 @@ def read(folder: Path) -> Checkpoint:
             return tensors.take(source_name(MISTRAL, name))
         return Stack([tensors.take(source_name(MISTRAL, name, e)) for e in range(h.experts)])
 
-    checkpoint = assemble(folder, h, lookup, read_vocabulary(folder, h.vocabulary, config), notes)
+    checkpoint = assemble(folder, h, tensors, lookup, read_vocabulary(folder, h.vocabulary, config), notes)
     tensors.finish(r"^rope\.freqs$")
     return checkpoint
 

@@ -1,14 +1,17 @@
 """What will be written, before anything is: each tensor's format and the size of the file."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from localmix import __version__
 from localmix.convert.checkpoint import Checkpoint, Source
 from localmix.gguf import TensorInfo
 from localmix.gguf.metadata import Writable
+from quant.format import Floats
 from quant.recipe import Choice, Recipe, Row, choose
 
 QUANTIZATION_VERSION = 2  # of the block layouts, as GGML counts
@@ -16,11 +19,28 @@ QUANTIZATION_VERSION = 2  # of the block layouts, as GGML counts
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor to be written."""
+    """A tensor to be written. `importance`: the mean square of each of its inputs, (K,) or (E, K) for experts."""
 
     info: TensorInfo
     source: Source
     choice: Choice
+    importance: Floats | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in the file."""
+        return self.info.format.row_bytes(self.info.shape[-1])
+
+    @property
+    def expert_rows(self) -> int:
+        """Rows of one expert; of the whole tensor where there are none."""
+        return self.info.shape[-2] if len(self.info.shape) == 3 else self.source.matrix.rows
+
+    def importance_of(self, row: int) -> Floats | None:
+        """The importance (K,) of the inputs of a row."""
+        if self.importance is None or self.importance.ndim == 1:
+            return self.importance
+        return self.importance[row // self.expert_rows]
 
 
 @dataclass(frozen=True)
@@ -46,18 +66,36 @@ class Plan:
         """Bytes of all tensors, without the header."""
         return sum(info.nbytes for info in self.tensors.values())
 
+    def identity(self) -> str:
+        """Names all that the weights to be written come from, but not the header: only the same is resumed.
+
+        LocalmixError: a file of the source is gone.
+        """
+        digest = hashlib.sha256(f"{__version__} {self.checkpoint.fingerprint()}".encode())
+        for path in self.checkpoint.files:
+            digest.update(str(path.stat().st_mtime_ns).encode())
+        for output in self.outputs:
+            if output.importance is not None:
+                digest.update(output.info.name.encode() + output.importance.tobytes())
+        return digest.hexdigest()
+
 
 def make_plan(
     checkpoint: Checkpoint,
     recipe: Recipe,
     overrides: Sequence[Row] = (),
     extra: Mapping[str, Writable] | None = None,
+    importance: Mapping[str, Floats] | None = None,
 ) -> Plan:
-    """The plan for `recipe`; `overrides` go before its rows, `extra` metadata over the checkpoint's."""
+    """The plan for `recipe`; `overrides` go before its rows, `extra` metadata over the checkpoint's.
+
+    `importance` by the tensor's name, see `Output`; tensors that it does not name are quantized without.
+    """
     outputs = []
     for name, source in checkpoint.tensors.items():
         choice = choose(recipe, checkpoint.model, name, source.shape, overrides)
-        outputs.append(Output(TensorInfo(name, source.shape, choice.format), source, choice))
+        info = TensorInfo(name, source.shape, choice.format)
+        outputs.append(Output(info, source, choice, (importance or {}).get(name)))
     metadata = checkpoint.metadata | {
         "general.file_type": recipe.file_type,
         "general.quantization_version": QUANTIZATION_VERSION,

@@ -89,7 +89,7 @@ def _slice(source: OpenFile, name: str, tensor: Described, entries: Mapping[str,
     name_length, extra_length = (int.from_bytes(header[at : at + 2].tobytes(), "little") for at in (26, 28))
     data = entry.header_offset + LOCAL_HEADER + name_length + extra_length
     width = tensor.shape[-1] if tensor.shape else 1
-    return Slice(tensor.shape, Stored(source, data + start, row, math.prod(tensor.shape[:-1]), width))
+    return Slice(tensor.shape, Stored(source, name, data + start, row, math.prod(tensor.shape[:-1]), width))
 
 
 class _Unpickler(pickle.Unpickler):

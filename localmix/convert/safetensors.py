@@ -35,6 +35,11 @@ class Named:
         self.folder, self.slices = folder, slices
         self._left = set(slices)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file, each once, in order of their names."""
+        return tuple(sorted({piece.matrix.file.path for piece in self.slices.values()}))
+
     def __contains__(self, name: str) -> bool:
         return name in self.slices
 
@@ -119,7 +124,7 @@ def read_entry(source: OpenFile, name: str, entry: Any, start: int, size: int) -
             f"{where}: bytes {first} to {last} of a file of {size}, expected {expected} bytes for {kind} {shape}"
         )
     width = shape[-1] if shape else 1
-    return Slice(shape, Stored(source, start + first, row, math.prod(shape[:-1]), width))
+    return Slice(shape, Stored(source, name, start + first, row, math.prod(shape[:-1]), width))
 
 
 def read_json(path: Path) -> dict[str, Any]:

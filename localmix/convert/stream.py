@@ -1,13 +1,14 @@
 """A plan becomes a file: rows are read, quantized on all threads, and written in order.
 
-Memory is bounded by the chunks in flight, whatever the size of a tensor. The bytes do not depend on the number
-of threads or the size of chunks.
+Memory is bounded by the chunks in flight, whatever the size of a tensor. The bytes do not depend on the number of
+threads or the size of chunks, so a file that was cut off is continued by another run.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,43 +16,76 @@ from numpy.typing import NDArray
 from localmix import gguf
 from localmix.convert.plan import Output, Plan
 from localmix.errors import FileFormatError
+from quant.format import Floats
 
 CHUNK = 1 << 21  # weights; 8 MB as float32, and about five times that while a search works on it
+IN_FLIGHT = 1 << 25  # weights on all threads together, so that a hundred of them need no more memory
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes just written."""
+"""Called with a number of bytes of the file to be that are done with."""
+Job = tuple[Output, int, int]
+"""A tensor and a range of its rows."""
+T = TypeVar("T")
 
 
-def write(plan: Plan, path: Path, threads: int, progress: Progress = lambda nbytes: None) -> None:
-    """Write the GGUF. FileFormatError: a weight that is not finite. LocalmixError: the disk."""
-    with gguf.Writer(path, plan.written, list(plan.tensors.values())) as out, ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[str, Future[NDArray]]] = deque()
+def check(plan: Plan, threads: int, progress: Progress = lambda nbytes: None) -> None:
+    """Look at every weight, before hours are spent. FileFormatError: one that is not finite, and where it is."""
+    jobs = (job for output in plan.outputs for job in chunks(output, 0, threads))
+    for (output, start, stop), _ in in_order(read, jobs, threads):
+        progress((stop - start) * output.row_bytes)
 
-        def write_one() -> None:
-            name, future = waiting.popleft()
-            blocks = future.result()
-            out.write(name, blocks)
+
+def write(plan: Plan, path: Path, threads: int, progress: Progress = lambda nbytes: None, resume: bool = False) -> None:
+    """Write the GGUF, or `resume` to write it where another run was cut off.
+
+    LocalmixError: the disk, or what there is to be resumed is of another plan. A KeyboardInterrupt leaves what
+    can be resumed.
+    """
+    tensors = list(plan.tensors.values())
+    with gguf.Writer(path, plan.written, tensors, plan.identity(), resume) as out:
+        progress(sum(out.resumed.get(output.info.name, 0) * output.row_bytes for output in plan.outputs))
+        jobs = (job for output in plan.outputs for job in chunks(output, out.resumed.get(output.info.name, 0), threads))
+        for (output, _, _), blocks in in_order(quantize, jobs, threads):
+            out.write(output.info.name, blocks)
             progress(blocks.nbytes)
 
+
+def in_order(work: Callable[[Output, int, int], T], jobs: Iterable[Job], threads: int) -> Iterator[tuple[Job, T]]:
+    """Each job and what `work` makes of it, in the order of the jobs, made on several threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Job, Future[T]]] = deque()
         try:
-            for output in plan.outputs:
-                for start, stop in chunks(output):
-                    waiting.append((output.info.name, pool.submit(quantize, output, start, stop)))
-                    if len(waiting) > 2 * threads:
-                        write_one()
+            for job in jobs:
+                waiting.append((job, pool.submit(work, *job)))
+                if len(waiting) > 2 * threads:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
             while waiting:
-                write_one()
-        except BaseException:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
-def chunks(output: Output) -> Iterator[tuple[int, int]]:
-    """Ranges of rows that together are the tensor."""
-    matrix = output.source.matrix
-    step = max(1, CHUNK // matrix.width)
-    for start in range(0, matrix.rows, step):
-        yield start, min(start + step, matrix.rows)
+def chunks(output: Output, done: int, threads: int) -> Iterator[Job]:
+    """Ranges of rows that together are the tensor from row `done` on; no range has rows of two experts."""
+    matrix, height = output.source.matrix, output.expert_rows
+    step = max(1, min(CHUNK, IN_FLIGHT // threads) // matrix.width)
+    for top in range(0, matrix.rows, height):
+        for start in range(max(top, done), top + height, step):
+            yield output, start, min(start + step, top + height)
+
+
+def read(output: Output, start: int, stop: int) -> Floats:
+    """Rows as float32 (stop - start, width), as kernels want them. FileFormatError: a weight that is not finite."""
+    rows = np.require(output.source.matrix.read(start, stop), np.float32, ["C", "W"])
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        raise FileFormatError(
+            f"{output.source.matrix.origin(start + row)}: weight [{start + row}, {column}] of {output.info.name} is "
+            f"{rows[row, column]}, expected a number: the checkpoint is damaged"
+        )
+    return rows
 
 
 def quantize(output: Output, start: int, stop: int) -> NDArray:
@@ -61,12 +95,5 @@ def quantize(output: Output, start: int, stop: int) -> NDArray:
         stored = output.source.matrix.blocks(start, stop, format)
         if stored is not None:
             return stored
-    rows = np.require(output.source.matrix.read(start, stop), np.float32, ["C", "W"])
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
-        raise FileFormatError(
-            f"tensor {output.info.name}: weight [{start + row}, {column}] is {rows[row, column]}: "
-            "the checkpoint is damaged, nothing was written"
-        )
     assert format.quantize is not None, format.name
-    return format.quantize(rows, None)
+    return format.quantize(read(output, start, stop), output.importance_of(start))

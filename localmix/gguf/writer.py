@@ -1,27 +1,24 @@
 """Write a GGUF file (version 3, little endian) a few rows at a time.
 
-The header goes first, because all sizes are known. The file grows under a temporary name beside the final one
-and is moved there when it is complete and on the disk: no half-written file ever bears the final name, and a
-failure leaves nothing behind. Shapes are reversed here, as in `header`.
+The header goes first, because all sizes are known. The file grows beside its final name (see `partial`) and is
+moved there when it is complete and on the disk: no half-written file ever bears the final name. A failure leaves
+nothing behind; an interruption leaves what can be resumed. Shapes are reversed here, as in `header`.
 """
 
-import errno
+import hashlib
 import os
-import shutil
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.errors import LocalmixError
 from localmix.gguf.header import ALIGNMENT_KEY, ALIGNMENTS, DEFAULT_ALIGNMENT, MAX_DIMENSIONS, VERSIONS, is_alignment
 from localmix.gguf.kinds import MAGIC
 from localmix.gguf.metadata import Metadata, Writable, encode_string, encode_value
+from localmix.gguf.partial import Partial
 from localmix.gguf.patch import patch
 from localmix.gguf.tensors import TensorInfo
 
@@ -32,11 +29,19 @@ class Writer:
     """`with Writer(path, metadata, tensors) as out: out.write(name, blocks)` for each tensor, in order.
 
     `metadata`: see `gguf.metadata` for the types that values take. `size` is that of the finished file, in
-    bytes. Misuse (wrong order, shapes or types, a tensor left incomplete) raises ValueError; the disk raises
-    LocalmixError.
+    bytes. With an `identity`, which names all that the weights come from, a KeyboardInterrupt (or a crash) leaves
+    a part that is continued when `resume` is given: `resumed` says what it holds. Misuse (wrong order, shapes or
+    types, a tensor left incomplete) raises ValueError; the disk raises LocalmixError.
     """
 
-    def __init__(self, path: str | os.PathLike[str], metadata: Metadata, tensors: Sequence[TensorInfo]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Metadata,
+        tensors: Sequence[TensorInfo],
+        identity: str | None = None,
+        resume: bool = False,
+    ) -> None:
         self.path = Path(path)
         self._alignment = int(metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT))  # type: ignore[arg-type]
         if not is_alignment(self._alignment):
@@ -46,23 +51,28 @@ class Writer:
         self._written = 0  # bytes of it
         self.header = _encode_header(metadata, tensors, self._alignment)
         self.size = len(self.header) + sum(_padded(info.nbytes, self._alignment) for info in tensors)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        self._file: BinaryIO | None = None
+        self.resumed: dict[str, int] = {}  # rows of each tensor that an earlier Writer wrote
+        self._resume = resume
+        digest = None if identity is None else hashlib.sha256(identity.encode() + self.header).hexdigest()
+        self._partial = Partial(self.path, self.size, digest)
 
     def __enter__(self) -> "Writer":
-        with self._disk_errors():
-            if self.path.is_dir():
-                raise LocalmixError(f"{self.path}: is a folder, expected a file name to write to")
-            free = shutil.disk_usage(self.path.parent).free
-            if free < self.size:
-                raise LocalmixError(f"{self.path}: needs {self.size} bytes, the disk has {free} free")
-            self._file = open(self._temporary, "wb")
         try:
-            self._append(self.header)
+            self._partial.open(self._resume)
+            if self._partial.done:
+                self._skip(self._partial.done - len(self.header))
+            else:
+                self._partial.append(self.header)
         except BaseException:
-            self._discard()
+            if not self._partial.done:
+                self._partial.discard()
             raise
         return self
+
+    @property
+    def done(self) -> int:
+        """Bytes of the file that are written, by this Writer or by the one that it resumes."""
+        return self._partial.done
 
     def write(self, name: str, blocks: NDArray) -> None:
         """The next rows of tensor `name`: blocks (..., n) of its format, n blocks being one row."""
@@ -75,21 +85,22 @@ class Writer:
         if blocks.dtype != info.format.dtype or blocks.shape[-1:] != info.block_shape[-1:]:
             expected = f"rows of {info.block_shape[-1]} blocks {info.format.dtype} ({info.format.name})"
             raise ValueError(f"{name}: found {blocks.dtype} {blocks.shape}, expected {expected}")
-        if self._written + blocks.nbytes > info.nbytes:
-            raise ValueError(f"{name}: {self._written + blocks.nbytes} bytes, expected {info.nbytes}")
-        self._append(np.ascontiguousarray(blocks).reshape(-1).view(np.uint8).data)
-        self._written += blocks.nbytes
-        if self._written == info.nbytes:
-            self._append(bytes(-self._written % self._alignment))
+        written = self._written + blocks.nbytes
+        if written > info.nbytes:
+            raise ValueError(f"{name}: {written} bytes, expected {info.nbytes}")
+        complete = written == info.nbytes
+        padding = bytes(-written % self._alignment if complete else 0)
+        self._partial.append(np.ascontiguousarray(blocks).reshape(-1).view(np.uint8).data, padding)
+        self._written = written
+        if complete:
             self._waiting.pop()
             self._written = 0
 
     def patch(self, key: str, value: Writable) -> None:
         """Replace a metadata value of the same size (see `gguf.patch`), after the last tensor is written."""
         self._check_complete()
-        with self._disk_errors():
-            self._open_file.flush()
-            patch(self._temporary, {key: value})
+        self._partial.flush()
+        patch(self._partial.place, {key: value})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -97,56 +108,35 @@ class Writer:
         try:
             if error is None:
                 self._check_complete()
-                self._move_into_place()
+                self._partial.finish()
+        except BaseException as failure:
+            error = failure
+            raise
         finally:
-            self._discard()
+            if isinstance(error, KeyboardInterrupt):
+                self._partial.keep()
+            else:
+                self._partial.discard()
 
-    @property
-    def _open_file(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("a Writer writes inside its `with` block")
-        return self._file
-
-    def _append(self, raw: bytes | memoryview) -> None:
-        with self._disk_errors():
-            self._open_file.write(raw)
+    def _skip(self, done: int) -> None:
+        """The first `done` bytes after the header are there already."""
+        while done:
+            info = self._waiting[-1]
+            size = _padded(info.nbytes, self._alignment)
+            present = min(done, info.nbytes)
+            if present:
+                self.resumed[info.name] = present // info.format.row_bytes(info.shape[-1])
+            if done < size:
+                self._written = present
+                return
+            self._waiting.pop()
+            done -= size
 
     def _check_complete(self) -> None:
         missing = [info for info in reversed(self._waiting) if info.nbytes]
         if missing:
             info = missing[0]
             raise ValueError(f"{self.path}: tensor {info.name} has {self._written} of {info.nbytes} bytes")
-
-    def _move_into_place(self) -> None:
-        with self._disk_errors():
-            self._open_file.flush()
-            os.fsync(self._open_file.fileno())
-            self._open_file.close()
-            os.replace(self._temporary, self.path)
-
-    def _discard(self) -> None:
-        """Close and remove the temporary file; after the move there is none."""
-        if self._file is None:
-            return
-        try:
-            self._file.close()
-        except OSError:  # what is still buffered does not fit: it is thrown away anyway
-            pass
-        finally:
-            self._file = None
-            self._temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        """What the system says about the disk as one line for the user."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                reason = f"the disk is full; {self.size} bytes are needed"
-            else:
-                reason = error.strerror or str(error)
-            raise LocalmixError(f"{self.path}: cannot be written: {reason}") from error
 
 
 def _padded(count: int, alignment: int) -> int:

@@ -1,9 +1,11 @@
 """`localmix quantize`: what it writes, what it says, and what it refuses before any work."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import checkpoint_folders
 import pytest
+from command_line import Terminal
 from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
@@ -57,6 +59,42 @@ def test_an_existing_file_is_kept_without_force(source: Path, tmp_path: Path) ->
     assert out.read_text() == "precious"
     quantize(source, out, "-f", "F16", "--force", "-q")
     assert gguf.open(out).metadata["general.file_type"] == 1
+
+
+def test_ctrl_c_and_resume(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*job: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out.gguf"
+    with monkeypatch.context() as patch:
+        patch.setattr("localmix.convert.stream.quantize", stop)
+        result = CliRunner().invoke(app, ["quantize", str(source), str(out), "-f", "F16"])
+    assert result.exit_code == 130
+    assert "localmix: stopped: the same command with --resume goes on from here" in result.stderr
+    assert not out.exists()
+    with pytest.raises(LocalmixError, match=r"out\.gguf\.partial: an unfinished run left it: continue with --resume"):
+        quantize(source, out, "-f", "F16")
+    with pytest.raises(LocalmixError, match="begin again with --force"):
+        quantize(source, out, "-f", "Q8_0", "--resume")
+    quantize(source, out, "-f", "F16", "--resume")
+    assert gguf.open(out).metadata["general.file_type"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.gguf", "tiny"]
+
+
+def test_progress_on_a_terminal(source: Path, tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+    shown = terminal("quantize", source, tmp_path / "out.gguf", "-f", "F16")
+    assert shown.end() == 0
+    for part in ("checking", "writing", "/s", "0:00:00"):
+        assert part in shown.seen
+
+
+def test_the_default_name_is_one_file_here(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    quantize(source, "-f", "q8_0", "--meta", "general.name=../a model/of: mine", "-q")
+    assert [path.name for path in Path().iterdir()] == ["tiny.Q8_0.gguf"]
+    quantize("tiny.Q8_0.gguf", "-f", "f16", "--allow-requantize", "-q")
+    assert (Path() / "a-model-of-mine.F16.gguf").is_file()
 
 
 @pytest.mark.parametrize(

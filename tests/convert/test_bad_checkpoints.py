@@ -103,7 +103,10 @@ def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
 
     plan = convert.make_plan(convert.open_checkpoint(folder_of(tmp_path, spoil)), RECIPES["Q8_0"])
     row = 2 * MIXTRAL.hidden + 3
-    with pytest.raises(FileFormatError, match=rf"blk.1.ffn_gate_exps.weight: weight \[{row}, 7\] is"):
+    place = rf"model\.safetensors: tensor {GATE}: weight \[{row}, 7\] of blk\.1\.ffn_gate_exps\.weight is"
+    with pytest.raises(FileFormatError, match=place):
+        convert.check(plan, threads=2)
+    with pytest.raises(FileFormatError, match=place):
         convert.write(plan, tmp_path / "out.gguf", threads=2)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

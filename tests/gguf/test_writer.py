@@ -173,7 +173,7 @@ class FullDisk:
 
 def write_to_full_disk(path: Path) -> None:
     with gguf.Writer(path, METADATA, INFOS) as out:
-        out._file = FullDisk(out._file)  # type: ignore[assignment]
+        out._partial._file = FullDisk(out._partial._file)  # type: ignore[assignment]
         out.write("experts", EXPERTS)
 
 
