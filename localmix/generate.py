@@ -5,20 +5,25 @@ Every answer of the program comes through here. What a prompt is made of, and wh
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import islice
 from threading import Event
 from time import perf_counter
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from localmix.batch import CHUNK
 from localmix.context import Context
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.options import Options
 from localmix.sampling import Sampler
-from localmix.stops import Stops
+from localmix.text import Reason, Text
 from quant.format import Floats
 
+if TYPE_CHECKING:
+    from localmix.model import Model
+
 Progress = Callable[[int, int], None]  # tokens of the prompt computed so far, and in all
-Reason = Literal["end", "stop", "length", "context", "interrupted"]
+# Asked when the context is full, with the ids of the answer so far: a shorter prompt that ends with them, or None.
+Refill = Callable[[list[int]], Sequence[int] | None]
 
 
 @dataclass
@@ -64,25 +69,33 @@ class Generation(Iterator[str]):
         progress: Progress | None = None,
         cancel: Event | None = None,
         on_end: Callable[["Generation"], None] | None = None,
+        refill: Refill | None = None,
     ) -> None:
         """Checks the prompt; nothing is computed before the first piece is asked for.
 
         `continues`: the text goes on where the prompt ends, so that a space at its beginning counts. `on_end` is
-        called once if the generation ever began, however it ended. ContextFullError: the prompt is too long.
+        called once if the generation ever began, however it ended. Without `refill` a full context ends it.
+        ContextFullError: the prompt is too long.
         """
-        self.ids: list[int] = []
         self.text = ""
-        self.reason: Reason = "interrupted"
         self.stats = Stats()
         self._context = context
-        self._tokenizer = context.model.tokenizer
-        self._prompt = _checked(prompt, context)
-        self._options = options
+        self._prompt = checked(prompt, context.model, context.size)
+        self._written = Text(context.model.tokenizer, options, keep_space=continues)
         self._sampler = Sampler(options)
         self._progress = progress or _no_progress
         self._cancel = cancel
         self._on_end = on_end
-        self._pieces = self._run(continues)
+        self._refill = refill
+        self._pieces = self._run()
+
+    @property
+    def ids(self) -> list[int]:
+        return self._written.ids
+
+    @property
+    def reason(self) -> Reason:
+        return self._written.reason
 
     @property
     def room(self) -> int:
@@ -113,55 +126,50 @@ class Generation(Iterator[str]):
         """End it here."""
         self._pieces.close()
 
-    def _run(self, continues: bool) -> Generator[str]:
-        stream = self._tokenizer.stream(keep_space=continues)
-        stops = Stops(self._options.stop)
+    def _run(self) -> Generator[str]:
         try:
             for id in self._choose():
-                if piece := stops.push(stream.push(id)):
+                if piece := self._written.push(id):
                     yield piece
-                if stops.found:
-                    self.reason = "stop"
+                self.stats.tokens = len(self.ids)
+                if self._written.ended:
                     return
-            if piece := stops.push(stream.flush()) + stops.flush():
+            if piece := self._written.rest():
                 yield piece
         finally:
             if self._on_end is not None:
                 self._on_end(self)
 
     def _choose(self) -> Iterator[int]:
-        """Ids until the end, and `reason`. The last one is not computed: the next prompt may not want it."""
-        room = self._context.size - len(self._prompt) + 1
-        limit = min(self._options.max_tokens or room, room)
-        logits = self._prefill()
-        if logits is None or self._cancelled():
-            return
-        for computed, id in enumerate(self._context.choices(logits, self._sampler)):
-            self.stats.decode_tokens = computed
-            if id in self._tokenizer.end_ids:
-                self.reason = "end"
+        """Ids until the context is full or `cancel`. The last one is not computed: the next prompt may not want it."""
+        prompt: Sequence[int] | None = self._prompt
+        while prompt:
+            logits = self._prefill(prompt)
+            if logits is None or self._cancelled():
                 return
-            self.ids.append(id)
-            self.stats.tokens += 1
-            yield id
-            if len(self.ids) == limit:
-                self.reason = "length" if limit == self._options.max_tokens else "context"
-                return
-            if self._cancelled():
-                return
+            before, room = self.stats.decode_tokens, self._context.size - len(prompt) + 1
+            for computed, id in enumerate(islice(self._context.choices(logits, self._sampler), room)):
+                self.stats.decode_tokens = before + computed
+                yield id
+                if self._cancelled():
+                    return
+            prompt = self._refill(self.ids) if self._refill else None
+        self._written.reason = "context"
 
-    def _prefill(self) -> Floats | None:
+    def _prefill(self, prompt: Sequence[int]) -> Floats | None:
         """Logits (V,) after the prompt; None if it was cancelled."""
-        start, total = perf_counter(), len(self._prompt)
+        start, total, before = perf_counter(), len(prompt), self.stats.prompt_seconds
         logits = None
-        done = self.stats.cached_tokens = self._context.keep_prefix(self._prompt)
+        done = self._context.keep_prefix(prompt)
+        if not self.ids:
+            self.stats.cached_tokens = done
         self._progress(done, total)
         while done < total and not self._cancelled():
-            chunk = self._prompt[done : done + CHUNK]
+            chunk = prompt[done : done + CHUNK]
             logits = self._context.advance(chunk)
             done += len(chunk)
             self.stats.prompt_tokens += len(chunk)
-            self.stats.prompt_seconds = perf_counter() - start
+            self.stats.prompt_seconds = before + perf_counter() - start
             self._progress(done, total)
         return logits if done == total else None
 
@@ -169,15 +177,15 @@ class Generation(Iterator[str]):
         return self._cancel is not None and self._cancel.is_set()
 
 
-def _checked(prompt: Sequence[int], context: Context) -> list[int]:
-    """The ids of a prompt that can be computed."""
-    size, most = context.size, context.model.config.context
+def checked(prompt: Sequence[int], model: "Model", size: int) -> list[int]:
+    """The ids of a prompt that can be computed in a context of `size` tokens."""
+    most = model.config.context
     if not len(prompt):
         raise LocalmixError("the prompt is empty, and this model has no id that begins a text: give it some text")
     if len(prompt) > size:
         more = f", or raise the context (--ctx), up to {most}" if size < most else ""
         raise ContextFullError(f"the prompt has {len(prompt)} tokens, the context holds {size}: shorten it{more}")
-    context.model.check(prompt)
+    model.check(prompt)
     return list(prompt)
 
 

@@ -27,7 +27,7 @@ ADDRESSES = {
 LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
-     "localmix.batch", "localmix.stops", "localmix.bundled"),
+     "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled"),
     ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.backends", "localmix.arch"),
     ("localmix.model", "localmix.context", "localmix.generate", "localmix.session"),
     ("localmix.cli",),
