@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from localmix.batch import Batch
+from localmix.errors import LocalmixError
 from localmix.sampling import Sampler
 from quant.format import Floats
 
@@ -75,3 +78,27 @@ class Context:
         restored = self._cache.restore(kv)
         self._cache.free(self._sequence)
         self._sequence, self.ids = restored, list(ids)
+
+    def shift(self, keep: int, count: int) -> None:
+        """Forget `count` tokens behind the first `keep`. Those after move up, their keys rotated to the new places.
+
+        LocalmixError from a backend whose cache cannot do that.
+        """
+        found = self.dump()
+        if found is None or found[1].dtype.kind != "f":
+            raise LocalmixError(f"the cache of {self.model.backend.name} cannot be shifted: use --when-full drop")
+        ids, kv = found
+        kv = np.concatenate([kv[:, :, :, :keep], kv[:, :, :, keep + count :]], axis=3)
+        keys = kv[:, 0, :, keep:]  # (layers, K, n, d)
+        keys[:] = _rotated(keys.astype(np.float32), -count * self.model.network.rope_inverse)
+        self.restore(ids[:keep] + ids[keep + count :], kv)
+
+
+def _rotated(keys: Floats, angles: "NDArray[np.float64]") -> Floats:
+    """Keys (..., d) with the pairs (2i, 2i+1) rotated by angles (n,): what lies beyond 2n is left as it is."""
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    even, odd = keys[..., 0 : 2 * angles.size : 2], keys[..., 1 : 2 * angles.size : 2]
+    out = keys.copy()
+    out[..., 0 : 2 * angles.size : 2] = even * cos - odd * sin
+    out[..., 1 : 2 * angles.size : 2] = even * sin + odd * cos
+    return out

@@ -83,9 +83,9 @@ class Model:
         room = Context(self, context)
         return Generation(room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
 
-    def chat(self, system: str | None = None, *, context: int | None = None) -> Chat:
-        """A new conversation. LocalmixError: the file has no chat template."""
-        return Chat(self, system, context=context)
+    def chat(self, system: str | None = None, **how: Any) -> Chat:
+        """A new conversation; `how` is what `Chat` takes. LocalmixError: the file has no chat template."""
+        return Chat(self, system, **how)
 
     def logits(self, ids: Sequence[int], kv: str = "f16") -> Floats:
         """Logits (T, V) float32 after each of T tokens, from an empty cache."""

@@ -4,6 +4,8 @@ Answers go back into the prompt as the ids that were generated, so nothing of th
 template moves things about (Mistral folds the system prompt into a message), the common prefix decides.
 """
 
+import logging
+from collections.abc import Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from localmix.context import Context
 from localmix.errors import LocalmixError
 from localmix.generate import Generation, Progress
 from localmix.options import Options
+from localmix.overflow import Notice, Overflow
 from localmix.template import ChatTemplate, Message
 
 if TYPE_CHECKING:
@@ -21,14 +24,38 @@ class Chat:
     """One conversation with one model. Any number may share a model; each holds a cache of its own."""
 
     def __init__(
-        self, model: "Model", system: str | None = None, *, context: int | None = None, kv: str = "f16"
+        self,
+        model: "Model",
+        system: str | None = None,
+        *,
+        context: int | None = None,
+        kv: str = "f16",
+        when_full: str = "stop",
+        notice: Notice | None = None,
     ) -> None:
-        """LocalmixError: the model's file has no chat template."""
+        """`when_full`: "stop", "drop" or "shift", see `localmix.overflow`; what is left out then is told to `notice`,
+        or logged. LocalmixError: the model's file has no chat template.
+        """
         self.model = model
-        self.messages: list[Message] = [Message("system", system)] if system else []
+        self.messages: list[Message] = []
+        self.overflow = Overflow(when_full, notice or logging.getLogger("localmix").warning)
         self._template = template_of(model)
         self.context = Context(model, context, kv)
         self._answer: Generation | None = None
+        if system:
+            self.system = system
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt. LocalmixError when set: the model's template has no place for one."""
+        return next((message.content for message in self.messages if message.role == "system"), None)
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        first = [Message("system", text)] if text else []
+        self._template.encode([*first, Message("user", "Hi")])
+        self._close()
+        self.messages = first + [message for message in self.messages if message.role != "system"]
 
     def send(
         self, text: str, *, progress: Progress | None = None, cancel: Event | None = None, **options: Any
@@ -38,8 +65,8 @@ class Chat:
         Question and answer join `messages` when the answer ends, also one that was cut short; an answer without
         any text leaves no trace. ContextFullError: the conversation is too long, and is left as it was.
         """
-        if self._answer is not None:
-            self._answer.close()
+        self._close()
+        chosen = Options(**options)
         messages = [*self.messages, Message("user", text)]
 
         def keep(answer: Generation) -> None:
@@ -48,39 +75,33 @@ class Chat:
                 ids = tuple(answer.ids) if answer.reason != "stop" else None
                 self.messages = [*messages, Message("assistant", answer.text, ids)]
 
+        def prompt(answer: Sequence[int] = ()) -> list[int] | None:
+            reserve = min(chosen.max_tokens or self.context.size, self.context.size // 4)
+            return self.overflow.prompt(self.context, self._template, messages, answer=answer, reserve=reserve)
+
         self._answer = Generation(
-            self.context,
-            self._template.encode(messages),
-            Options(**options),
-            progress=progress,
-            cancel=cancel,
-            on_end=keep,
+            self.context, prompt() or [], chosen, progress=progress, cancel=cancel, on_end=keep, refill=prompt
         )
         return self._answer
 
     def reset(self) -> None:
         """Forget everything but the system prompt."""
-        if self._answer is not None:
-            self._answer.close()
+        self._close()
         self.messages = [message for message in self.messages if message.role == "system"]
+        self.overflow.forget()
 
     def undo(self) -> str | None:
         """Forget the last turn: its question, or None if there is none."""
-        if self._answer is not None:
-            self._answer.close()
+        self._close()
         if not self.messages or self.messages[-1].role != "assistant":
             return None
         question = self.messages[-2].content
         self.messages = self.messages[:-2]
         return question
 
-    def drop_oldest(self) -> bool:
-        """Forget the oldest turn, question and answer; whether there was one."""
-        first = next((i for i, message in enumerate(self.messages) if message.role == "user"), None)
-        if first is None:
-            return False
-        self.messages = self.messages[:first] + self.messages[first + 2 :]
-        return True
+    def _close(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
 
 
 def template_of(model: "Model") -> ChatTemplate:

@@ -72,13 +72,10 @@ def test_another_models_and_damaged_conversations_are_refused(chat: Chat, tmp_pa
     assert path.read_bytes() == before[:-3]
 
 
-def test_turns_are_undone_and_dropped_whole(model: Model) -> None:
+def test_turns_are_undone(model: Model) -> None:
     chat = model.chat()
     assert chat.undo() is None
-    for text in ("one", "two", "three"):
+    for text in ("one", "two"):
         chat.send(text, **GREEDY).read()
-    assert chat.undo() == "three"
-    assert chat.drop_oldest()
-    assert [message.content for message in chat.messages][::2] == ["two"]
-    assert chat.drop_oldest()
-    assert not chat.drop_oldest()
+    assert chat.undo() == "two"
+    assert [message.content for message in chat.messages][::2] == ["one"]
