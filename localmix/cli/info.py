@@ -40,6 +40,7 @@ def info(output: Output, path: ModelArgument = None, model: ModelOption = None, 
             "sizes": (("role", "format", "tensors", "weights", "bytes", "bits", "read a token"), size_rows(found)),
             "on MLX": (("format", "on a GPU", "on a CPU"), form_rows(found)),
             "model": (("what", "value"), summary_rows(file, found)),
+            "receipt": (("what", "value"), receipt_rows(file)),
         }
     if sys.stdout.isatty():
         _print_tables(tables)
@@ -118,8 +119,20 @@ def summary_rows(file: "File", found: "Inventory") -> list[Row]:
     return rows
 
 
+def receipt_rows(file: "File") -> list[Row]:
+    """How the file came to be, where localmix made it; what was to be measured and was not is said."""
+    from localmix.convert.receipt import read_receipt
+
+    return [
+        (cell(key.replace("_", " ")), cell("not measured" if value is None else shown(value)))
+        for key, value in read_receipt(file.metadata).items()
+    ]
+
+
 def described(file: "File", found: "Inventory") -> dict[str, Any]:
     """The same for programs: exact numbers, every tensor, long arrays by length and first items."""
+    from localmix.convert.receipt import read_receipt
+
     return {
         "path": str(file.path),
         "bytes": file.size,
@@ -135,6 +148,7 @@ def described(file: "File", found: "Inventory") -> dict[str, Any]:
         "kv_bytes_per_token": found.kv,
         "sizes": [vars(part) | {"bits_per_weight": part.bits} for part in found.parts],
         "mlx": [dict(zip(("format", "gpu", "cpu"), row, strict=True)) for row in form_rows(found)],
+        "receipt": {key: short(value) for key, value in read_receipt(file.metadata).items()},
         "metadata": {key: short(value) for key, value in file.metadata.items()},
         "tensors": [
             {"name": t.name, "shape": t.shape, "format": t.format.name, "bytes": t.nbytes}
@@ -202,6 +216,8 @@ def _print_tables(tables: Tables) -> None:
 
     console = Console()
     for title, (head, rows) in tables.items():
+        if not rows:
+            continue
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for column in head:
             table.add_column(

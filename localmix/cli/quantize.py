@@ -56,7 +56,9 @@ def quantize(
     if recipe is None:
         raise LocalmixError(f"--format {format}: expected one of {', '.join(RECIPES)}")
     checkpoint = convert.open_checkpoint(source, allow_requantize)
-    plan = convert.make_plan(checkpoint, recipe, overrides(tensor_type or ()), texts(meta or ()))
+    recipe_text = " ".join((format.upper(), *(tensor_type or ())))
+    extra = convert.receipt(checkpoint, recipe_text) | texts(meta or ())
+    plan = convert.make_plan(checkpoint, recipe, overrides(tensor_type or ()), extra)
     path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), format))
     if not dry_run:
         refuse_overwriting(path, resume, force)

@@ -1,5 +1,6 @@
 """`localmix quantize`: what it writes, what it says, and what it refuses before any work."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from command_line import Terminal
 from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
-from localmix import gguf
+from localmix import __version__, gguf
 from localmix.cli import app
+from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
+from localmix.fingerprint import fingerprint
 
 
 @pytest.fixture
@@ -42,6 +45,21 @@ def test_writes_the_recipe_with_overrides_and_metadata(source: Path, tmp_path: P
     assert file.metadata["general.file_type"] == 7
     assert result.stdout == ""
     assert "bits a weight" in result.stderr
+
+
+def test_the_receipt_says_how_the_file_came_to_be(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    quantize(source, out, "-f", "q8_0", "--tensor-type", r"attn_v=f16", "-q")
+    shown = json.loads(CliRunner().invoke(app, ["info", str(out), "--json"]).stdout)["receipt"]
+    assert set(shown) == {"version", "source", "source_hash", "recipe"}
+    assert (shown["version"], shown["source"], shown["recipe"]) == (__version__, "tiny", "Q8_0 attn_v=f16")
+    assert shown["source_hash"] == fingerprint([source / "model.safetensors"])
+    lines = CliRunner().invoke(app, ["info", str(out)]).stdout.splitlines()
+    assert "receipt\tsource hash\t" + shown["source_hash"] in lines
+    quantize(out, tmp_path / "again.gguf", "-f", "q4_0", "--allow-requantize", "-q")  # a receipt of its own
+    assert read_receipt(gguf.open(tmp_path / "again.gguf").metadata) | {"source_hash": ""} == {
+        "version": __version__, "source": "out.gguf", "source_hash": "", "recipe": "Q4_0"
+    }  # fmt: skip
 
 
 def test_dry_run_says_all_and_writes_nothing(source: Path, tmp_path: Path) -> None:
