@@ -226,16 +226,16 @@ def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
         done(counter)
     wait(counter, 1, s.yields)
     gathering = counter + COUNTER
-    floats = record(layer.gate, WEIGHT_T).floats
+    of_gate, of_up = record(layer.gate, WEIGHT_T).floats, record(layer.up, WEIGHT_T).floats
     slots = s.tokens * n.active
     pieces = pieces_of(slots, SHARE)
     piece = take(gathering)
     while piece < pieces:
         for slot in range(piece * SHARE, min(slots, (piece + 1) * SHARE)):
             t = load_i32(s.order + 4 * slot)
-            if floats:
+            if of_gate or of_up:
                 copy(s.gathered_floats + slot * s.xf_bytes, s.xf + t * s.xf_bytes, s.xf_bytes)
-            else:
+            if not of_gate or not of_up:
                 copy(s.gathered + slot * s.xq_bytes, s.xq + t * s.xq_bytes, s.xq_bytes)
         piece = done(gathering)
     wait(gathering, pieces, s.yields)
@@ -254,9 +254,9 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
         if count > 0:
             gate, up = record(layer.gate + e * WEIGHT_BYTES, WEIGHT_T), record(layer.up + e * WEIGHT_BYTES, WEIGHT_T)
             x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
-            x += start * stride
-            products(gate, first, rows, me.job, x, stride, count, me.gate, 4 * TILES)
-            products(up, first, rows, me.job, x, stride, count, me.up, 4 * TILES)
+            products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES)
+            x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
+            products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES)
             down = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
             for i in range(count):
                 floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
