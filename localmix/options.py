@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 
 from localmix.errors import LocalmixError
 
+PARALLEL = 16  # answers of a batch computed at once
+
 
 @dataclass(frozen=True)
 class Options:

@@ -12,20 +12,36 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + 2  # exit code, as of a program that SIGINT ended
 
 
-def show(model: "Model", answer: "Generation", as_json: bool) -> bool:
-    """Write an answer, piece by piece or as one line of JSON; whether Ctrl-C ended it."""
+def show(model: "Model", answer: "Generation", as_json: bool, as_ndjson: bool = False) -> bool:
+    """Write an answer, whether Ctrl-C ended it: piece by piece, as one line of JSON, or as a line a piece."""
     interrupted = False
     try:
-        for piece in answer:
-            if not as_json:
-                write(piece)
+        if as_ndjson:
+            _stream(answer)
+        else:
+            for piece in answer:
+                if not as_json:
+                    write(piece)
     except KeyboardInterrupt:
         answer.close()
         interrupted = True
-    write(to_json(model, answer) if as_json else "\n")
+    if as_ndjson:
+        write('{"event": "end", ' + to_json(model, answer).removeprefix("{"))
+    else:
+        write(to_json(model, answer) if as_json else "\n")
     if answer.reason == "context":
         note(f"localmix: the context of {answer.room} tokens is full: the answer is cut off")
     return interrupted
+
+
+def _stream(answer: "Generation") -> None:
+    """A line for each piece of text: its ids, and seconds since the beginning, the prompt's included."""
+    written = 0
+    for piece in answer:
+        seconds = answer.stats.prompt_seconds + answer.stats.decode_seconds
+        event = {"event": "text", "text": piece, "ids": answer.ids[written:], "seconds": round(seconds, 4)}
+        written = len(answer.ids)
+        write(json.dumps(event, ensure_ascii=False) + "\n")
 
 
 def to_json(model: "Model", answer: "Generation") -> str:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix.errors import LocalmixError
-from localmix.options import Options
+from localmix.options import PARALLEL, Options
 from localmix.store import resolve
 
 if TYPE_CHECKING:
     from localmix.model import Model
+    from localmix.windows import Window
 
 ModelArgument = Annotated[
     Path | None,
@@ -36,8 +37,19 @@ ModelOption = Annotated[
         show_default="the bundled model",
     ),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="numba, mlx or reference.", show_default="the fastest here"),
+]
+Threads = Annotated[
+    int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a physical core")
+]
+TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+
+
+NdJson = Annotated[bool, typer.Option("--ndjson", help="Write a line of JSON for each piece, and one at the end.")]
 
 
 @dataclass(frozen=True)
@@ -53,19 +65,28 @@ class Engine:
     """Which model, and what computes it."""
 
     model: ModelOption = None
-    backend: Annotated[
-        str | None,
-        typer.Option("--backend", metavar="NAME", help="numba, mlx or reference.", show_default="the fastest here"),
-    ] = None
-    threads: Annotated[
-        int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a physical core")
-    ] = None
+    backend: BackendOption = None
+    threads: Threads = None
 
     def load(self, path: Path | None = None) -> "Model":
         """The model: `path` is the command's MODEL argument, if it has one."""
         import localmix
 
         return localmix.load(chosen(path, self.model), self.backend, self.threads)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text is cut into windows of tokens."""
+
+    context: Annotated[int, typer.Option("-c", "--ctx", min=2, help="Tokens of a window.")] = 512  # as llama.cpp
+    chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Most windows read.", show_default="all")] = None
+
+    def windows(self, model: "Model", text: Path) -> "list[Window]":
+        """The windows of the text in a file."""
+        from localmix import windows
+
+        return windows.cut(model.tokenizer, windows.read_text(text), self.context, self.chunks)
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,23 @@ class Answering:
         """The fields of `Options`, checked, for `generate` and `send`."""
         values = {field.name: getattr(self, field.name) for field in fields(Options)}
         return vars(Options(**values | {"stop": self.stop or ()}))
+
+
+@dataclass(frozen=True)
+class Many:
+    """Many prompts from a file."""
+
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Answer every line of a JSON Lines file; - is stdin."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where answers go; those there are kept.", show_default="stdout"
+        ),
+    ] = None
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL
 
 
 def chosen(argument: Path | None, option: Path | None) -> Path | None:

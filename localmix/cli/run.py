@@ -1,4 +1,4 @@
-"""`localmix run`: one prompt, one answer."""
+"""`localmix run`: one prompt and its answer, or a file of prompts answered together."""
 
 import stat
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Json, Output, System
+from localmix.cli.parameters import Answering, Engine, Json, Many, NdJson, Output, System
 from localmix.cli.streams import decoded, note, prompt_progress
 from localmix.errors import LocalmixError
 
@@ -17,19 +17,34 @@ def run(
     engine: Engine,
     answering: Answering,
     output: Output,
+    many: Many,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin comes after it.")
     ] = None,
     system: System = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
     as_json: Json = False,
+    as_ndjson: NdJson = False,
 ) -> None:
-    """Answer one prompt.
+    """Answer one prompt, or all of a file, several at once.
 
-    Examples: localmix run "Tell me a story about a cat", cat notes.txt | localmix run "Summarise:".
+    Examples: localmix run "Tell me a story about a cat", cat notes.txt | localmix run "Summarise:",
+    localmix run --file prompts.jsonl -o answers.jsonl.
     """
     if raw and system:
         raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt")
+    if many.file is not None:
+        if prompt is not None or as_ndjson:
+            raise LocalmixError(f"--file with {'--ndjson' if as_ndjson else 'a prompt'}: leave one of them out")
+        from localmix.cli import together
+        from localmix.cli.prompts import Reader
+
+        reader = Reader(engine.load(), answering.options(), answering.context, system, raw)
+        if together.answer(reader, many, output.quiet):
+            raise typer.Exit(INTERRUPTED)
+        return
+    if many.out is not None:
+        raise LocalmixError("-o without --file: one answer goes to stdout: redirect it with > FILE")
     text = _joined(prompt, _piped())
     if not raw and not text.strip():
         raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
@@ -41,7 +56,7 @@ def run(
     else:
         chat = model.chat(system, context=answering.context)
         answer = chat.send(text, progress=progress, **options)
-    interrupted = show(model, answer, as_json)
+    interrupted = show(model, answer, as_json, as_ndjson)
     if not output.quiet:
         note(summary(model, answer.stats, answer.seed if answering.temp else None))
     if interrupted:

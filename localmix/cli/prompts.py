@@ -1,0 +1,180 @@
+"""Files of `localmix run --file`: a prompt a line in, an answer a line out, taken up where an earlier run stopped.
+
+A line is a JSON string, or an object with `prompt` or `messages`, and with any of `id`, `system` and the options of
+an answer. Each answer names its request by a digest, so that a file of other prompts is never taken for these.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localmix.cli.streams import write
+from localmix.errors import LocalmixError
+from localmix.options import Options
+
+if TYPE_CHECKING:
+    from localmix.batching import Answer, Request
+    from localmix.model import Model
+    from localmix.template import Message
+
+_TEXT = ("prompt", "messages")
+_KEYS = ("id", *_TEXT, "system", *(field.name for field in fields(Options)))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Lines to requests, with what the command line says for all of them."""
+
+    model: "Model"
+    options: Mapping[str, Any]
+    context: int | None
+    system: str | None
+    raw: bool
+
+    def read(self, path: Path) -> "list[Request]":
+        """All requests of a file ("-": stdin). LocalmixError: the first line that is wrong, before any is answered."""
+        found, seen = [], set()
+        for number, line in _lines(path):
+            try:
+                request = self.request(number, json.loads(line))
+            except (LocalmixError, ValueError) as error:
+                raise LocalmixError(f"{path} line {number}: {error}") from None
+            if request.id in seen:
+                raise LocalmixError(f"{path} line {number}: the id {request.id!r} is there twice: give each its own")
+            seen.add(request.id)
+            found.append(request)
+        return found
+
+    def request(self, number: int, line: Any) -> "Request":
+        """One line; its number is the id of one that names none."""
+        from localmix.batching import Request
+        from localmix.generate import checked
+
+        row = {"prompt": line} if isinstance(line, str) else line
+        if not isinstance(row, dict) or len([key for key in _TEXT if key in row]) != 1:
+            raise LocalmixError('expected a string, or an object with either "prompt" or "messages"')
+        if unknown := [key for key in row if key not in _KEYS]:
+            raise LocalmixError(f"unknown key {unknown[0]!r}: expected one of {', '.join(_KEYS)}")
+        id = row.get("id", number)
+        if not isinstance(id, str | int):
+            raise LocalmixError(f"the id {id!r}: expected a string or a whole number")
+        own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
+        options = Options(**{**self.options, **own})
+        ids = checked(self._encode(row), self.model, self.context or self.model.config.context)
+        return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
+
+    def _encode(self, row: Mapping[str, Any]) -> list[int]:
+        from localmix.session import template_of
+        from localmix.template import Message
+
+        system = row.get("system", self.system)
+        if "prompt" in row:
+            if not isinstance(row["prompt"], str):
+                raise LocalmixError(f"the prompt {row['prompt']!r}: expected a string")
+            if self.raw:
+                return self.model.tokenizer.encode(row["prompt"])
+            messages = [Message("user", row["prompt"])]
+        else:
+            messages = _messages(row["messages"])
+        if self.raw:
+            raise LocalmixError("messages with --raw, which uses no chat template: leave out --raw, or give a prompt")
+        return template_of(self.model).encode([Message("system", system)] * bool(system) + messages)
+
+
+class Results:
+    """The file of answers: those that are there, and a place for more."""
+
+    def __init__(self, path: Path | None, model: "Model") -> None:
+        """`path` None: stdout. LocalmixError: a file that holds something else."""
+        from localmix import saved
+
+        self.path, self.repaired = path, False
+        self._model = saved.identity(model.file.path)
+        self._done = self._read(path) if path is not None else {}
+
+    def missing(self, requests: "list[Request]") -> "list[Request]":
+        """Requests without an answer. LocalmixError: one was answered for another prompt, model or options."""
+        for request in requests:
+            if self._done.get(request.id, self.digest(request)) != self.digest(request):
+                raise LocalmixError(
+                    f"{self.path}: {request.id!r} was answered for another prompt, model or options: "
+                    "name another file, or delete this one"
+                )
+        return [request for request in requests if request.id not in self._done]
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[str], None]]:
+        """A place for lines; each is whole in the file before the next begins."""
+        if self.path is None:
+            yield write
+            return
+        try:
+            with self.path.open("a", encoding="utf-8", buffering=1, newline="\n") as file:
+                yield lambda line: print(line, end="", file=file, flush=True)
+        except OSError as error:
+            raise LocalmixError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def line(self, request: "Request", answer: "Answer") -> str:
+        """An answer as a line of the file."""
+        row = {
+            "id": answer.id,
+            "text": answer.text,
+            "reason": answer.reason,
+            "tokens": len(answer.ids),
+            "prompt_tokens": answer.prompt_tokens,
+            "seed": answer.seed,
+            "request": self.digest(request),
+        }
+        return json.dumps(row, ensure_ascii=False) + "\n"
+
+    def digest(self, request: "Request") -> str:
+        """Names everything that the answer depends on."""
+        content = [self._model, list(request.prompt), vars(request.options), request.continues]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def _read(self, path: Path) -> dict[str | int, str]:
+        """Digests by id. A last line that a kill has torn is cut off."""
+        raw = path.read_bytes() if path.exists() else b""
+        whole = raw[: raw.rfind(b"\n") + 1]
+        done = {}
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                row = json.loads(line)
+                done[row["id"]] = row["request"]
+            except (ValueError, TypeError, KeyError):
+                raise LocalmixError(
+                    f"{path} line {number}: no answer of localmix run --file: name another file"
+                ) from None
+        if len(whole) < len(raw):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+            self.repaired = True
+        return done
+
+
+def _messages(rows: Any) -> "list[Message]":
+    from localmix.template import Message
+
+    if not isinstance(rows, list) or not rows:
+        raise LocalmixError("messages: expected a list of them")
+    for row in rows:
+        whole = isinstance(row, dict) and set(row) == {"role", "content"}
+        if not whole or not all(isinstance(value, str) for value in row.values()):
+            raise LocalmixError(f'the message {row!r}: expected {{"role": "user", "content": "text"}}')
+    return [Message(row["role"], row["content"]) for row in rows]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that say something, with their numbers."""
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        if line.strip():
+            yield number, line

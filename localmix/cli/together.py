@@ -1,0 +1,73 @@
+"""Answers a file of prompts, several at once, and says how far it is."""
+
+import time
+from typing import TYPE_CHECKING
+
+from localmix.batching import Batching
+from localmix.cli.parameters import Many
+from localmix.cli.prompts import Reader, Results
+from localmix.cli.streams import note, overwrite
+
+if TYPE_CHECKING:
+    from localmix.batching import Request
+    from localmix.model import Model
+
+
+def answer(reader: Reader, many: Many, quiet: bool) -> bool:
+    """Every request of a file that has no answer yet; whether Ctrl-C ended it."""
+    assert many.file is not None
+    model, results = reader.model, Results(many.out, reader.model)
+    requests = reader.read(many.file)
+    missing = results.missing(requests)
+    if not quiet:
+        if results.repaired:
+            note(f"localmix: {many.out}: its last line was cut short: that answer is computed again")
+        if len(missing) < len(requests):
+            note(f"localmix: {len(requests) - len(missing)} of {len(requests)} are answered in {many.out}")
+    if not missing:
+        return False
+    progress = _Progress(len(missing), quiet)
+    batching = Batching(model, missing, parallel=many.parallel, context=reader.context, progress=progress.passed)
+    interrupted = _write(batching, missing, results, progress)
+    progress.end(model, batching)
+    return interrupted
+
+
+def _write(batching: Batching, requests: "list[Request]", results: Results, progress: "_Progress") -> bool:
+    """Each answer when it ends; whether Ctrl-C ended them all."""
+    by_id = {request.id: request for request in requests}
+    try:
+        with results.opened() as put:
+            for answer in batching:
+                put(results.line(by_id[answer.id], answer))
+                progress.answered += 1
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+class _Progress:
+    """One line that overwrites itself, and one at the end."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self.answered = 0
+        self._total, self._quiet, self._began = total, quiet, time.monotonic()
+
+    def passed(self, batching: "Batching") -> None:
+        if self._quiet:
+            return
+        seconds = time.monotonic() - self._began
+        left = f", {seconds / self.answered * (self._total - self.answered):.0f} s left" if self.answered else ""
+        rate = batching.tokens / seconds
+        overwrite(f"{self.answered} of {self._total} answered, {batching.active} at once, {rate:.1f} t/s{left}")
+
+    def end(self, model: "Model", batching: "Batching") -> None:
+        if self._quiet:
+            return
+        seconds = time.monotonic() - self._began
+        overwrite("")
+        note(
+            f"localmix: {model.backend.name}, {model.backend.isa}, {self.answered} of {self._total} answered, prompts "
+            f"{batching.prompt_tokens} tokens, answers {batching.tokens} tokens, {seconds:.1f} s, "
+            f"{batching.tokens / seconds:.1f} t/s"
+        )
