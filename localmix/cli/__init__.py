@@ -19,6 +19,7 @@ from localmix.cli.doctor import doctor
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
+from localmix.cli.perplexity import perplexity
 from localmix.cli.pull import pull
 from localmix.cli.quantize import quantize
 from localmix.cli.rm import rm
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, pull, list, rm, config, doctor):
+for command in (run, chat, info, bench, quantize, perplexity, pull, list, rm, config, doctor):
     app.command()(grouped(command))
 
 

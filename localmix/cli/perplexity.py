@@ -1,0 +1,105 @@
+"""`localmix perplexity MODEL TEXT`: how well a model predicts a text; with --compare, how far it is from another."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localmix.cli.parameters import BackendOption, Json, Output, Reading, TextFile, Threads
+from localmix.cli.streams import overwrite, write
+from localmix.store import resolve
+
+if TYPE_CHECKING:
+    from localmix.perplexity import Comparison, Progress, Score
+
+CONTEXT = 512  # as llama.cpp's
+
+
+def perplexity(
+    output: Output,
+    reading: Reading,
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file, or the name of a pulled model.")],
+    text: TextFile,
+    compare: Annotated[
+        Path | None, typer.Option("--compare", metavar="OTHER", help="How far MODEL is from this one, such as its F16.")
+    ] = None,
+    backend: BackendOption = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well a model predicts a text, as llama.cpp does: windows of the context, the second half scored.
+
+    Example: localmix perplexity mixtral.Q4_K_M.gguf wiki.test.raw --compare mixtral.Q8_0.gguf
+    """
+    import localmix
+    from localmix import perplexity as measuring
+
+    model = localmix.load(resolve(path), backend, threads)
+    windows = reading.windows(model, text)
+    show = None if output.quiet else progress()
+    found: Score | Comparison
+    if compare is None:
+        found = measuring.measure(model, windows, show)
+        report, rows = scored(found), table(found)
+    else:
+        found = measuring.compare(model, localmix.load(resolve(compare), backend, threads), windows, show)
+        report, rows = compared(found), comparison_table(found)
+    overwrite("")
+    given = {"model": str(path), "compare": compare and str(compare), "text": str(text)}
+    if as_json:
+        write(json.dumps(given | {"context": reading.context, "windows": len(windows)} | report, indent=2) + "\n")
+        return
+    for name, value in rows:
+        write(f"{name:<18} {value}\n")
+
+
+def progress() -> "Progress":
+    """A line that shows the estimate so far and the time left."""
+    began = time.monotonic()
+
+    def show(done: int, total: int, score: "Score") -> None:
+        left = round((time.monotonic() - began) * (total - done) / done)
+        estimate = f"perplexity {score.perplexity:.4f} ± {score.error:.4f}" if score.tokens else ""
+        overwrite(f"{done} of {total} tokens, {left // 60}:{left % 60:02} left {estimate}" if left else "")
+
+    return show
+
+
+def scored(score: "Score") -> dict[str, Any]:
+    """A score for programs."""
+    return {"tokens": score.tokens, "perplexity": score.perplexity, "error": score.error}
+
+
+def compared(found: "Comparison") -> dict[str, Any]:
+    """A comparison for programs: KL divergence in nats a token, agreements as shares."""
+    return scored(found.score) | {
+        "base_perplexity": found.base.perplexity,
+        "base_error": found.base.error,
+        "kl_mean": found.kl_mean,
+        "kl_median": found.kl_percentile(50),
+        "kl_99": found.kl_percentile(99),
+        "kl_max": found.kl_percentile(100),
+        "top1_agreement": found.top1,
+        "router_agreement": found.router,
+    }
+
+
+def table(score: "Score") -> list[tuple[str, str]]:
+    """A score for people."""
+    return [("perplexity", f"{score.perplexity:.4f} ± {score.error:.4f}, {score.tokens} tokens scored")]
+
+
+def comparison_table(found: "Comparison") -> list[tuple[str, str]]:
+    """A comparison for people."""
+    median, most = found.kl_percentile(50), found.kl_percentile(99)
+    rows = [
+        *table(found.score),
+        ("of the other", f"{found.base.perplexity:.4f} ± {found.base.error:.4f}"),
+        ("KL divergence", f"mean {found.kl_mean:.6f}, median {median:.6f}, 99th percentile {most:.6f} nats a token"),
+        ("same first choice", f"{found.top1:.2%}"),
+    ]
+    for layer, share in enumerate(found.router):
+        rows.append((f"router, layer {layer}", f"{share:.2%} choose the same experts"))
+    return rows
