@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix.errors import LocalmixError
-from localmix.options import Options
+from localmix.options import PARALLEL, Options
 from localmix.store import resolve
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ Threads = Annotated[
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+
+
+NdJson = Annotated[bool, typer.Option("--ndjson", help="Write a line of JSON for each piece, and one at the end.")]
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,25 @@ class Answering:
 
     def options(self) -> dict[str, Any]:
         """The fields of `Options`, checked, for `generate` and `send`."""
-        values = {field.name: getattr(self, field.name) for field in fields(Options)}
+        values = {name: value for name, value in vars(self).items() if name in Options.__dataclass_fields__}
         return vars(Options(**values | {"stop": self.stop or ()}))
+
+
+@dataclass(frozen=True)
+class Many:
+    """Many prompts from a file."""
+
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Answer every line of a JSON Lines file; - is stdin."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where answers go; those there are kept.", show_default="stdout"
+        ),
+    ] = None
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL
 
 
 def chosen(argument: Path | None, option: Path | None) -> Path | None:
