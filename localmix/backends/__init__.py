@@ -6,6 +6,7 @@ Operations are coarse, so that an implementation may fuse; `decoder` lets it tak
 
 import platform
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,13 +77,31 @@ def pick(name: str | None = None, threads: int | None = None) -> Backend:
 
 def best() -> str:
     """MLX on Apple silicon, which has it as a dependency; elsewhere, and where it was taken out, Numba."""
-    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return "mlx" if apple and find_spec("mlx") is not None else "numba"
+    return "mlx" if _apple() and find_spec("mlx") is not None else "numba"
+
+
+def no_mlx() -> str | None:
+    """Why the mlx backend cannot be used on this machine, and how it can; None: it can."""
+    system, machine = platform.system(), platform.machine()
+    if not _apple() and system != "Linux":
+        return f"MLX is made for Apple silicon and Linux, this is {system} {machine}"
+    if find_spec("mlx") is None:
+        return "the mlx backend is not installed: pip install 'localmix[mlx]'"
+    try:
+        import_module("localmix.backends.mlx.backend")
+    except ImportError as error:  # on Linux mlx comes without its library, mlx[cpu] with it
+        return f"mlx does not load ({error}): pip install --force-reinstall 'localmix[mlx]'"
+    return None
+
+
+def _apple() -> bool:
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 def _mlx(threads: int | None) -> Backend:
-    if find_spec("mlx") is None:
-        raise LocalmixError("the mlx backend is not installed: pip install 'localmix[mlx]', or use --backend numba")
+    reason = no_mlx()
+    if reason is not None:
+        raise LocalmixError(f"{reason}, or use --backend numba")
     if threads is not None:
         raise LocalmixError(f"{threads} threads with the mlx backend, which has its own: leave -t out")
     from localmix.backends.mlx.backend import MlxBackend

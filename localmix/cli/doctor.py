@@ -1,15 +1,13 @@
 """`localmix doctor`: what this machine computes with, and whether it computes right."""
 
-import importlib.util
 import platform
 from typing import Annotated
 
 import typer
 
 from localmix.cli.parameters import Output
-from localmix.cli.streams import note, write
-
-_VERDICTS = {True: "pass", False: "FAIL", None: "skip"}
+from localmix.cli.selftest import passes
+from localmix.cli.streams import write
 
 
 def doctor(
@@ -40,28 +38,13 @@ def machine() -> list[tuple[str, str]]:
 
 
 def _mlx() -> str:
-    if importlib.util.find_spec("mlx") is None:
-        return "not installed: pip install 'localmix[mlx]'"
-    from localmix.backends.mlx import memory
+    from localmix import backends
+
+    reason = backends.no_mlx()
+    if reason is not None:
+        return reason
     from localmix.backends.mlx.backend import MlxBackend
 
-    available = memory.working_set()
-    room = "" if available is None else f", {available / 1e9:.1f} GB for the GPU"
-    return MlxBackend().isa + room
-
-
-def passes(quiet: bool) -> bool:
-    """Run the checks, a line each on stdout; whether none failed."""
-    if importlib.util.find_spec("mlx") is None:
-        note("localmix: the mlx backend is not installed, so there are no kernels to check")
-        return True
-    from localmix.backends.mlx.selftest import checks
-
-    counts = dict.fromkeys(_VERDICTS.values(), 0)
-    for check in checks():
-        verdict = _VERDICTS[check.passed]
-        counts[verdict] += 1
-        write(f"{verdict}\t{check.name}\t{check.detail}\n")
-    if not quiet:
-        note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot be run here")
-    return counts["FAIL"] == 0
+    backend = MlxBackend()
+    size = backend.device.working_set
+    return backend.isa + ("" if size is None else f", {size / 1e9:.1f} GB for the GPU")

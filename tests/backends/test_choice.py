@@ -1,6 +1,5 @@
 """Which backend is taken, and what is said of one that cannot be."""
 
-import importlib.util
 import platform
 
 import pytest
@@ -31,12 +30,40 @@ def test_unknown() -> None:
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    with pytest.raises(LocalmixError, match=r"not installed: pip install 'localmix\[mlx\]'"):
+    with pytest.raises(LocalmixError, match=r"not installed: pip install 'localmix\[mlx\]', or use --backend numba"):
         backends.pick("mlx")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mlx") is None, reason="the mlx backend is not installed")
+def test_made_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(LocalmixError, match="Apple silicon and Linux, this is Darwin x86_64, or use --backend numba"):
+        backends.pick("mlx")
+
+
+def test_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError("libmlx.so: cannot open shared object file")
+
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    monkeypatch.setattr(backends, "import_module", refuse)
+    with pytest.raises(LocalmixError, match=r"does not load \(libmlx.so: .*\): pip install --force-reinstall"):
+        backends.pick("mlx")
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) not in {("Linux", "x86_64"), ("Darwin", "arm64")},
+    reason="the tests' requirements bring MLX to x86 Linux and Apple silicon",
+)
+def test_mlx_is_tested_here() -> None:
+    """Without it every test of that backend is skipped, and nobody sees."""
+    assert backends.no_mlx() is None
+
+
+@pytest.mark.skipif(backends.no_mlx() is not None, reason="there is no MLX here")
 def test_mlx_has_its_own_threads() -> None:
     with pytest.raises(LocalmixError, match="leave -t out"):
         backends.pick("mlx", threads=2)

@@ -3,7 +3,8 @@
 import pytest
 from command_line import localmix
 
-from localmix.cli.doctor import passes
+from localmix.cli.selftest import passes
+from localmix.errors import LocalmixError
 
 
 def test_machine() -> None:
@@ -25,3 +26,9 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     out = capsys.readouterr()
     assert out.out.splitlines()[2:] == ["pass\tgood\terror 1e-9", "skip\tno GPU\tnone here", "FAIL\tbad\terror 1.0"]
     assert out.err.splitlines()[1].endswith("1 passed, 1 failed, 1 cannot be run here")
+
+
+def test_no_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localmix.backends.no_mlx", lambda: "it is not installed")
+    with pytest.raises(LocalmixError, match="there are no kernels to check: it is not installed"):
+        passes(quiet=False)

@@ -5,6 +5,7 @@ Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts
 """
 
 from collections.abc import Mapping
+from weakref import WeakSet
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from localmix.arch.decoder import Network
 from localmix.backends.mlx import attention, memory
 from localmix.backends.mlx.cache import Cache
-from localmix.backends.mlx.load import Store, sources
+from localmix.backends.mlx.load import Store, matrices, sources
 from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
@@ -26,20 +27,29 @@ _SORTED = 64  # pairs of a token and an expert from which on they are sorted by 
 
 
 class MlxBackend:
-    """One device. `half`: 16-bit activations; None: on a GPU. `kernels`: see `Arithmetic`; None: the device's own."""
+    """One device. `half`: 16-bit activations; None: on a GPU. `kernels`: see `Arithmetic`; None: the device's own.
+
+    `device`: whose memory is respected; None: the one that MLX computes on.
+    """
 
     name = "mlx"
     threads = 1  # of the host; MLX has its own
 
-    def __init__(self, half: bool | None = None, kernels: Mapping[str, Kernels] | None = None) -> None:
+    def __init__(
+        self,
+        half: bool | None = None,
+        kernels: Mapping[str, Kernels] | None = None,
+        device: memory.Device | None = None,
+    ) -> None:
         cpu = mx.default_device() == mx.cpu
         chosen = choice.kernels() if kernels is None else kernels
         self.arithmetic = Arithmetic(half=not cpu if half is None else half, cpu=cpu, kernels=chosen)
         straight = f", straight from {' '.join(chosen)}" if chosen else ""
-        self.isa = f"{memory.device_name()}, {16 if self.arithmetic.half else 32}-bit{straight}"
+        self.device = device or memory.here()
+        self.isa = f"{self.device.name}, {16 if self.arithmetic.half else 32}-bit{straight}"
         self._store = Store(self.arithmetic)
-        self._room: int | None = None  # bytes for keys and values
-        memory.prepare()
+        self._budget, self._caches = memory.UNLIMITED, WeakSet[Cache]()
+        memory.prepare(self.device)
 
     def embed(self, weight: Weight, ids: NDArray | mx.array) -> mx.array:
         return self._store.matrix(weight).rows(mx.array(ids))  # (T, D)
@@ -108,16 +118,24 @@ class MlxBackend:
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
         c = network.config
-        return Cache(c.layers, c.kv_heads, c.head_dim, context, kv, self._room)
+        cache = Cache(c.layers, c.kv_heads, c.head_dim, context, kv, self._budget)
+        self._caches.add(cache)
+        return cache
 
     def decoder(self, network: Network) -> Step:
         """LocalmixError: the network does not fit in the device's memory."""
-        parts = list(sources(network))
-        weights = [weight for part in parts for weight in (part if isinstance(part, tuple) else (part,))]
-        self._room = memory.room_beside(weights, self.arithmetic, memory.working_set())
-        for part in parts:
+        room = self.device.room
+        left = None if room is None else room - mx.get_active_memory()  # what other models take
+        position_bytes = self.cache(network, network.config.context, "f16").position_bytes
+        memory.check(matrices(network), position_bytes, self.arithmetic, left)
+        for part in sources(network):
             self._store.matrix(part)
+        self._budget = memory.Budget(left, self._used)
         return Step(self, network)
+
+    def _used(self) -> int:
+        """Bytes of weights, keys and values."""
+        return self._store.nbytes + sum(cache.reserved for cache in self._caches)
 
 
 def _gated(gate: mx.array, up: mx.array) -> mx.array:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.backends.mlx.forms import GROUP
+from localmix.backends.mlx.memory import UNLIMITED, Budget
 from localmix.batch import Batch, Span
 from localmix.cache import check_room
 from localmix.errors import LocalmixError
@@ -46,10 +47,10 @@ class _Sequence:
 
 
 class Cache:
-    """The sequences of one model. `limit`: most bytes in all, None for no limit."""
+    """The sequences of one model. `budget`: what they and all else on the device may take."""
 
     def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, context: int, kv: str, limit: int | None = None
+        self, layers: int, kv_heads: int, head_dim: int, context: int, kv: str, budget: Budget = UNLIMITED
     ) -> None:
         if kv not in STORAGES:
             raise LocalmixError(f"keys and values as {kv!r}: expected one of {', '.join(STORAGES)}")
@@ -57,7 +58,8 @@ class Cache:
             raise LocalmixError(f"keys and values as {kv}: heads of {head_dim} are no multiple of {GROUP}: use f16")
         self.context = context  # most positions of one sequence
         self.storage = STORAGES[kv]
-        self._layers, self._kv_heads, self._head_dim, self._limit = layers, kv_heads, head_dim, limit
+        self._layers, self._kv_heads, self._head_dim = layers, kv_heads, head_dim
+        self._budget = budget
         self._sequences: dict[int, _Sequence] = {}
         self._next = 0
 
@@ -69,6 +71,7 @@ class Cache:
         """A new sequence whose first `length` positions are those of another."""
         source = self._sequences[sequence]
         assert length <= source.length, (length, source.length)
+        self._check_memory(source.room)  # whoever writes first gets a copy
         return self._add(replace(source, length=length, layers=list(source.layers)))
 
     def length(self, sequence: int) -> int:
@@ -116,6 +119,7 @@ class Cache:
         """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
         one = self._sequences[sequence]
         assert one.length == 0, one.length
+        self._check_memory(length)
         key = mx.random.key(0)
         noise = self.storage.encode(mx.random.normal((self._kv_heads, length, self._head_dim), key=key))
         one.layers = [(noise, noise) for _ in range(self._layers)]
@@ -135,6 +139,7 @@ class Cache:
             (*kv.shape[:3], *kv.shape[4:]) != (self._layers, 2, len(like), like.shape[2])
         ):  # fmt: skip
             raise ValueError(f"{kv.dtype} {kv.shape}, expected {like.dtype} ({self._layers}, 2, {like.shape})")
+        self._check_memory(length)
         layers = [(_from_numpy(keys, pattern), _from_numpy(values, pattern)) for keys, values in kv]
         return self._add(_Sequence(length, length, layers))
 
@@ -150,6 +155,11 @@ class Cache:
     def nbytes(self) -> int:
         """Bytes held; what sequences share counts once."""
         return sum({id(array): array.nbytes for array in self._arrays()}.values())
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are held once every sequence has written."""
+        return sum(one.room for one in self._sequences.values()) * self.position_bytes
 
     def _arrays(self) -> Iterator[mx.array]:
         for one in self._sequences.values():
@@ -167,11 +177,7 @@ class Cache:
     def _grow(self, one: _Sequence, room: int) -> None:
         """Make room for `room` positions, one layer at a time: no more than one is there twice."""
         more = room - one.room
-        if self._limit is not None and self.nbytes + more * self.position_bytes > self._limit:
-            raise LocalmixError(
-                f"keys and values of {room} tokens do not fit beside the model: {self._limit / 1e9:.1f} GB are left "
-                f"for them on this GPU: use a shorter context (--ctx), or keep them in 8 bits (--kv q8_0)"
-            )
+        self._check_memory(more)
         empty = self._empty(more)
         one.layers = one.layers or [((), ())] * self._layers
         for layer, pair in enumerate(one.layers):
@@ -179,6 +185,15 @@ class Cache:
             mx.eval(keys, values)
             one.layers[layer] = keys, values
         one.room = room
+
+    def _check_memory(self, more: int) -> None:
+        """LocalmixError: no memory for so many further positions."""
+        left, size = self._budget.left, more * self.position_bytes
+        if left is not None and size > left:
+            raise LocalmixError(
+                f"{more} more tokens of context take {size / 1e9:.2f} GB, {left / 1e9:.2f} GB are left on this GPU: "
+                "use a shorter context (--ctx), or keep keys and values in 8 bits (kv q8_0)"
+            )
 
 
 def _longer(arrays: Arrays, empty: Arrays) -> Arrays:

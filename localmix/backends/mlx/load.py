@@ -30,6 +30,11 @@ def sources(network: Network) -> Iterator[Source]:
         yield network.output
 
 
+def matrices(network: Network) -> list[Weight]:
+    """The same, every expert by itself."""
+    return [weight for part in sources(network) for weight in (part if isinstance(part, tuple) else (part,))]
+
+
 class Store:
     """What is on the device, found by what it was made from. Anything new is brought there when asked for."""
 

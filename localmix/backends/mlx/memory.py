@@ -1,51 +1,92 @@
-"""How much of this machine's memory the GPU may use, and the refusal of what cannot fit, before it is loaded."""
+"""How much of this machine's memory the GPU may use, and the refusal of what cannot fit, before it is loaded.
 
-from collections.abc import Iterable
+On Apple silicon the GPU shares the machine's memory, and the system recommends how much of it may be in use. All
+of that is kept wired, so that nothing is paged out between tokens; more is never asked for.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
 from localmix.backends.mlx.matrix import Arithmetic
 from localmix.errors import LocalmixError
 from localmix.weights import Weight
+from quant import FORMATS
 
-_ROOM = 1 << 30  # bytes for activations and the chunk that is being repacked
+_ACTIVATIONS = 1 << 30  # bytes for them and for the chunks that are being repacked
 _POOL = 1 << 29  # most bytes of freed buffers that MLX keeps for later
+_LEAST = 512  # tokens of context without which a model is of no use
+_LADDER = ("q8_0", "q6_k", "q5_k", "q4_k", "q3_k", "q2_k")  # what a model may be quantized to, largest first
 
 
-def device_name() -> str:
-    """Of the GPU or CPU that computes, such as "Apple M2 Max"."""
-    return str(mx.device_info().get("device_name", mx.default_device()))
+@dataclass(frozen=True)
+class Device:
+    """What MLX says of the GPU or CPU that computes."""
+
+    name: str  # such as "Apple M2 Max"
+    working_set: int | None  # bytes that a GPU may use, as the system recommends; None: it does not say
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> "Device":
+        """From `mx.device_info()`."""
+        size = info.get("max_recommended_working_set_size")
+        return cls(str(info.get("device_name", "unknown device")), None if size is None else int(size))
+
+    @property
+    def room(self) -> int | None:
+        """Bytes that weights, keys and values may take in all; None: no limit is known."""
+        return None if self.working_set is None else self.working_set - _ACTIVATIONS
 
 
-def working_set() -> int | None:
-    """Bytes that the GPU may use without swapping, as the system recommends; None: it does not say."""
-    size = mx.device_info().get("max_recommended_working_set_size")
-    return None if size is None else int(size)
+@dataclass(frozen=True)
+class Budget:
+    """A hard cap on bytes, None for none, and what tells how many are taken."""
+
+    limit: int | None
+    used: Callable[[], int]
+
+    @property
+    def left(self) -> int | None:
+        return None if self.limit is None else max(0, self.limit - self.used())
 
 
-def prepare() -> None:
-    """Keep the GPU's memory wired up to the recommended size, and bound what MLX keeps of freed memory."""
+UNLIMITED = Budget(None, lambda: 0)
+
+
+def here() -> Device:
+    """The device that MLX computes on."""
+    return Device.of(mx.device_info())
+
+
+def prepare(device: Device) -> None:
+    """Keep the GPU's memory wired up to the recommended size, ask for no more, and bound what is kept when freed."""
     mx.set_cache_limit(_POOL)
-    size = working_set()
-    if size is not None and mx.metal.is_available():
-        mx.set_wired_limit(size)
+    if device.working_set is not None:
+        mx.set_memory_limit(device.working_set)
+        mx.set_wired_limit(device.working_set)
+
+
+def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, left: int | None) -> None:
+    """LocalmixError: weights and a short context need more than the bytes that are left. Loads nothing."""
+    size, context = needed(weights, arithmetic), _LEAST * position_bytes
+    if left is None or size + context <= left:
+        return
+    count = sum(w.shape[0] * w.shape[1] for w in weights)
+    smaller = (name for name in _LADDER if _bytes(count, name, arithmetic) + context <= left)
+    fits = next((f"quantized to {name} it would fit" for name in smaller), "no format of it would fit")
+    raise LocalmixError(
+        f"the model needs {size / 1e9:.1f} GB on the GPU and {context / 1e9:.1f} GB for {_LEAST} tokens of context, "
+        f"{max(0, left) / 1e9:.1f} GB are left beside {_ACTIVATIONS / 1e9:.1f} GB for activations: {fits}; "
+        "or use --backend numba, which reads the file where it is"
+    )
 
 
 def needed(weights: Iterable[Weight], arithmetic: Arithmetic) -> int:
     """Bytes of weights in MLX's forms."""
-    return sum(round(w.shape[0] * w.shape[1] * arithmetic.form(w.format).bits / 8) for w in weights)
+    return sum(_bytes(w.shape[0] * w.shape[1], w.format.name, arithmetic) for w in weights)
 
 
-def room_beside(weights: list[Weight], arithmetic: Arithmetic, available: int | None) -> int | None:
-    """Bytes left for keys and values; None: no limit is known. LocalmixError: the weights alone do not fit."""
-    if available is None:
-        return None
-    size, count = needed(weights, arithmetic), sum(w.shape[0] * w.shape[1] for w in weights)
-    left = available - _ROOM - size
-    if left <= 0:
-        raise LocalmixError(
-            f"the model needs {size / 1e9:.1f} GB on the GPU, which may use {available / 1e9:.1f} GB, "
-            f"{_ROOM / 1e9:.1f} of it for activations: a file of about {8 * (available - _ROOM) / count:.1f} bits a "
-            "weight would fit; or use --backend numba, which reads the file where it is"
-        )
-    return left
+def _bytes(count: int, name: str, arithmetic: Arithmetic) -> int:
+    return round(count * arithmetic.form(FORMATS[name]).bits / 8)

@@ -11,6 +11,7 @@ mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from localmix.backends.mlx.attention import attend  # noqa: E402
 from localmix.backends.mlx.cache import STEP, STORAGES, Cache  # noqa: E402
 from localmix.backends.mlx.matrix import Arithmetic  # noqa: E402
+from localmix.backends.mlx.memory import Budget  # noqa: E402
 
 KINDS = pytest.mark.parametrize("kv", STORAGES)
 K, D, LAYERS = 2, 32, 3
@@ -75,11 +76,21 @@ def test_bytes_of_a_position(kv: str) -> None:
 
 
 def test_limits() -> None:
-    cache = Cache(LAYERS, K, D, 2 * STEP, "f16", limit=(STEP + 10) * LAYERS * 2 * K * D * 2)
+    caches: list[Cache] = []
+    position = LAYERS * 2 * K * D * 2
+    budget = Budget((STEP + 10) * position, used=lambda: sum(cache.reserved for cache in caches))
+    cache = Cache(LAYERS, K, D, 2 * STEP, "f16", budget)
+    caches.append(cache)
     one = cache.new()
     append(cache, one, numbers(STEP), numbers(STEP))
-    with pytest.raises(LocalmixError, match="of 512 tokens do not fit beside the model"):
-        append(cache, one, numbers(1), numbers(1))
+    for refused in (
+        lambda: append(cache, one, numbers(1), numbers(1)),
+        lambda: cache.fill(cache.new(), STEP),
+        lambda: cache.restore(cache.dump(one)),
+        lambda: cache.share(one, 1),
+    ):
+        with pytest.raises(LocalmixError, match=r"256 more tokens .* take 0.00 GB, 0.00 GB are left on this GPU"):
+            refused()
     assert cache.length(one) == STEP
     with pytest.raises(ContextFullError, match="513 tokens do not fit in a context of 512"):
         append(cache, one, numbers(STEP + 1), numbers(1))

@@ -42,7 +42,7 @@ def _preferred(name: str) -> bool:
 
 def _machine() -> str:
     text = "".join(source.header(lanes) for lanes in TABLE.values()) + source.product() + source.expand()
-    return f"{memory.device_name()}, MLX {version('mlx')}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{memory.here().name}, MLX {version('mlx')}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _read(file: Path) -> dict[str, Any]:
