@@ -79,7 +79,6 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
     floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
     for name, value in {
         "values": values,
-        "sums4": fours,
         "scales": d,
         "floats32": floats[0],
         "floats16": floats[1],

@@ -51,8 +51,8 @@ class Codes:
 
     @property
     def step(self) -> int:
-        """Weights that the loops along a row take at once: whole vectors of 64 codes."""
-        return max(self.block, 64)
+        """Weights that the loops along a row take at once: a block of 256 or four of 32."""
+        return max(self.block, 128)
 
 
 def offset(name: str, field: str) -> int:

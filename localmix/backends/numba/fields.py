@@ -1,7 +1,7 @@
 """Packed bit fields in IR, the twin of quant/layout.py: bytes in runs, low bits first. A run of 1 has one bit a value.
 
-Along a row a vector holds 64 codes in order. For a tile it holds four codes of each of 16 rows, which are turned
-before they are unpacked: half or a quarter of the shuffles.
+Along a row a vector holds 64 codes, in the order in which they are stored. For a tile it holds four codes of each of 16
+rows, which are turned before they are unpacked: half or a quarter of the shuffles.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 
+import quant
+from localmix.backends.numba import isa
 from localmix.backends.numba.codes import Bits, Codes, offset, size
 from localmix.backends.numba.dots import hardware_half
 from localmix.backends.numba.simd import (
@@ -18,7 +20,6 @@ from localmix.backends.numba.simd import (
     I16,
     I32,
     I64,
-    concat,
     const,
     half_to_float,
     join,
@@ -32,32 +33,65 @@ from localmix.backends.numba.simd import (
 CODES = vec(I8, 64)
 
 
+def row_order(codes: Codes) -> list[list[int]]:
+    """The columns of a step as `row_codes` gives them: for each vector of 64, where its four runs of 16 columns start.
+
+    The order is that in which the first field lies in memory: 64 bytes at a time, shift by shift. So codes are not
+    moved; activations are, once for all rows.
+    """
+    part = codes.parts[0]
+    each, order = size(codes.name, part.field), []
+    for chunk in range(0, codes.step // codes.block * each, 64):
+        for shift in range(8 // part.bits):
+            order.append([_column(codes, part, *divmod(chunk + 16 * q, each), shift) for q in range(4)])
+    return order
+
+
+def _column(codes: Codes, part: Bits, block: int, byte: int, shift: int) -> int:
+    """The column whose bits stand at a shift (counted in fields) of a byte of a block's field."""
+    group, inside = divmod(byte, part.run)
+    return block * codes.block + (group * (8 // part.bits) + shift) * part.run + inside
+
+
 def row_codes(b: ir.IRBuilder, codes: Codes, blocks: Sequence[Any]) -> list[Any]:
-    """All codes of one block of 256 or two blocks of 32, as a list of <64 x i8>."""
-    parts = [_row_part(b, codes.name, part, blocks) for part in codes.parts]
+    """All codes of one step, as a list of <64 x i8>, in the order of `row_order`."""
+    order = row_order(codes)
+    parts = [[_row_part(b, codes, part, blocks, columns) for columns in order] for part in codes.parts]
     return [codes.finish(b, reduce(b.or_, pieces)) for pieces in zip(*parts, strict=True)]
 
 
-def _row_part(b: ir.IRBuilder, name: str, part: Bits, blocks: Sequence[Any]) -> list[Any]:
+def _row_part(b: ir.IRBuilder, codes: Codes, part: Bits, blocks: Sequence[Any], columns: list[int]) -> Any:
+    """One field of the 64 codes in those columns."""
+    at = offset(codes.name, part.field)
     if part.run == 1:
-        words = [load(b, vec(I32, 1), p, offset(name, part.field)) for p in blocks]
-        set_ = b.bitcast(join(b, words), vec(ir.IntType(1), 64))
-        return [b.select(set_, const(CODES, 1 << part.at), const(CODES, 0))]
-    runs = [a for p in blocks for a in _runs(b, p, name, part)]
-    shifts = range(0, 8, part.bits)
-    if part.run == 64:
-        return [_shifted(b, load(b, CODES, a), [s] * 4, part) for a in runs for s in shifts]
-    if part.bits == 8:
-        pairs = zip(runs[::2], runs[1::2], strict=True)
-        return [join(b, [load(b, vec(I8, 32), a) for a in pair]) for pair in pairs]
-    # Several shifts of the same bytes share one vector, quarter by quarter.
-    two = list(zip(shifts[::2], shifts[1::2], strict=True))
-    if part.run == 32:
-        wide = [shuffle(b, load(b, vec(I8, 32), a), [*range(32), *range(32)]) for a in runs]
-        return [_shifted(b, w, [s, s, t, t], part) for w in wide for s, t in two]
-    halves = [join(b, [load(b, vec(I8, 16), a) for a in runs[i : i + 2]]) for i in range(0, len(runs), 2)]
-    wide = [shuffle(b, h, [*range(16), *range(16), *range(16, 32), *range(16, 32)]) for h in halves]
-    return [_shifted(b, w, [s, t, s, t], part) for w in wide for s, t in two]
+        words = [b.zext(load(b, I16, blocks[c // codes.block], at + c % codes.block // 8), I64) for c in columns]
+        mask = reduce(b.or_, [b.shl(word, I64(16 * i)) for i, word in enumerate(words)])
+        return b.select(b.bitcast(mask, vec(ir.IntType(1), 64)), const(CODES, 1 << part.at), const(CODES, 0))
+    span = part.run * 8 // part.bits  # columns that share bytes
+    places = [(c // codes.block, at + c % codes.block // span * part.run + c % part.run) for c in columns]
+    shifts = [c % span // part.run * part.bits for c in columns]
+    return _shifted(b, _bytes(b, blocks, places), shifts, part)
+
+
+def _bytes(b: ir.IRBuilder, blocks: Sequence[Any], places: list[tuple[int, int]]) -> Any:
+    """<64 x i8>: 16 bytes from each place (block, offset), in as few loads as they allow."""
+    n, kept = 16, places
+    while len(kept) > 1 and all(c == (d[0], d[1] - n) for c, d in zip(kept[::2], kept[1::2], strict=True)):
+        n, kept = 2 * n, kept[::2]
+    if len(set(kept)) == 1:
+        return shuffle(b, load(b, vec(I8, n), blocks[kept[0][0]], kept[0][1]), [*range(n)] * (64 // n))
+    return join(b, [load(b, vec(I8, n), blocks[block], at) for block, at in kept])
+
+
+def picked(b: ir.IRBuilder, vectors: Sequence[Any], places: Sequence[int], run: int) -> Any:
+    """Runs of `run` lanes, at `places`, of vectors seen end to end: of at most two of them."""
+    n = vectors[0].type.count
+    used = sorted({at // n for at in places})
+    assert len(used) <= 2, places
+    lanes = [used.index(at // n) * n + at % n + i for at in places for i in range(run)]
+    if lanes == [*range(n)]:
+        return vectors[used[0]]
+    return shuffle(b, vectors[used[0]], lanes, vectors[used[-1]])
 
 
 def tile_codes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> list[Any]:
@@ -117,9 +151,18 @@ def small(b: ir.IRBuilder, p: Any, start: int, count: int, bits: int, run: int) 
     return join(b, pieces)
 
 
+class Neighbours(tuple[Any, ...]):
+    """Addresses of blocks that follow each other in memory."""
+
+
 def halves(b: ir.IRBuilder, blocks: Sequence[Any], name: str, field: str) -> Any:
     """A float16 field of each block as a vector of float32, converted at once."""
-    bits = join(b, [load(b, vec(I16, 1), p, offset(name, field)) for p in blocks])
+    start, stride = offset(name, field), quant.FORMATS[name].dtype.itemsize
+    last = start + stride * (len(blocks) - 1) + 2
+    if isinstance(blocks, Neighbours) and last <= 64 and "avx512bw" in isa.active().needs:
+        bits = shuffle(b, load(b, vec(I16, 32), blocks[0]), [(start + stride * i) // 2 for i in range(len(blocks))])
+    else:
+        bits = join(b, [load(b, vec(I16, 1), p, start) for p in blocks])
     return half_to_float(b, bits, hardware_half())
 
 
@@ -129,12 +172,18 @@ def half(b: ir.IRBuilder, p: Any, name: str, field: str, lanes: int) -> Any:
 
 
 def scales_and_minima(b: ir.IRBuilder, p: Any, name: str) -> tuple[Any, Any]:
-    """The 8 scales and 8 minima of Q4_K and Q5_K, multiplied out: <8 x float> each (see quant/q4_k.py)."""
-    start = offset(name, "scales")
-    scale, minimum, rest = (load(b, vec(I8, 4), p, start + i) for i in (0, 4, 8))
-    mask = lambda v, m: b.and_(v, const(v.type, m))  # noqa: E731
-    right = lambda v, n: b.lshr(v, const(v.type, n))  # noqa: E731
-    scales = concat(b, mask(scale, 0x3F), b.or_(mask(rest, 15), mask(right(scale, 2), 0x30)))
-    minima = concat(b, mask(minimum, 0x3F), b.or_(right(rest, 4), mask(right(minimum, 2), 0x30)))
-    floats = [b.uitofp(v, vec(F32, 8)) for v in (scales, minima)]
-    return b.fmul(floats[0], half(b, p, name, "d", 8)), b.fmul(floats[1], half(b, p, name, "dmin", 8))
+    """The 8 scales and 8 minima of Q4_K and Q5_K, multiplied out: <8 x float> each (see quant/q4_k.py).
+
+    The bits are sorted by whole words outside the vector units, which have enough to do.
+    """
+    start, mask = offset(name, "scales"), lambda v, byte: b.and_(v, I64(byte * 0x0101010101010101))
+    first, last = load(b, I64, p, start), b.zext(load(b, I32, p, start + 8), I64)
+    nibbles = b.or_(b.and_(last, I64(0x0F0F0F0F)), b.and_(b.shl(last, I64(28)), I64(0x0F0F0F0F00000000)))
+    words = [mask(first, 0x3F), b.or_(nibbles, mask(b.lshr(first, I64(2)), 0x30))]  # 4 scales and 4 minima each
+    both = const(vec(I64, 2), 0)
+    for i, word in enumerate(words):
+        both = b.insert_element(both, word, I32(i))
+    sorted_ = b.bitcast(shuffle(b, b.bitcast(both, vec(I32, 4)), [0, 2, 1, 3]), vec(I8, 16))
+    d = half_to_float(b, load(b, vec(I16, 2), p, offset(name, "d")), hardware_half())
+    floats = b.fmul(b.uitofp(sorted_, vec(F32, 16)), shuffle(b, d, [0] * 8 + [1] * 8))
+    return shuffle(b, floats, range(8)), shuffle(b, floats, range(8, 16))

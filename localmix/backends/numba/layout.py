@@ -82,26 +82,25 @@ def offset(record: np.dtype, field: str) -> int:
 
 
 def padded(width: int) -> int:
-    """Activations are padded with zeros to whole vectors of 64 bytes."""
-    return (width + 63) // 64 * 64
+    """Activations are padded with zeros to four blocks of 32."""
+    return (width + 127) // 128 * 128
 
 
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
 SECTIONS = {
     "values": (0, 32),  # int8
-    "sums4": (8, 32),  # int32, negated sums of 4 values: they serve the formats' zero points
-    "scales": (16, 4),  # float32, one for 32 values
-    "floats32": (17, 4),  # float32, scale · sum of 32 values: they serve the minima
-    "floats16": (18, 8),
-    "sums32": (20, 4),  # int32, negated sums of 32 values
-    "sums16": (21, 8),
-    "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
+    "scales": (8, 4),  # float32, one for 32 values
+    "floats32": (9, 4),  # float32, scale · sum of 32 values: they serve the minima
+    "floats16": (10, 8),
+    "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points
+    "sums16": (13, 8),
+    "low": (15, 32),  # int8, with int16 activations: a value is 256 · values + low
 }
 
 
 def quantized_bytes(width: int, wide: bool = False) -> int:
     """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
-    return (padded(width) // 8 * (31 if wide else 23) + 63) // 64 * 64
+    return (padded(width) // 8 * (23 if wide else 15) + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

@@ -102,9 +102,11 @@ def quantize_at(x: int, row: int, room: int, k: int, wide: int) -> None:
 
 @inner
 def quantize(x: int, row: int, width: int, wide: int) -> None:
-    """x, padded with zeros to whole vectors, into a quantized row. Odd widths have no quantized weights."""
+    """x into a quantized row, both padded with zeros (x has the room). Odd widths have no quantized weights."""
     if width % 32 == 0:
-        room = (width + 63) // 64 * 64
+        room = (width + 127) // 128 * 128
+        for k in range(width, room):
+            store_f32(x + 4 * k, NOTHING)
         for k in range(0, room, 64):
             quantize_at(x + 4 * k, row, room, k, wide)
 

@@ -265,7 +265,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
                         store_f32(me.one + 4 * c, NOTHING)
                 combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
                 if not down.floats:
-                    room = (n.hidden + 63) // 64 * 64
+                    room = (n.hidden + 127) // 128 * 128
                     quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, room, first, n.wide)
         piece = done(counter)
     wait(counter, n.experts * each, s.yields)

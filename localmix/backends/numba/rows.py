@@ -4,6 +4,8 @@ Bound by memory: two rows are read at once, each asked for 4 KiB ahead. That dou
 (26 against 14 GB/s on the machine where it was measured).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -13,7 +15,7 @@ from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.dots import dot4
-from localmix.backends.numba.fields import row_codes
+from localmix.backends.numba.fields import Neighbours, picked, row_codes, row_order
 from localmix.backends.numba.layout import JOB
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
@@ -42,60 +44,100 @@ JOB_T = numba.from_dtype(JOB)
 AHEAD = 4096  # bytes
 
 
-def accumulate(codes: Codes, wide: bool) -> Any:
-    """The word acc + weights(p, q) · x over one step; x is a quantized row of padded width P, k the column."""
+def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, blocks: Sequence[Any], row: Any) -> Any:
+    """acc + the blocks of one step times the activations of their columns."""
     n, group = codes.step, codes.group
+    s, m = codes.scales(b, blocks)
+    s = b.fmul(s, row.floats(b, "scales", n, group))
+    vectors = row_codes(b, codes, blocks)
+    for groups, chain in chains(codes).items():
+        lanes = [g for g in groups for _ in range(4)]
+        dots = const(vec(I32, 16), 0)
+        if wide:
+            for i, columns in chain:
+                dots = dot4(b, dots, vectors[i], row.bytes(b, "values", columns), high=codes.zero == 128)
+            dots = b.shl(dots, const(dots.type, 8))
+        if codes.zero:
+            dots = b.add(dots, row.zeros(b, codes, groups))
+        for i, columns in chain:
+            dots = dot4(b, dots, vectors[i], row.bytes(b, "low" if wide else "values", columns), high=codes.zero == 128)
+        acc = fma(b, b.sitofp(dots, vec(F32, 16)), shuffle(b, s, lanes), acc)
+    if m is not None:
+        minus, zero = b.fmul(m, row.floats(b, f"floats{group}", n, group)), const(m.type, 0.0)
+        acc = b.fsub(acc, shuffle(b, minus, [min(i, m.type.count) for i in range(16)], zero))
+    return acc
 
-    @word(f32x16, f32x16, int64, int64, int64, int64, int64)
-    def step(b: ir.IRBuilder, acc: Any, p: Any, q: Any, x: Any, width: Any, k: Any) -> Any:
-        blocks = [p, q] if codes.block == 32 else [p]
-        c = row_codes(b, codes, blocks)
-        s, m = codes.scales(b, blocks)
-        d = load(b, vec(F32, n // 32), section(b, x, width, "scales", k), align=4)
-        if group == 16:
-            d = shuffle(b, d, [i // 2 for i in range(n // 16)])
-        s = b.fmul(s, d)
-        for i, code in enumerate(c):
-            column = b.add(k, I64(64 * i))
-            start = const(vec(I32, 16), 0)
-            if codes.zero:
-                sums = load(b, vec(I32, 16), section(b, x, width, "sums4", column))
-                start = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
-            if wide:
-                high = load(b, vec(I8, 64), section(b, x, width, "values", column))
-                dots = dot4(b, const(start.type, 0), code, high, high=codes.zero == 128)
-                start = b.add(start, b.shl(dots, const(dots.type, 8)))
-            last = load(b, vec(I8, 64), section(b, x, width, "low" if wide else "values", column))
-            dots = dot4(b, start, code, last, high=codes.zero == 128)
-            lanes = shuffle(b, s, [(64 * i + 4 * lane) // group for lane in range(16)])
-            acc = fma(b, b.sitofp(dots, vec(F32, 16)), lanes, acc)
-        if m is not None:
-            sums = load(b, m.type, section(b, x, width, f"floats{group}", k), align=4)
-            minus, zero = b.fmul(m, sums), const(m.type, 0.0)
-            acc = b.fsub(acc, shuffle(b, minus, [min(i, m.type.count) for i in range(16)], zero))
-        return acc
 
-    return step
+def chains(codes: Codes) -> dict[tuple[int, ...], list[tuple[int, list[int]]]]:
+    """Vectors of a step (number, columns) by the groups of their quarters: those of the same groups share a sum."""
+    found: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
+    for i, columns in enumerate(row_order(codes)):
+        found.setdefault(tuple(c // codes.group for c in columns), []).append((i, columns))
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of a quantized row of activations of padded width `width`, from column k on."""
+
+    x: Any
+    width: Any
+    k: Any
+
+    def bytes(self, b: ir.IRBuilder, name: str, columns: list[int]) -> Any:
+        """<64 x i8>: four runs of 16 columns."""
+        start = section(b, self.x, self.width, name, self.k)
+        whole = range(min(columns) // 64, max(columns) // 64 + 1)
+        loads = [load(b, vec(I8, 64), start, 64 * i) for i in whole]
+        return picked(b, loads, [c - 64 * whole[0] for c in columns], 16)
+
+    def floats(self, b: ir.IRBuilder, name: str, n: int, group: int) -> Any:
+        """One float for each group of n columns; scales are stored for 32."""
+        stored = 32 if name == "scales" else group
+        value = load(b, vec(F32, n // stored), section(b, self.x, self.width, name, self.k), align=4)
+        return value if stored == group else shuffle(b, value, [i * group // stored for i in range(n // group)])
+
+    def zeros(self, b: ir.IRBuilder, codes: Codes, groups: tuple[int, ...]) -> Any:
+        """Where the sums start, because codes have a zero point: -zero · (sum of x), in one lane of each group."""
+        count = codes.step // codes.group
+        sums = load(b, vec(I32, count), section(b, self.x, self.width, f"sums{codes.group}", self.k), align=4)
+        sums = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
+        first = [g if groups.index(g) == i else count for i, g in enumerate(groups)]
+        lanes = [first[i // 4] if i % 4 == 0 else count for i in range(16)]
+        return shuffle(b, sums, lanes, const(sums.type, 0))
 
 
 def row_product(codes: Codes, wide: bool) -> Any:
     """The kernel y[r] = w[r] · x, activations of 8 bits or, wide, of 16."""
-    step, n, size = accumulate(codes, wide), codes.step, codes.bytes
-    per, two = n // codes.block, codes.block == 32
-    stride, lines = size * per, max(1, size * per // 64)
-    odd_step = n // 2
+    n, size = codes.step, codes.bytes
+    block, per = codes.block, n // codes.block
+    stride = size * per
+    lines = (stride + 63) // 64
+
+    @word(f32x16, f32x16, int64, int64, int64, int64)
+    def step(b: ir.IRBuilder, acc: Any, p: Any, x: Any, width: Any, k: Any) -> Any:
+        blocks = Neighbours(b.add(p, I64(size * i)) for i in range(per))
+        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k))
+
+    @word(f32x16, f32x16, int64, int64, int64, int64, int64)
+    def last_step(b: ir.IRBuilder, acc: Any, p: Any, last: Any, x: Any, width: Any, k: Any) -> Any:
+        """With the blocks up to `last` alone: what stands in for the others meets activations that are zero."""
+        blocks = [p]
+        for i in range(1, per):
+            at = b.add(p, I64(size * i))
+            blocks.append(b.select(b.icmp_signed("<", at, last), at, last))
+        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k))
 
     @inner
-    def tail(acc: Any, a: int, x: int, width: int, k: int) -> Any:
-        """The last block of a row with an odd number of blocks; its twin meets activations that are zero."""
-        return step(acc, a, a, x, width, k)
+    def tail(acc: Any, a: int, left: int, x: int, width: int, k: int) -> Any:
+        return last_step(acc, a, a + (left - 1) * size, x, width, k)
 
     @native(1)
     def gemv(job: int) -> None:
         j = record(job, JOB_T)
-        width = (j.width + 63) // 64 * 64
+        width = (j.width + 127) // 128 * 128
         full = j.width // n
-        odd = two and j.width % n == odd_step
+        left = (j.width - full * n) // block
         half = (j.rows + 1) // 2
         other = (j.rows - half) * j.row_bytes
         for r in range(half):
@@ -106,13 +148,13 @@ def row_product(codes: Codes, wide: bool) -> Any:
                 for line in range(lines):
                     prefetch(a + AHEAD + 64 * line)
                     prefetch(c + AHEAD + 64 * line)
-                sum_a = step(sum_a, a, a + size, j.x, width, i * n)
-                sum_c = step(sum_c, c, c + size, j.x, width, i * n)
+                sum_a = step(sum_a, a, j.x, width, i * n)
+                sum_c = step(sum_c, c, j.x, width, i * n)
                 a += stride
                 c += stride
-            if odd:
-                sum_a = tail(sum_a, a, j.x, width, full * n)
-                sum_c = tail(sum_c, c, j.x, width, full * n)
+            if per > 1 and left:
+                sum_a = tail(sum_a, a, left, j.x, width, full * n)
+                sum_c = tail(sum_c, c, left, j.x, width, full * n)
             store_f32(j.y + 4 * r, sum16(sum_a))
             store_f32(j.y + 4 * (r + j.rows - half), sum16(sum_c))
 
@@ -123,12 +165,19 @@ def unpack_rows(codes: Codes) -> Any:
     """The kernel that turns one row, job.w, into floats at job.y: an embedding."""
     per, size, block = codes.step // codes.block, codes.bytes, codes.block
 
+    order = [c for columns in row_order(codes) for c in columns]
+
     @word(void, int64, int64, int64)
-    def unpack(b: ir.IRBuilder, p: Any, q: Any, y: Any) -> None:
-        blocks = [p, q] if codes.block == 32 else [p]
-        c = row_codes(b, codes, blocks)
+    def unpack(b: ir.IRBuilder, p: Any, last: Any, y: Any) -> None:
+        """One step; beyond the last block whatever may come."""
+        blocks = [p]
+        for i in range(1, per):
+            at = b.add(p, I64(size * i))
+            blocks.append(b.select(b.icmp_signed("<", at, last), at, last))
+        stored = row_codes(b, codes, blocks)
         s, m = codes.scales(b, blocks)
-        for i, code in enumerate(c):
+        for i in range(len(stored)):
+            code = picked(b, stored, [16 * order.index(64 * i + 16 * q) for q in range(4)], 16)
             lanes = [(64 * i + j) // codes.group for j in range(64)]
             floats = b.fsub(b.uitofp(code, vec(F32, 64)), const(vec(F32, 64), float(codes.zero)))
             floats = b.fmul(floats, shuffle(b, s, lanes))
@@ -140,7 +189,6 @@ def unpack_rows(codes: Codes) -> Any:
         j = record(job, JOB_T)
         blocks = j.width // block
         for i in range(0, blocks, per):
-            p = j.w + i * size
-            unpack(p, p + size if i + 1 < blocks else p, j.y + 4 * block * i)
+            unpack(j.w + i * size, j.w + (blocks - 1) * size, j.y + 4 * block * i)
 
     return row

@@ -138,7 +138,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
         groups = j.width // group
-        padded = (j.width + 63) // 64 * 64
+        padded = (j.width + 127) // 128 * 128
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile)

@@ -77,11 +77,10 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
     full = np.zeros((tokens, room), np.float32)
     full[:, :width] = x
     values, scales = quantize(full, wide)
-    sums = {n: values.reshape(tokens, -1, n).sum(axis=2, dtype=np.int32) for n in (4, 16, 32)}
+    sums = {n: values.reshape(tokens, -1, n).sum(axis=2, dtype=np.int32) for n in (16, 32)}
     low = values.astype(np.int8)  # the low byte, signed
     parts = {
         "values": (values - low >> 8).astype(np.int8) if wide else low,
-        "sums4": -sums[4],
         "scales": scales,
         "floats32": sums[32] * scales,
         "floats16": sums[16] * np.repeat(scales, 2, axis=1),

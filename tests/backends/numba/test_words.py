@@ -12,7 +12,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from localmix.backends.numba import parts
-from localmix.backends.numba.layout import quantized_bytes
+from localmix.backends.numba.layout import padded, quantized_bytes
 from localmix.backends.numba.simd import (
     I16,
     exp16,
@@ -118,7 +118,7 @@ def test_activations_equal_their_definition(wide: bool) -> None:
         x[1, ::32] = 254
         x[2] = 0
         x[3, :32] = -x[3, :32].max()
-        room = np.zeros((4, (width + 63) // 64 * 64), np.float32)
+        room = np.ones((4, padded(width)), np.float32)
         room[:, :width] = x
         rows = np.zeros((4, quantized_bytes(width, wide)), np.uint8)
         for source, row in zip(room, rows, strict=True):
