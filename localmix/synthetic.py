@@ -39,7 +39,9 @@ SHAPES = {
     "mistral-7b": Shape(4096, 32, 8, 128, 14336, 0, 0, 32000, 32768, 32),
 }
 _ROWS = 4096  # written at a time
-_SCALES = {"d": 0.006, "dmin": 0.003, "m": -0.05}  # of formats whose blocks hold floats; codes are random bytes
+_WEIGHT = 0.02  # root mean square
+# The mean of a format's codes, for its minima: weights of mean zero, or all activations are nearly one number.
+_MEANS = {"q4_1": 7.5, "q5_1": 15.5, "q2_k": 1.5, "q4_k": 7.5, "q5_k": 15.5}
 
 
 def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
@@ -65,16 +67,20 @@ def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArra
     if len(info.shape) == 1:
         return np.ones((rows, width), np.float32) if rows > 1 else np.ones(width, np.float32)
     if format.dtype.fields is None:
-        values = (rng.standard_normal((rows, width)) * 0.02).astype(np.float32)
+        values = (rng.standard_normal((rows, width)) * _WEIGHT).astype(np.float32)
         assert format.quantize is not None, format
         return format.quantize(values, None)
     blocks = rng.integers(0, 256, (rows, format.row_bytes(width)), np.uint8).view(format.dtype)
-    sub_scales = 16.0 if format.block == 256 else 1.0  # integer scales multiply d: keep the product
-    for field, scale in _SCALES.items():
-        if format.dtype.fields.get(field, (None,))[0] == np.dtype("<f2"):
-            blocks[field] = scale / sub_scales
     if "e" in format.dtype.fields:
-        blocks["e"] = 120  # 2^-8
+        blocks["e"] = 120  # 2^-8, about the same size
+        return blocks
+    mean = _MEANS.get(format.name, 0.0)
+    scales = {field: one for field, one in (("d", 1), ("dmin", mean), ("m", -mean)) if field in format.dtype.fields}
+    for field, one in scales.items():
+        blocks[field] = one
+    size = float(np.sqrt(np.square(format.dequantize(blocks[:1]), dtype=np.float64).mean()))
+    for field, one in scales.items():
+        blocks[field] = one * _WEIGHT / size
     return blocks
 
 
