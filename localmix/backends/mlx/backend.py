@@ -19,7 +19,9 @@ from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.step import Step
+from localmix.backends.watch import Inputs
 from localmix.batch import Batch
+from localmix.errors import LocalmixError
 from localmix.weights import Experts, Weight
 from quant.format import Floats
 
@@ -122,8 +124,10 @@ class MlxBackend:
         self._caches.add(cache)
         return cache
 
-    def decoder(self, network: Network) -> Step:
-        """LocalmixError: the network does not fit in the device's memory."""
+    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
+        """LocalmixError: the network does not fit in the device's memory, or `inputs` are asked for."""
+        if inputs is not None:
+            raise LocalmixError("the mlx backend does not tell what it multiplies: use --backend numba")
         room = self.device.room
         left = None if room is None else room - mx.get_active_memory()  # what other models take
         position_bytes = self.cache(network, network.config.context, "f16").position_bytes

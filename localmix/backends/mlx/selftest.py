@@ -52,7 +52,7 @@ def _metal(name: str) -> Check:
         tried = trial.attempt(name, MetalKernels(name))
     except RuntimeError as error:
         return Check(title, False, " ".join(str(error).split()))
-    times = f"{tried.seconds * 1e6:.0f} µs a product, MLX's own {tried.mlx_seconds * 1e6:.0f}"
+    times = f"{tried.seconds * 1e6:.0f} µs, MLX's own {tried.mlx_seconds * 1e6:.0f}"
     return Check(title, tried.passed, f"error {tried.error:.1e}, {times}")
 
 

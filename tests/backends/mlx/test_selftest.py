@@ -31,6 +31,12 @@ def test_a_wrong_product_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert passed["q8_0 × 1"] is passed["q8_0 × 40"] is False
 
 
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_STACK", 4)
+    monkeypatch.setattr(trial, "_TIMES", 1)
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_a_trial_of_right_kernels(name: str) -> None:
     assert trial.attempt(name, ModelKernels(name), size=256).passed

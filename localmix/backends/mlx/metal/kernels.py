@@ -30,7 +30,9 @@ class MetalKernels:
     def product(self, blocks: mx.array, x: mx.array, rows: mx.array, matrices: mx.array) -> mx.array:
         _, out, size = blocks.shape
         pairs, step = rows.size, source.ROWS * source.GROUPS
-        sizes = [("T", x.dtype), ("BLOCKS", size // self._lanes.size), ("OUT", out)]
+        # FEW makes another name: MLX passes arrays of fewer than 8 as constants, and compiles a name again
+        # whenever its source is not the last one.
+        sizes = [("T", x.dtype), ("BLOCKS", size // self._lanes.size), ("OUT", out), ("FEW", pairs < 8)]
         (y,) = self._product(
             inputs=[blocks, x, rows.astype(mx.uint32), matrices.astype(mx.uint32)],
             template=sizes,

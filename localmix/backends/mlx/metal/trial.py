@@ -13,15 +13,19 @@ from localmix.backends.mlx.metal.kernels import Kernels
 from quant import FORMATS
 from quant.format import Floats
 
-_SIZE = 4096  # of the matrix that is timed: one of Mixtral's attention
+_SIZE = 4096  # of the matrices that are timed, as in Mixtral's attention
+_STACK = 8  # how many there are, used in turn: together they are more than a cache holds
 _WEIGHT = 0.02  # root mean square
-_TIMES = 20  # products queued at once, so that starting one does not count
+_TIMES = 16  # pairs of products queued at once, so that starting one does not count
 _BOUND = 2e-3  # error over the largest result, in 16 bits
 
 
 @dataclass(frozen=True)
 class Trial:
-    """`error` is relative to the largest result; times are seconds a product with one row of activations."""
+    """`error` is relative to the largest result.
+
+    Times are seconds for one row of activations through one matrix, and then through two experts of a stack.
+    """
 
     error: float
     seconds: float
@@ -79,26 +83,33 @@ def _distance(got: mx.array, wanted: Floats) -> float:
 
 
 def _times(name: str, kernels: Kernels, size: int) -> tuple[float, float]:
-    """Seconds of a product: ours, and MLX's with the form that the format would else take."""
+    """Seconds: ours, and MLX's with the form that the format would else take."""
     form = form_of(FORMATS[name], half=True)
     bits, width = int(form.code_bits), size * (2 if form.spread else 1)
     x = mx.random.normal((1, width)).astype(mx.float16)
-    codes = mx.random.randint(0, 1 << 30, (size, width * bits // 32)).astype(mx.uint32)
-    scales = mx.random.normal((size, width // GROUP)).astype(mx.float16)
-    blocks = mx.array(random_blocks(name, size, size).view(np.uint8).reshape(1, size, -1))
-    zero, short = mx.zeros(1, mx.uint32), x[:, :size]
-    mx.eval(codes, scales, blocks, zero, short)
-    return (
-        _median_seconds(lambda: kernels.product(blocks, short, zero, zero)),
-        _median_seconds(lambda: mx.quantized_matmul(x, codes, scales, scales, True, GROUP, bits)),
-    )
+    codes = mx.random.randint(0, 1 << 30, (_STACK, size, width * bits // 32)).astype(mx.uint32)
+    scales = mx.random.normal((_STACK, size, width // GROUP)).astype(mx.float16)
+    blocks = mx.array(random_blocks(name, _STACK * size, size).view(np.uint8).reshape(_STACK, size, -1))
+    short, one, two = x[:, :size], mx.zeros(1, mx.uint32), mx.zeros(2, mx.uint32)
+    experts = [mx.array([i, (i + 3) % _STACK], mx.uint32) for i in range(_STACK)]
+    mx.eval(codes, scales, blocks, short, one, two, experts)
+
+    def ours(i: int) -> list[mx.array]:
+        return [kernels.product(blocks, short, one, experts[i][:1]), kernels.product(blocks, short, two, experts[i])]
+
+    def mlxs(i: int) -> list[mx.array]:
+        single = mx.quantized_matmul(x, codes[i], scales[i], scales[i], True, GROUP, bits)
+        both = mx.gather_qmm(x[None], codes, scales, scales, two, experts[i], True, GROUP, bits)
+        return [single, both]
+
+    return _median_seconds(ours), _median_seconds(mlxs)
 
 
-def _median_seconds(once: Callable[[], mx.array]) -> float:
-    mx.eval(once())  # compiles
+def _median_seconds(once: Callable[[int], list[mx.array]]) -> float:
+    mx.eval(once(0))  # compiles
     runs = []
     for _ in range(5):
         start = time.perf_counter()
-        mx.eval([once() for _ in range(_TIMES)])
+        mx.eval([once(i % _STACK) for i in range(_TIMES)])
         runs.append((time.perf_counter() - start) / _TIMES)
     return float(np.median(runs))
