@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from localmix.arch.decoder import Network
-    from localmix.backends.watch import Watch
+    from localmix.backends.watch import Inputs, Watch
     from localmix.sampling import Sampler
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
@@ -53,7 +53,7 @@ class Backend(Protocol):
     def take(self, x: Array, rows: "NDArray") -> Array: ...  # (W, D)
     def to_numpy(self, x: Array) -> "NDArray": ...  # float32; the one point where host and device meet
     def cache(self, network: "Network", context: int, kv: str) -> Any: ...
-    def decoder(self, network: "Network") -> Step: ...
+    def decoder(self, network: "Network", inputs: "Inputs | None" = None) -> Step: ...  # inputs: see `watch.Inputs`
 
 
 NAMES = ("numba", "mlx", "reference")

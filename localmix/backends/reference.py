@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
 from localmix.backends import Step
-from localmix.backends.watch import Watch, run
+from localmix.backends.watch import Inputs, Watch, run
 from localmix.batch import Batch
 from localmix.cache import Cache
 from localmix.weights import Experts, Weight
@@ -103,9 +103,11 @@ class Reference:
         dtype = {"f16": "float16", "f32": "float32"}[kv]
         return Cache(c.layers, c.kv_heads, c.head_dim, context, dtype)
 
-    def decoder(self, network: Network) -> Step:
+    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
+        backend = self if inputs is None else _Listening(inputs)
+
         def step(batch: Batch, cache: Any, watch: Watch | None = None) -> Floats:
-            return run(self, network, batch, cache, watch)
+            return run(backend, network, batch, cache, watch)
 
         return step
 
@@ -116,6 +118,17 @@ class Reference:
         for r in range(0, out, step):
             y[:, r : r + step] = x @ weight.rows(slice(r, r + step)).T
         return y
+
+
+class _Listening(Reference):
+    """Tells what is multiplied."""
+
+    def __init__(self, tell: Inputs) -> None:
+        self._tell = tell
+
+    def _matmul(self, x: Floats, weight: Weight) -> Floats:
+        self._tell((weight,), x)
+        return super()._matmul(x, weight)
 
 
 def _softmax(x: Floats) -> Floats:

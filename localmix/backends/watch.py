@@ -1,10 +1,10 @@
-"""Watching a network choose its experts, on any backend that runs it operation by operation.
+"""Watching a network compute: the experts it chooses, and what its matrices are multiplied with.
 
 A pass that is watched computes the same numbers; nothing is kept of one that is not.
 Shapes: L layers · T tokens · A active experts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network, forward
 from localmix.batch import Batch
+from localmix.weights import Weight
 
 if TYPE_CHECKING:
     from localmix.backends import Array, Backend
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 # Called after a pass with the experts (L, T, A) int32 that each layer chose for each token of the batch, the one of
 # most weight first. A is 0 for a network without experts.
 Watch = Callable[[NDArray[np.int32]], None]
+
+# Called in a pass with matrices and the rows (n, width) float32 that all of them are multiplied with, which are only
+# lent. An expert's rows are those of the tokens that chose it.
+Inputs = Callable[[Sequence[Weight], NDArray[np.float32]], None]
 
 
 def run(backend: "Backend", network: Network, batch: Batch, cache: Any, watch: Watch | None) -> NDArray:

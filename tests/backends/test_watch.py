@@ -1,15 +1,23 @@
 """The experts that a network chose, as every backend tells them."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+import pytest
+import quantized_models
 import small_models
 from numpy.typing import NDArray
 
 import localmix
 from localmix.batch import Batch
 from localmix.context import Context
+from localmix.errors import LocalmixError
 from localmix.model import Model
 from localmix.options import Options
 from localmix.sampling import Sampler
+from localmix.weights import Weight
+from quant import FORMATS
 
 IDS = np.random.RandomState(0).randint(3, 512, 40).tolist()
 
@@ -66,3 +74,51 @@ def test_a_context_tells_every_pass_of_an_answer(upcycled: Model) -> None:
         ids.append(id)
     assert upcycled.tokenizer.decode(ids, keep_space=True) == plain
     assert [each.shape[1] for each in seen] == [len(prompt)] + [1] * 8
+
+
+def inputs(model: Model, ids: list[int], sizes: list[int]) -> tuple[dict[str, NDArray], NDArray]:
+    """The rows that each matrix was multiplied with, and the logits (W, V) of all passes."""
+    found: dict[str, list[NDArray]] = {}
+
+    def tell(weights: Sequence[Weight], x: NDArray) -> None:
+        for weight in weights:
+            found.setdefault(weight.name, []).append(x.copy())
+
+    step = model.backend.decoder(model.network, tell)
+    cache, at, logits = model.cache(40), 0, []
+    sequence = cache.new()
+    for size in sizes:
+        batch = Batch.of([(sequence, at, ids[at : at + size])], every=True)
+        cache.reserve(batch)
+        logits.append(step(batch, cache))
+        cache.commit(batch)
+        at += size
+    return {name: np.concatenate(parts) for name, parts in found.items()}, np.concatenate(logits)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "q8_0"])
+@pytest.mark.parametrize("sizes", [[40], [1, 38, 1]])
+def test_inputs_of_every_matrix(kind: str, sizes: list[int], upcycled_path: Path, folder: Path) -> None:
+    """Numba's buffers hold what the reference multiplies; 8-bit weights find it rounded."""
+    path, ids = {"dense": small_models.STORIES, "sparse": upcycled_path}.get(kind), IDS
+    if path is None:
+        ids = [3 + id % (quantized_models.SIZE - 3) for id in IDS]
+        format = FORMATS[kind]
+        random = np.random.RandomState(3).standard_normal((quantized_models.SIZE, quantized_models.SIZE))
+        assert format.quantize is not None
+        blocks = format.quantize(random.astype(np.float32) / 16, None)
+        path = quantized_models.to_gguf(format, blocks, folder / f"inputs-{len(sizes)}.gguf")
+    expected, logits = inputs(localmix.load(path, "reference"), ids, sizes)
+    found, same = inputs(localmix.load(path, "numba"), ids, sizes)
+    assert set(found) == set(expected)
+    assert np.allclose(same, logits, rtol=0, atol=2e-3 * np.abs(logits).max())
+    for name, x in expected.items():
+        assert found[name].shape == x.shape, name
+        assert np.allclose(found[name], x, rtol=0, atol=2e-3 * np.abs(x).max()), name
+
+
+def test_mlx_does_not_tell_inputs() -> None:
+    pytest.importorskip("mlx.core")
+    model = localmix.load(small_models.STORIES, "mlx")
+    with pytest.raises(LocalmixError, match="use --backend numba"):
+        model.backend.decoder(model.network, lambda weights, x: None)

@@ -13,7 +13,7 @@ from localmix.backends.numba.layout import room
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, processors
 from localmix.backends.reference import Reference
-from localmix.backends.watch import Watch
+from localmix.backends.watch import Inputs, Watch
 from localmix.batch import Batch
 from localmix.cache import Cache
 from localmix.errors import LocalmixError
@@ -36,8 +36,8 @@ class NumbaBackend(Reference):
         dtype = {"f16": "float16", "f32": "float32"}[kv]
         return Cache(c.layers, c.kv_heads, room(c.head_dim), context, dtype)
 
-    def decoder(self, network: Network) -> Step:
-        engine = Engine(Program(network, self.threads), self._team)
+    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
+        engine = Engine(Program(network, self.threads), self._team, inputs)
 
         def step(batch: Batch, cache: Any, watch: Watch | None = None) -> NDArray[np.float32]:
             return engine.step(batch, cache, watch)

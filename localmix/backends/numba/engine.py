@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba import native
 from localmix.backends.numba.buffers import Buffers
+from localmix.backends.numba.inputs import Listener
 from localmix.backends.numba.layout import SPAN
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, yield_address
-from localmix.backends.watch import Watch
+from localmix.backends.watch import Inputs, Watch
 from localmix.batch import Batch
 from localmix.cache import Cache
 
@@ -22,11 +23,12 @@ EMBEDDINGS = 4096  # rows kept as floats: a text repeats its tokens
 class Engine:
     """One network on one team of threads. Not re-entrant."""
 
-    def __init__(self, program: Program, team: Team) -> None:
+    def __init__(self, program: Program, team: Team, tell: Inputs | None = None) -> None:
         self._program, self._team = program, team
         self._config = program.network.config
         self._buffers = Buffers(self._config, team.threads, program.wide)
         self._buffers.step["yields"] = yield_address()
+        self._listener = Listener(program, self._buffers, tell) if tell is not None else None
         self._decode = native.address("decode.decode")
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._unpack = program.unpack()
@@ -38,13 +40,14 @@ class Engine:
         b.grow(len(batch), max(s.start + s.count for s in batch.spans))
         inputs = self._inputs(batch, cache)  # kept alive until the pass is over
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
-        kernel = self._decode if len(batch) == 1 else self._prompt
+        alone = len(batch) == 1 and self._listener is None
+        kernel = self._decode if alone else self._prompt
         if watch is not None:
-            watch(np.stack([self._choices(batch) for _ in self._layers(kernel)]))
-        elif len(batch) == 1:
+            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch)]))
+        elif alone:
             self._run(kernel, 0, c.layers)
         else:
-            for _ in self._layers(kernel):
+            for _ in self._layers(kernel, batch):
                 pass
         del inputs
         return logits
@@ -54,19 +57,28 @@ class Engine:
         self._program.need_tiles()
         return native.address("prompt.prompt")
 
-    def _layers(self, kernel: int) -> Iterator[int]:
+    def _layers(self, kernel: int, batch: Batch) -> Iterator[int]:
         """Layer after layer, each once it is computed: between two, Python sees an interrupt."""
-        for layer in range(self._config.layers):
-            self._run(kernel, layer, layer + 1)
+        last, listener = self._config.layers - 1, self._listener
+        for layer in range(last + 1):
+            if listener is not None:
+                listener.before(layer, len(batch))
+            self._run(kernel, layer, layer + 1, finish=layer == last and listener is None)
+            if listener is not None:
+                listener.after(layer, len(batch))
             yield layer
+        if listener is not None:  # not in one call with the last layer: its buffers are written again
+            listener.end(batch.wanted, len(batch))
+            self._run(kernel, last + 1, last + 1)
 
     def _choices(self, batch: Batch) -> NDArray[np.int32]:
         """The experts (T, A) that the layer just computed chose."""
         return self._buffers.rows("chosen", (len(batch), self._config.active), np.int32).copy()
 
-    def _run(self, kernel: int, first: int, last: int) -> None:
+    def _run(self, kernel: int, first: int, last: int, finish: bool = True) -> None:
+        """Layers first to last (exclusive), then the output if `finish`."""
         b = self._buffers
-        b.step["first"], b.step["last"], b.step["finish"] = first, last, last == self._config.layers
+        b.step["first"], b.step["last"], b.step["finish"] = first, last, finish
         b.counters[:] = 0
         self._team.run(kernel, b.step.ctypes.data)
 

@@ -38,7 +38,7 @@ class Program:
             row["attn_norm"], row["ffn_norm"] = self._keep(layer.attn_norm), self._keep(layer.ffn_norm)
             for name in ("q", "k", "v", "output"):
                 self._weight(row[name], getattr(layer, f"attn_{name}"))
-            experts = _experts(layer.ffn)
+            experts = experts_of(layer.ffn)
             for name in ("gate", "up", "down"):
                 row[name] = self._table(getattr(experts, name))
             if isinstance(layer.ffn, SparseFeedForward):
@@ -127,7 +127,8 @@ def chunk(rows: int, row_bytes: int, threads: int) -> int:
     return max(16, min(LARGEST, by_bytes, by_balance) // 16 * 16)
 
 
-def _experts(ffn: Any) -> Experts:
+def experts_of(ffn: Any) -> Experts:
+    """The experts of a layer; a dense layer is one."""
     if isinstance(ffn, SparseFeedForward):
         return ffn.experts
     assert isinstance(ffn, DenseFeedForward), type(ffn)
