@@ -111,8 +111,9 @@ class Batching:
         """Fill the free places; whether there is anything to do."""
         while len(self._rows) < self._parallel and (request := next(self._waiting, None)) is not None:
             ids = checked(request.prompt, self._model, self._cache.context)
-            text = Text(self._model.tokenizer, request.options, keep_space=request.continues)
-            self._rows.append(_Row(request, self._cache.new(), text, Sampler(request.options), ids))
+            sampler = self._model.sampler(request.options)
+            text = Text(self._model.tokenizer, request.options, keep_space=request.continues or sampler.held)
+            self._rows.append(_Row(request, self._cache.new(), text, sampler, ids))
         return bool(self._rows)
 
     def _advance(self) -> None:

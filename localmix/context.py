@@ -59,7 +59,7 @@ class Context:
 
     def choices(self, logits: Floats, sampler: Sampler) -> Iterator[int]:
         """Ids that `sampler` chooses, the first from `logits` (V,); each is appended when the next is asked for."""
-        if self.model.chooses is not None and self.watch is None:
+        if self.model.chooses is not None and self.watch is None and sampler.constraint is None:
             yield from self.model.chooses(self._cache, self._sequence, self.ids, logits, sampler)
             return
         while True:

@@ -14,7 +14,6 @@ from localmix.batch import CHUNK
 from localmix.context import Context
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.options import Options
-from localmix.sampling import Sampler
 from localmix.text import Reason, Text
 from quant.format import Floats
 
@@ -81,8 +80,8 @@ class Generation(Iterator[str]):
         self.stats = Stats()
         self._context = context
         self._prompt = checked(prompt, context.model, context.size)
-        self._written = Text(context.model.tokenizer, options, keep_space=continues)
-        self._sampler = Sampler(options)
+        self._sampler = context.model.sampler(options)
+        self._written = Text(context.model.tokenizer, options, keep_space=continues or self._sampler.held)
         self._progress = progress or _no_progress
         self._cancel = cancel
         self._on_end = on_end

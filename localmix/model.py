@@ -16,10 +16,12 @@ from localmix import arch, backends, gguf, tokenizer
 from localmix.backends import Chooses
 from localmix.backends.watch import Watch
 from localmix.batch import CHUNK, Batch
+from localmix.constrain import Grammars
 from localmix.context import Context
 from localmix.errors import LocalmixError
 from localmix.generate import Generation, Progress
 from localmix.options import Options
+from localmix.sampling import Sampler
 from localmix.session import Chat
 from localmix.template import ChatTemplate
 from quant.format import Floats
@@ -37,6 +39,7 @@ class Model:
         self.backend = backends.pick(backend, threads)
         self._step = self.backend.decoder(self.network)
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
+        self._grammars = Grammars(self.tokenizer, self.config.vocabulary)
         self._lock = threading.Lock()
 
     def cache(self, context: int | None = None, kv: str = "f16") -> Any:
@@ -45,6 +48,10 @@ class Model:
         if context is not None and not 1 <= context <= most:
             raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
         return self.backend.cache(self.network, context or most, kv)
+
+    def sampler(self, options: Options) -> Sampler:
+        """A stream of choices. LocalmixError: a schema or grammar that is wrong."""
+        return Sampler(options, self._grammars.constraint(options))
 
     def check(self, ids: Sequence[int]) -> None:
         """LocalmixError for ids that are no tokens of this model: kernels read where they are told to."""
@@ -75,8 +82,9 @@ class Model:
         """Text that continues `prompt` (text, or ids as they are), in pieces.
 
         `options` are the fields of `Options`: max_tokens, stop, temp, top_k, top_p, min_p, repeat_penalty,
-        repeat_last_n, seed. `progress` is called with the tokens of the prompt computed so far and in all; setting
-        `cancel` ends it. ContextFullError: the prompt is longer than `context` (None: all the model was trained for).
+        repeat_last_n, seed, json_schema, grammar. `progress` is called with the tokens of the prompt computed so far
+        and in all; setting `cancel` ends it. ContextFullError: the prompt is longer than `context` (None: all that
+        the model was trained for).
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]

@@ -4,8 +4,9 @@ Plain Python, so that the command line can state the defaults without loading an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from localmix.errors import LocalmixError
 
@@ -25,12 +26,16 @@ class Options:
     repeat_penalty: float = 1.0  # divides the logits of recent ids; 1: off
     repeat_last_n: int = 64  # how many ids are recent; 0: none, -1: the whole context
     seed: int | None = None  # None: a new one each time
+    json_schema: str | Mapping[str, Any] | None = None  # the answer is JSON that this schema allows
+    grammar: str | None = None  # the answer is what this grammar allows, of Lark or llama.cpp (GBNF)
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise LocalmixError(f"stop = {self.stop!r}: expected a list of strings that are not empty")
+        if self.json_schema is not None and self.grammar is not None:
+            raise LocalmixError("json_schema and grammar: an answer can be held to one of them")
         for field in fields(self):
-            if field.name != "stop":
+            if field.name not in ("stop", "json_schema", "grammar"):
                 _check_number(field.name, getattr(self, field.name), field.type)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)

@@ -1,13 +1,14 @@
 """From logits to the next id: a chain of small functions, each of which narrows the choice.
 
-Names, defaults and order are llama.cpp's: penalty, top-k, top-p, min-p, temperature, draw. One uniform number is
-taken from the generator for each token, before anything else, and inverted through the distribution: the same
-seed gives the same text whatever ran the network. Shapes: V vocabulary · n candidates, best first.
+Names, defaults and order are llama.cpp's: penalty, grammar, top-k, top-p, min-p, temperature, draw. One uniform
+number is taken from the generator for each token, before anything else, and inverted through the distribution: the
+same seed gives the same text whatever ran the network. Shapes: V vocabulary · n candidates, best first.
 """
 
 import math
 import random
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,25 @@ from quant.format import Floats
 Ids = NDArray[np.intp]
 
 
+class Constraint(Protocol):
+    """What an answer may be: see `localmix.constrain`."""
+
+    def mask(self, logits: Floats) -> Floats: ...
+    def accept(self, id: int) -> None: ...
+
+
 class Sampler:
     """One stream of choices: the options and the generator. `seed` is the one in use."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, constraint: Constraint | None = None) -> None:
+        self.options, self.constraint = options, constraint
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
         self.uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
+
+    @property
+    def held(self) -> bool:
+        """Whether a constraint decides what the text may be, to the first space."""
+        return self.constraint is not None
 
     def __call__(self, logits: Floats, context: Sequence[int]) -> int:
         """The next id, given the logits (V,) and all ids so far. LocalmixError: a logit is not a number."""
@@ -33,6 +46,14 @@ class Sampler:
         if o.repeat_penalty != 1 and o.repeat_last_n:
             recent = context if o.repeat_last_n < 0 else context[-o.repeat_last_n :]
             logits = penalize(logits, recent, o.repeat_penalty)
+        if self.constraint is None:
+            return self._choose(logits)
+        id = self._choose(self.constraint.mask(logits))
+        self.constraint.accept(id)
+        return id
+
+    def _choose(self, logits: Floats) -> int:
+        o = self.options
         best = int(logits.argmax())  # of equals the lower one, and a NaN if there is one
         check_best(float(logits[best]))
         if not o.temp:
@@ -40,6 +61,8 @@ class Sampler:
         u = self.uniform()
         ids = top_k(logits, o.top_k or logits.size)
         scores = logits[ids].astype(np.float64) - float(logits[best])
+        if self.constraint is not None:
+            scores = scores[scores > -np.inf]
         if o.top_p < 1:
             scores = top_p(scores, o.top_p)
         if o.min_p > 0:

@@ -21,6 +21,7 @@ ADDRESSES = {
     "rich": ("localmix/cli/",),
     "prompt_toolkit": ("localmix/cli/",),
     "huggingface_hub": ("localmix/hub.py",),
+    "llguidance": ("localmix/constrain.py",),
     "gguf": (),  # an oracle of tests
 }
 # Lowest first: a module imports its own row and those above.
@@ -28,7 +29,7 @@ LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
      "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled"),
-    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.backends", "localmix.arch"),
+    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends", "localmix.arch"),
     ("localmix.model", "localmix.context", "localmix.generate", "localmix.session"),
     ("localmix.cli",),
 )  # fmt: skip

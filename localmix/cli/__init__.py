@@ -50,7 +50,11 @@ def describe(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Run sparse mixture-of-experts language models on the machine you have."""
+    """Run sparse mixture-of-experts language models on the machine you have.
+
+    Exit codes: 0 done; 1 a problem, which one line on stderr names; 2 a command line that cannot be read;
+    130 Ctrl-C; 141 the reader of stdout has closed it.
+    """
 
 
 def main() -> None:

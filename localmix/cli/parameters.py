@@ -139,6 +139,32 @@ class Many:
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL
 
 
+@dataclass(frozen=True)
+class Held:
+    """What an answer may be at all."""
+
+    json_schema: Annotated[
+        Path | None,
+        typer.Option("--json-schema", metavar="FILE", help="The answer is JSON that this schema allows."),
+    ] = None
+    grammar: Annotated[
+        Path | None,
+        typer.Option("--grammar", metavar="FILE", help="The answer is what this grammar allows (Lark or GBNF)."),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """The fields of `Options`, for `generate` and `send`."""
+        return {name: read_text(path) for name, path in vars(self).items() if path is not None}
+
+
+def read_text(path: Path) -> str:
+    """A file's text. LocalmixError: it cannot be had."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalmixError(f"{path}: cannot be read as text: {getattr(error, 'strerror', error)}") from None
+
+
 def chosen(argument: Path | None, option: Path | None) -> Path | None:
     """The file of the one model that was named, as an argument or with -m."""
     if argument is not None and option is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Json, Many, NdJson, Output, System
+from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson, Output, System
 from localmix.cli.streams import decoded, note, prompt_progress
 from localmix.errors import LocalmixError
 
@@ -17,6 +17,7 @@ def run(
     engine: Engine,
     answering: Answering,
     output: Output,
+    held: Held,
     many: Many,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin comes after it.")
@@ -33,13 +34,14 @@ def run(
     """
     if raw and system:
         raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt")
+    options = answering.options() | held.options()
     if many.file is not None:
         if prompt is not None or as_ndjson:
             raise LocalmixError(f"--file with {'--ndjson' if as_ndjson else 'a prompt'}: leave one of them out")
         from localmix.cli import together
         from localmix.cli.prompts import Reader
 
-        reader = Reader(engine.load(), answering.options(), answering.context, system, raw)
+        reader = Reader(engine.load(), options, answering.context, system, raw)
         if together.answer(reader, many, output.quiet):
             raise typer.Exit(INTERRUPTED)
         return
@@ -48,7 +50,6 @@ def run(
     text = _joined(prompt, _piped())
     if not raw and not text.strip():
         raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
-    options = answering.options()
     model = engine.load()
     progress = None if output.quiet else prompt_progress
     if raw:

@@ -35,6 +35,10 @@ class Tokenizer:
         self.vocab_size = len(vocabulary.tokens)
         self.control_tokens = vocabulary.control
         self._control_ids = frozenset(vocabulary.ids_of(TokenType.CONTROL))  # two may share a text
+        self._no_text = self._control_ids | {
+            *vocabulary.ids_of(TokenType.UNKNOWN),
+            *vocabulary.ids_of(TokenType.UNUSED),
+        }
         self._engine = engine
         texts = sorted(filter(None, vocabulary.control), key=len, reverse=True)  # the longest match wins
         self._control_pattern = re.compile("|".join(map(re.escape, texts))) if texts else None
@@ -77,6 +81,10 @@ class Tokenizer:
     def is_control(self, id: int) -> bool:
         """Whether a token steers the model instead of standing for text."""
         return id in self._control_ids
+
+    def is_text(self, id: int) -> bool:
+        """Whether a token stands for its own bytes: no control token, no unknown or unused one."""
+        return id not in self._no_text
 
     def text(self, id: int) -> str:
         """A token as text, a control token by its name."""
