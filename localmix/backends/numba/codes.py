@@ -16,6 +16,8 @@ import quant
 # (builder, addresses of blocks) -> scales and minima (None: symmetric). Blocks of 32: a lane a block, any number of
 # blocks. Blocks of 256: one block, a lane a group.
 Scales = Callable[[ir.IRBuilder, Sequence[Any]], tuple[Any, Any]]
+# The same for one block in each of 16 rows: a list of vectors, one for each group, a lane a row.
+RowScales = Callable[[ir.IRBuilder, Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Bits:
 
 @dataclass(frozen=True)
 class Codes:
-    """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already."""
+    """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already;
+    `row_scales` is for a format whose blocks of 256 have a quicker way than to read 16 blocks and turn what comes."""
 
     name: str
     group: int  # weights that share a scale: 16 or 32
@@ -38,6 +41,7 @@ class Codes:
     parts: tuple[Bits, ...]
     scales: Scales
     finish: Callable[[ir.IRBuilder, Any], Any] = lambda b, x: x
+    row_scales: RowScales | None = None
 
     @property
     def block(self) -> int:

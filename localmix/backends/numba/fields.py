@@ -187,3 +187,26 @@ def scales_and_minima(b: ir.IRBuilder, p: Any, name: str) -> tuple[Any, Any]:
     d = half_to_float(b, load(b, vec(I16, 2), p, offset(name, "d")), hardware_half())
     floats = b.fmul(b.uitofp(sorted_, vec(F32, 16)), shuffle(b, d, [0] * 8 + [1] * 8))
     return shuffle(b, floats, range(8)), shuffle(b, floats, range(8, 16))
+
+
+def scales_and_minima_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[list[Any], list[Any]]:
+    """The same of a block in each of 16 rows, a row in each lane: 8 vectors of scales and 8 of minima."""
+    halves_, first, second, last = turn(b, [load(b, vec(I32, 4), p, offset(name, "d")) for p in rows])
+    half_lanes = [b.trunc(b.lshr(halves_, const(halves_.type, n)), vec(I16, 16)) for n in (0, 16)]
+    d, dmin = (half_to_float(b, h, hardware_half()) for h in half_lanes)
+
+    def six(low: Any, at: int, high: Any = None, high_at: int = 0) -> Any:
+        """Bits of a word as a number: 6 from `at` on, or 4, and the upper 2 from `high_at` on."""
+        value = b.and_(b.lshr(low, const(low.type, at)), const(low.type, 63 if high is None else 15))
+        if high is None:
+            return value
+        upper = b.and_(b.lshr(high, const(low.type, high_at)), const(low.type, 3))
+        return b.or_(value, b.shl(upper, const(low.type, 4)))
+
+    bytes_ = (0, 8, 16, 24)
+    scales = [six(first, at) for at in bytes_] + [six(last, at, first, at + 6) for at in bytes_]
+    minima = [six(second, at) for at in bytes_] + [six(last, at + 4, second, at + 6) for at in bytes_]
+    return (
+        [b.fmul(b.sitofp(v, vec(F32, 16)), d) for v in scales],
+        [b.fmul(b.sitofp(v, vec(F32, 16)), dmin) for v in minima],
+    )

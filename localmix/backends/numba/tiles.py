@@ -39,6 +39,18 @@ from localmix.backends.numba.simd import (
 )
 
 
+def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], list[Any]]:
+    """For each group of columns of a block: the scales of 16 rows, and their minima or None."""
+    if codes.block == 32:
+        s, m = codes.scales(b, rows)
+        return [s], [m]
+    if codes.row_scales:
+        return codes.row_scales(b, rows)
+    pairs = [codes.scales(b, [p]) for p in rows]
+    scales = turn(b, [s for s, _ in pairs])
+    return scales, [None] * len(scales) if pairs[0][1] is None else turn(b, [m for _, m in pairs])
+
+
 def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
     size, group, block = codes.bytes, codes.group, codes.block
@@ -49,13 +61,7 @@ def _packer(codes: Codes) -> Any:
     def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any) -> None:
         """One block of each row."""
         rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
-        if block == 32:
-            s, m = codes.scales(b, rows)
-            scales, minima = [s], [m]
-        else:
-            pairs = [codes.scales(b, [p]) for p in rows]
-            scales = turn(b, [s for s, _ in pairs])
-            minima = [None] * len(scales) if pairs[0][1] is None else turn(b, [m for _, m in pairs])
+        scales, minima = _scales(b, codes, rows)
         for k, code in enumerate(tile_codes(b, codes, rows)):
             g, inside = divmod(4 * k, group)
             store(b, code, tile, g * span + inside * ROWS, align=64)
