@@ -17,6 +17,7 @@ from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
     from localmix.bench import Plan, Result
+    from localmix.model import Model
 
 _HEAD = f"{'test':>8} {'depth':>6} {'batch':>5} {'t/s':>9} {'±':>6} {'GMAC/s':>7} {'GB/s':>6} {'of bound':>8}"
 
@@ -55,13 +56,13 @@ def bench(
 
 
 def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as_json: bool, as_csv: bool) -> None:
-    from localmix import bandwidth, bench
+    from localmix import bench
 
     model = engine.load(path)
     b = model.backend
-    bound = bandwidth.measure(Path(model.file.path), b.threads) if plan.decoded else None
+    bound, memory = _bound(model) if plan.decoded else (None, "")
     if not output.quiet:
-        reads = f"; this machine reads {bound / 1e9:.1f} GB/s from a mapped file" if bound else ""
+        reads = f"; this machine reads {bound / 1e9:.1f} GB/s from {memory}" if bound else ""
         note(f"{model.file.path}: {b.name} {b.isa}, {b.threads} threads{reads}")
     results = bench.run(model, plan, bound)
     if as_json:
@@ -70,6 +71,16 @@ def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as
         _write_csv(results)
     else:
         _write_table(results)
+
+
+def _bound(model: "Model") -> tuple[float, str]:
+    """Bytes a second that the model's device reads, and from what."""
+    from localmix import bandwidth
+
+    rate = model.backend.read_rate() if hasattr(model.backend, "read_rate") else None
+    if rate is not None:
+        return rate, "the GPU's memory"
+    return bandwidth.measure(Path(model.file.path), model.backend.threads), "a mapped file"
 
 
 def _write_table(results: Iterable["Result"]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
-from localmix.backends.mlx import attention, memory
+from localmix.backends.mlx import attention, memory, probe
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.load import Store, matrices, sources
 from localmix.backends.mlx.matrix import Arithmetic
@@ -136,6 +136,10 @@ class MlxBackend:
             self._store.matrix(part)
         self._budget = memory.Budget(left, self._used)
         return Step(self, network)
+
+    def read_rate(self) -> float | None:
+        """Bytes a second that a GPU reads; None: this is a CPU, which is measured without MLX."""
+        return None if self.arithmetic.cpu else probe.read_rate()
 
     def _used(self) -> int:
         """Bytes of weights, keys and values."""

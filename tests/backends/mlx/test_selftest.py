@@ -8,7 +8,8 @@ import pytest
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from modelled import ModelKernels  # noqa: E402
 
-from localmix.backends.mlx import matrix, selftest  # noqa: E402
+from localmix.backends.mlx import matrix, probe, selftest  # noqa: E402
+from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
 from localmix.backends.mlx.metal import choice, trial  # noqa: E402
 from localmix.backends.mlx.metal.lanes import TABLE  # noqa: E402
 
@@ -69,3 +70,8 @@ def test_the_choice_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(choice.trial, "attempt", attempt)
     assert list(choice.kernels()) == list(choice.kernels()) == ["q6_k", "q3_k"]
     assert tried == list(TABLE)
+
+
+def test_read_rate() -> None:
+    assert 1e6 < probe.read_rate(1 << 20) < 1e15
+    assert (MlxBackend().read_rate() is None) == (mx.default_device() == mx.cpu)

@@ -1,0 +1,22 @@
+"""The measuring itself, on every backend: which tests are run, and that their figures are numbers."""
+
+import numpy as np
+import pytest
+
+from localmix import bench
+from localmix.model import Model
+
+
+def test_every_backend(upcycled: Model) -> None:
+    plan = bench.Plan(prompts=(3, 5000), decoded=2, batches=(1, 2), depths=(0, 65), repeats=1)
+    results = list(bench.run(upcycled, plan, 1e9))
+    assert [(r.test, r.depth, r.batch) for r in results] == [
+        (test, depth, batch) for depth in (0, 65) for test, batch in (("pp3", 1), ("tg2", 1), ("tg2", 2))
+    ]  # what does not fit in the context is left out
+    assert {r.backend for r in results} == {upcycled.backend.name}
+    assert all(np.isfinite(r.tokens_per_second) and r.tokens_per_second > 0 for r in results)
+    for r in results:
+        one_decoded = r.test == "tg2" and r.batch == 1
+        assert (r.gb_per_second is not None) is one_decoded
+        if one_decoded:
+            assert r.share_of_bound == pytest.approx(r.gb_per_second)
