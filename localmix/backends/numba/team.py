@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,44 @@ from localmix.backends.numba.layout import TEAM
 SPINS = 30_000  # pauses before a worker sleeps: about a millisecond, the time between two tokens and more
 
 
+class _Crew:
+    """What a team's workers work on: not the team, so that they end when nobody has the team any more."""
+
+    def __init__(self, record: np.ndarray, workers: int) -> None:
+        self.record = record
+        self.asleep = [False] * workers
+        self.bells = [threading.Lock() for _ in range(workers)]
+        self.dismissed = False
+        for bell in self.bells:
+            bell.acquire()
+
+    def wake(self) -> None:
+        for i, bell in enumerate(self.bells):
+            if self.asleep[i]:
+                self.asleep[i] = False
+                bell.release()
+
+    def dismiss(self) -> None:
+        """Every worker returns once it is awake."""
+        self.dismissed = True
+        for bell in self.bells:
+            if bell.locked():
+                bell.release()
+
+
+def _work(crew: _Crew, serve: Callable[..., int], i: int) -> None:
+    """The life of worker i: serve until there is nothing to do for a while, then sleep."""
+    address, epochs = crew.record.ctypes.data, crew.record["epoch"]
+    while not crew.dismissed:
+        serve(address, i + 1)
+        epoch = int(epochs[0])
+        crew.asleep[i] = True
+        if epoch != int(epochs[0]) and crew.asleep[i]:
+            crew.asleep[i] = False
+            continue
+        crew.bells[i].acquire()
+
+
 class Team:
     """Runs a kernel of (argument, thread) on `threads` threads at once. Not re-entrant: callers hold a lock."""
 
@@ -27,12 +66,10 @@ class Team:
         self._record = np.zeros(1, TEAM)
         self._record["patience"] = SPINS
         self._address = self._record.ctypes.data
-        self._epoch = self._record["epoch"]
         self._serve = native.function("serve.serve", 2)
         self._lead = native.function("serve.lead", 2)
         self._process = 0
-        self._asleep: list[bool] = []
-        self._bells: list[threading.Lock] = []
+        self._crew = _Crew(self._record, 0)
 
     def run(self, kernel: int, argument: int) -> None:
         """Returns when the kernel has run on every thread that joined."""
@@ -40,30 +77,18 @@ class Team:
             self._start()
         self._record["kernel"] = kernel
         self._record["argument"] = argument
-        for i in range(self.threads - 1):
-            if self._asleep[i]:
-                self._asleep[i] = False
-                self._bells[i].release()
+        self._crew.wake()
         self._lead(self._address, 0)
 
     def _start(self) -> None:
         self._process = os.getpid()
         self._record["open"] = self._record["inside"] = 0
-        self._asleep = [False] * (self.threads - 1)
-        self._bells = [threading.Lock() for _ in range(self.threads - 1)]
-        for i, bell in enumerate(self._bells):
-            bell.acquire()
-            threading.Thread(target=self._work, args=(i, bell), daemon=True, name=f"localmix-{i + 1}").start()
-
-    def _work(self, i: int, bell: threading.Lock) -> None:
-        while True:
-            self._serve(self._address, i + 1)
-            epoch = int(self._epoch[0])
-            self._asleep[i] = True
-            if epoch != int(self._epoch[0]) and self._asleep[i]:
-                self._asleep[i] = False
-                continue
-            bell.acquire()
+        self._crew = _Crew(self._record, self.threads - 1)
+        weakref.finalize(self, self._crew.dismiss).atexit = False
+        for i in range(self.threads - 1):
+            work = threading.Thread(target=_work, args=(self._crew, self._serve, i), name=f"localmix-{i + 1}")
+            work.daemon = True
+            work.start()
 
 
 def yield_address() -> int:
