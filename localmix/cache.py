@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.batch import Batch, Span
-from localmix.errors import ContextFullError
+from localmix.errors import ContextFullError, LocalmixError
 
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
+
+
+def dtype_of(kv: str) -> str:
+    """NumPy's name of the type that keys and values are kept in. LocalmixError: another kind."""
+    names = {"f16": "float16", "f32": "float32"}
+    if kv not in names:
+        more = ", which only the mlx backend has: use --backend mlx" if kv == "q8_0" else ""
+        raise LocalmixError(f"keys and values as {kv!r}{more}; here expected one of {', '.join(names)}")
+    return names[kv]
 
 
 def check_room(length: int, context: int) -> None:

@@ -121,3 +121,12 @@ def test_bad_ids(model: Model) -> None:
             model.logits(bad)
     with pytest.raises(LocalmixError, match="513"):
         model.logits([5] * 513)
+
+
+def test_keys_and_values_in_8_bits_or_a_clear_no(upcycled_path: pathlib.Path, backend: str) -> None:
+    model = localmix.load(upcycled_path, backend)
+    with pytest.raises(LocalmixError, match=r"keys and values as 'f8'.* expected one of f16, f32"):
+        model.cache(kv="f8")
+    if backend != "mlx":
+        with pytest.raises(LocalmixError, match="'q8_0', which only the mlx backend has"):
+            model.cache(kv="q8_0")

@@ -84,13 +84,13 @@ def size_rows(found: "Inventory") -> list[Row]:
 
 def form_rows(found: "Inventory") -> list[Row]:
     """What the mlx backend makes of matrices: form, bits a weight, error. Norms and routers are floats everywhere."""
-    from localmix.backends.mlx.forms import form_of
+    from localmix.backends.mlx.forms import blocks_of, form_of
     from localmix.backends.mlx.metal.lanes import TABLE
     from quant import FORMATS
 
     def gpu(name: str) -> str:
         text = form_of(FORMATS[name], half=True).text
-        return f"{text}; or as in the file, exact, where that is faster" if name in TABLE else text
+        return f"{text}; or {blocks_of(FORMATS[name]).text}, where that is faster" if name in TABLE else text
 
     names = dict.fromkeys(part.format for part in found.parts if part.role not in ("norms", "router"))
     return [(name, gpu(name), form_of(FORMATS[name], half=False).text) for name in names]
