@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localmix import store
+from localmix import gguf, store
 from localmix.errors import LocalmixError
+from localmix.gguf.reader import map_header
 from localmix.store import Name, Pulled
 
 DEFAULT_FORMAT = "Q4_K_M"
 Progress = Callable[[str, int, int], None]  # what is done ("download", "verify"), bytes so far, bytes in all
+_BEGINNINGS = (1 << 23, 1 << 25, 1 << 27)  # bytes in which a header may end
 _STEP = 1 << 24  # bytes hashed at a time
 
 
@@ -35,13 +37,62 @@ class Remote:
 
 def pull(name: Name, progress: Progress) -> Pulled:
     """Download a model that is not here yet. LocalmixError: it is not to be had; what was got is kept."""
-    remotes = choose(name, _listed(name))
+    remotes = find(name)
     base = store.folder() / name.repository
     _check_space(base, remotes)
     for remote in remotes:
         if not (base / remote.file).exists():
             _download(remote, base / remote.file, progress)
     return Pulled(Name(name.repository, store.format_of(remotes[0].file)), tuple(base / r.file for r in remotes))
+
+
+def find(name: Name) -> list[Remote]:
+    """The files that `pull` would download. LocalmixError: it is not to be had."""
+    return choose(name, _listed(name))
+
+
+def headers(remotes: list[Remote], folder: Path) -> gguf.File:
+    """A model's header without its weights: the beginnings of its files, in `folder`, the rest of them empty."""
+    for remote in remotes:
+        path = folder / Path(remote.file).name
+        for size in _BEGINNINGS:
+            _fetch_beginning(remote, path, size)
+            with path.open("r+b") as file:
+                file.truncate(remote.size)
+            try:
+                header, _ = map_header(path)
+                if not header.tensors or header.tensors[0].start <= size:
+                    break
+            except LocalmixError as error:
+                if size == _BEGINNINGS[-1] or size >= remote.size:
+                    raise LocalmixError(f"{remote.file}: {error}") from error
+    return gguf.open(folder / Path(remotes[0].file).name)
+
+
+def _fetch_beginning(remote: Remote, path: Path, size: int) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+
+    disable_progress_bars()
+
+    def say(done: int) -> None:
+        if done >= size:
+            raise _EnoughError
+
+    path.unlink(missing_ok=True)
+    with _Counted(path, say) as out:
+        url = hf_hub_url(remote.repository, remote.file, revision=remote.commit)
+        try:
+            http_get(url, out, headers=build_hf_headers(), expected_size=remote.size)
+        except _EnoughError:
+            return
+        except Exception as error:  # see `_listed`
+            raise _unreachable(remote.file, error) from error
+
+
+class _EnoughError(Exception):
+    """As many bytes as were wanted have come."""
 
 
 def choose(name: Name, remotes: list[Remote]) -> list[Remote]:

@@ -3,7 +3,9 @@
 Four layers of Mixtral behave per layer like the full model and fit where 26 GB do not.
 """
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,28 @@ def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
             rows = int(np.prod(info.shape[:-1]))
             for at in range(0, rows, _ROWS):
                 out.write(info.name, _noise(rng, info, min(_ROWS, rows - at)))
+
+
+def sample(path: Path, file: gguf.File, layers: Sequence[int]) -> None:
+    """A file like `file`, of which the header is enough, with only these layers and random weights."""
+    places = {f"blk.{layer}.": f"blk.{i}." for i, layer in enumerate(layers)}
+    infos = []
+    for tensor in file.tensors.values():
+        block = re.match(r"blk\.\d+\.", tensor.name)
+        if block is None or block[0] in places:
+            name = tensor.name if block is None else places[block[0]] + tensor.name.removeprefix(block[0])
+            infos.append(gguf.TensorInfo(name, tensor.shape, tensor.format))
+    rng, noise = np.random.default_rng(0), {}
+    key = f"{file.metadata['general.architecture']}.block_count"
+    metadata = {k: v for k, v in file.typed_metadata.items() if not k.startswith("split.")}
+    with gguf.Writer(path, metadata | {key: np.uint32(len(layers))}, infos) as out:
+        for info in infos:
+            rows = math.prod(info.shape[:-1])
+            for at in range(0, rows, _ROWS):
+                some = info.format.name, info.shape[-1], min(_ROWS, rows - at), len(info.shape)
+                if some not in noise:
+                    noise[some] = _noise(rng, info, some[2])
+                out.write(info.name, noise[some])
 
 
 def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArray:

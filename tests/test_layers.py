@@ -29,8 +29,10 @@ LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
      "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled"),
-    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends", "localmix.arch"),
-    ("localmix.model", "localmix.context", "localmix.generate", "localmix.session"),
+    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends",
+     "localmix.arch"),
+    ("localmix.model", "localmix.context", "localmix.generate", "localmix.session", "localmix.batching",
+     "localmix.forecast"),
     ("localmix.cli",),
 )  # fmt: skip
 

@@ -1,40 +1,84 @@
-"""`localmix doctor`: what this machine computes with, and whether it computes right."""
+"""`localmix doctor`: what this machine is, how a model would run on it, and whether it computes right."""
 
+import json
 import platform
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from localmix.cli.parameters import Output
+from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Threads
+from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
 from localmix.cli.streams import write
 
 
 def doctor(
     output: Output,
+    path: ModelArgument = None,
+    backend: BackendOption = None,
+    threads: Threads = None,
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Run every kernel of the mlx backend here: pass or fail.")
     ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no bandwidths, no expected speed.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what this machine computes with; --selftest checks the GPU's kernels against the reference."""
-    for name, value in machine():
-        write(f"{name}\t{value}\n")
+    """Show what this machine is, whether a model fits and how fast it will be, and the command to run.
+
+    MODEL may be on the hub and not here yet. --selftest instead checks the GPU's kernels against the reference.
+    """
+    found: dict[str, Any] = {"machine": machine(measure=not (quick or selftest), threads=threads)}
+    if not selftest:
+        found["model"] = examine(path, backend, threads, found["machine"], quick=quick)
+    if as_json:
+        write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+    else:
+        for part in found.values():
+            for name, value in part.items():
+                write(f"{_title(name)}\t{_shown(name, value)}\n")
     if selftest and not passes(output.quiet):
         raise typer.Exit(1)
 
 
-def machine() -> list[tuple[str, str]]:
-    """Names and values, a row each."""
-    from localmix import __version__, backends
+def machine(measure: bool, threads: int | None) -> dict[str, Any]:
+    """Names and values; bytes, and bytes a second."""
+    from localmix import __version__, backends, bandwidth, store
+    from localmix import machine as here
     from localmix.backends.numba import isa
     from localmix.backends.numba.team import processors
 
-    return [
-        ("localmix", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"),
-        ("numba", f"{isa.active().name}, {processors()} threads"),
-        ("mlx", _mlx()),
-        ("default", backends.best()),
-    ]
+    memory = here.memory()
+    rows: dict[str, Any] = {
+        "localmix": f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        "processor": here.processor(),
+        "numba": f"{isa.active().name}, {processors()} threads",
+        "mlx": _mlx(),
+        "default": backends.best(),
+        "memory_bytes": memory.total,
+        "free_memory_bytes": memory.available,
+    }
+    if measure:
+        rows["memory_speed_bytes_per_second"] = round(bandwidth.measure(None, threads or processors()))
+        rows["disk_speed_bytes_per_second"] = round(here.disk_speed(_nearest(store.folder())))
+    return rows
+
+
+def _nearest(folder: Any) -> Any:
+    """The folder, or the one above it that is there."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_per_second").replace("_bytes", "").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> str:
+    if "bytes" in name:
+        size = f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.1f} MB"
+        return size + "/s" * name.endswith("_per_second")
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _mlx() -> str:

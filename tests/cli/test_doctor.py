@@ -1,17 +1,58 @@
 """What doctor prints, and its exit code."""
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from command_line import localmix
+from loopback_hub import Hub, serve
+from small_models import STORIES
 
 from localmix.cli.selftest import passes
 from localmix.errors import LocalmixError
 
+REPOSITORY = "some/Stories-GGUF"
 
-def test_machine() -> None:
-    done = localmix("doctor")
-    assert done.returncode == 0
-    names = [line.split("\t")[0] for line in done.stdout.splitlines()]
-    assert names == ["localmix", "numba", "mlx", "default"]
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve() as hub:
+        hub.repositories[REPOSITORY] = {"stories.F32.gguf": STORIES.read_bytes()}
+        yield hub
+
+
+def test_machine_and_bundled_model() -> None:
+    done = localmix("doctor", "--quick")
+    assert done.returncode == 0, done.stderr
+    rows = dict(line.split("\t") for line in done.stdout.splitlines())
+    assert [*rows][:7] == ["localmix", "processor", "numba", "mlx", "default", "memory", "free memory"]
+    assert rows["free memory"].endswith("GB")
+    assert (rows["fits"], rows["command"]) == ("resident", "localmix chat")
+
+
+def test_a_model_is_timed_before_it_is_loaded() -> None:
+    found = json.loads(localmix("doctor", STORIES, "--backend", "reference", "--json").stdout)
+    machine, model = found["machine"], found["model"]
+    assert machine["memory_bytes"] >= machine["free_memory_bytes"] > 0
+    assert machine["memory_speed_bytes_per_second"] > 1e8
+    assert machine["disk_speed_bytes_per_second"] > 1e6
+    assert model["expected_tokens_per_second"] > 1
+    assert model["command"] == f"localmix chat {STORIES} --backend reference"
+
+
+def test_a_model_that_is_still_on_the_hub(hub: Hub, tmp_path: Path) -> None:
+    place = {"LOCALMIX_MODELS": str(tmp_path / "models"), "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url}
+    done = localmix("doctor", f"{REPOSITORY}:F32", "--json", **place, HF_HUB_DISABLE_XET="1")
+    model = json.loads(done.stdout)["model"]
+    assert model["model"] == f"{REPOSITORY}/stories.F32.gguf on the hub, not here yet"
+    assert model["expected_tokens_per_second"] > 1
+    name = f"{REPOSITORY}:F32"
+    assert model["command"] == f"localmix pull {name} && localmix chat {name}"
+    assert not (tmp_path / "models").exists()
+    missing = localmix("doctor", "nobody/nothing", "--quick", **place)
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert "no such repository" in missing.stderr
 
 
 def test_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,103 @@
+"""What `localmix doctor` says of a model: where it is, whether it fits and how, how fast it will be, what to type."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localmix.errors import LocalmixError
+
+if TYPE_CHECKING:
+    from localmix.gguf import File
+
+_FITS = {
+    "resident": "whole in memory",
+    "streamed": "not whole: experts are read from the disk again and again",
+    "no": "no: what every token reads is more than the free memory",
+}
+
+
+def examine(
+    path: Path | None, backend: str | None, threads: int | None, machine: Mapping[str, Any], *, quick: bool
+) -> dict[str, Any]:
+    """Names and values. LocalmixError: the model is neither here nor on the hub."""
+    from localmix import forecast
+
+    with _header(path) as (file, place, here):
+        sizes, free = forecast.Sizes.of(file), machine["free_memory_bytes"]
+        fit = forecast.fit(sizes, free)
+        rows: dict[str, Any] = {
+            "model": place,
+            "size_bytes": sizes.weights,
+            "token_reads_bytes": sizes.shared + sizes.experts_read,
+            "fits": fit,
+            "how": _FITS[fit],
+        }
+        if fit != "no" and not quick:
+            rows["expected_tokens_per_second"] = round(_speed(file, here, sizes, fit, backend, threads, machine), 2)
+        rows["command"] = _command(path, here, sizes, fit, free, backend, threads)
+    return rows
+
+
+def _speed(
+    file: "File",
+    here: bool,
+    sizes: Any,
+    fit: str,
+    backend: str | None,
+    threads: int | None,
+    machine: Mapping[str, Any],
+) -> float:
+    from localmix import backends, forecast
+
+    engine = backends.pick(backend, threads)
+    seconds = forecast.seconds(file, engine) if here else forecast.seconds_of_absent(file, engine)
+    if fit == "streamed":
+        seconds += forecast.misses(sizes, machine["free_memory_bytes"]) / machine["disk_speed_bytes_per_second"]
+    return 1 / seconds
+
+
+def _command(
+    path: Path | None, here: bool, sizes: Any, fit: str, free: int, backend: str | None, threads: int | None
+) -> str:
+    """What to type."""
+    from localmix import forecast
+
+    if fit == "no":
+        return "none: choose a smaller format or model"
+    room = forecast.context(sizes, free)
+    flags = f" -c {room}" if room < sizes.context else ""
+    flags += f" --backend {backend}" if backend else ""
+    flags += f" -t {threads}" if threads else ""
+    name = "" if path is None else f" {path}"
+    return f"{'' if here else f'localmix pull{name} && '}localmix chat{name}{flags}"
+
+
+@contextmanager
+def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
+    """A model's header, where the model is, and whether its weights are here."""
+    from localmix import gguf, store
+    from localmix.bundled import model_path
+
+    name = None if path is None or path.exists() else store.parse(str(path))
+    if name is None or store.find(name) is not None:
+        found = model_path() if path is None else store.resolve(path)
+        with gguf.open(found) as file:
+            yield file, str(found), True
+        return
+    from localmix import hub
+
+    remotes = hub.find(name)
+    size, free = sum(remote.size for remote in remotes), _disk_free(store.folder())
+    if size > free:
+        raise LocalmixError(f"{name}: has {size / 1e9:.1f} GB, {free / 1e9:.1f} GB of disk are free: make room first")
+    with tempfile.TemporaryDirectory(prefix="localmix-") as folder, hub.headers(remotes, Path(folder)) as file:
+        yield file, f"{remotes[0].repository}/{remotes[0].file} on the hub, not here yet", False
+
+
+def _disk_free(folder: Path) -> int:
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
