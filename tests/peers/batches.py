@@ -17,12 +17,13 @@ from speed import Peer
 import localmix
 from localmix.batching import Batching, Request
 from localmix.bundled import model_path
+from localmix.model import Model
 from localmix.options import Options
 
 ROWS = 16
 
 
-def requests(model: localmix.model.Model, longest: int, count: int) -> list[Request]:
+def requests(model: Model, longest: int, count: int) -> list[Request]:
     """Prompts of 5 to 125 random tokens, answers of half to all of `longest`."""
     rng = np.random.default_rng(0)
     ids = [rng.integers(3, model.config.vocabulary, 5 + 8 * (i % ROWS)).tolist() for i in range(count)]
@@ -33,7 +34,7 @@ def requests(model: localmix.model.Model, longest: int, count: int) -> list[Requ
     ]
 
 
-def alone(model: localmix.model.Model, wanted: list[Request]) -> tuple[float, list[list[int]]]:
+def alone(model: Model, wanted: list[Request]) -> tuple[float, list[list[int]]]:
     began, answers = time.perf_counter(), []
     for request in wanted:
         answer = model.generate(request.prompt, **vars(request.options))
@@ -42,7 +43,7 @@ def alone(model: localmix.model.Model, wanted: list[Request]) -> tuple[float, li
     return time.perf_counter() - began, answers
 
 
-def together(model: localmix.model.Model, wanted: list[Request]) -> tuple[float, list[list[int]]]:
+def together(model: Model, wanted: list[Request]) -> tuple[float, list[list[int]]]:
     began = time.perf_counter()
     answers = {answer.id: answer.ids for answer in Batching(model, wanted, parallel=ROWS)}
     return time.perf_counter() - began, [answers[request.id] for request in wanted]
