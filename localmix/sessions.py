@@ -77,7 +77,7 @@ class Keeper:
     def keep(self, chat: Chat) -> str | None:
         """Save it, keys and values too; a line if the file had to be another one. LocalmixError: the disk."""
         if self.file is None:
-            if not chat.messages:
+            if not any(message.role == "user" for message in chat.messages):
                 return None
             self.file = unused()
         said = None

@@ -37,8 +37,10 @@ def localmix(*arguments: object, stdin: bytes | None = None, **changes: str) -> 
 class Terminal:
     """A command with a terminal of its own."""
 
-    def __init__(self, *arguments: object, **changes: str) -> None:
+    def __init__(self, *arguments: object, size: tuple[int, int] = (80, 24), **changes: str) -> None:
+        """`size`: columns and rows."""
         self._leader, follower = pty.openpty()
+        self.resize(*size)
         self.seen = ""
         self.process = subprocess.Popen(
             [*MAIN, *map(str, arguments)],
@@ -50,6 +52,10 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(follower, termios.TIOCSCTTY, 0),  # so that Ctrl-C reaches it
         )
         os.close(follower)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """As the user drags the window; the command is told."""
+        termios.tcsetwinsize(self._leader, (rows, columns))
 
     def type(self, text: str) -> None:
         """Press keys; what was on the screen before is forgotten."""
@@ -74,11 +80,17 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while True:
             ended = done()
-            ready, _, _ = select.select([self._leader], [], [], 0 if ended else 0.05)
-            try:
-                self.seen += os.read(self._leader, 65536).decode(errors="replace") if ready else ""
-            except OSError:  # Linux says so when the other side is closed
-                ready = []
-            if ended and not ready:
+            received = self._receive(0 if ended else 0.05)
+            if ended and not received:
                 return self.seen
             assert time.monotonic() < deadline, f"{complaint}: {self.seen!r}"
+
+    def _receive(self, seconds: float) -> bytes:
+        """What the command writes next, if it does within some time."""
+        ready, _, _ = select.select([self._leader], [], [], seconds)
+        try:
+            raw = os.read(self._leader, 65536) if ready else b""
+        except OSError:  # Linux says so when the other side is closed
+            raw = b""
+        self.seen += raw.decode(errors="replace")
+        return raw

@@ -14,6 +14,7 @@ BACKENDS = ("reference", "numba", "mlx")  # another one joins every test of back
 
 # A folder for each worker: nothing of the user's is touched, and two that compile at once never meet.
 os.environ["LOCALMIX_CONFIG"] = os.devnull
+os.environ["LOCALMIX_STATE"] = tempfile.mkdtemp(prefix="localmix-state-")
 os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
 
 

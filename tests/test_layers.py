@@ -19,6 +19,7 @@ ADDRESSES = {
     "jinja2": ("localmix/template/",),
     "typer": ("localmix/cli/",),
     "rich": ("localmix/cli/",),
+    "markdown_it": ("localmix/cli/",),
     "prompt_toolkit": ("localmix/cli/",),
     "huggingface_hub": ("localmix/hub.py",),
     "llguidance": ("localmix/constrain.py",),

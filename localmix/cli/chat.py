@@ -1,22 +1,28 @@
 """`localmix chat`: a conversation, in a terminal or with one line of stdin after the other."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
 from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System
 from localmix.cli.streams import decoded, note, prompt_progress
-from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
+    from localmix.generate import Stats
     from localmix.session import Chat
+    from localmix.sessions import Keeper
 
-_PROMPT = "> "
-_HELP = "/reset forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C ends an answer"
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the newest conversation, or the one named in place of MODEL.")
+]
+WhenFull = Annotated[
+    str, typer.Option("--when-full", metavar="HOW", help="stop; drop the oldest turns; shift the oldest tokens out.")
+]
+Private = Annotated[bool, typer.Option("--private", help="Keep no conversation and no history on disk.")]
+Theme = Annotated[str, typer.Option("--theme", metavar="NAME", help="auto, dark, light or mono.")]
 
 
 def chat(
@@ -25,76 +31,87 @@ def chat(
     output: Output,
     path: ModelArgument = None,
     system: System = None,
+    resume: Resume = False,
+    when_full: WhenFull = "stop",
+    private: Private = False,
+    theme: Theme = "auto",
     as_json: Json = False,
 ) -> None:
-    """Talk with a model.
+    """Talk with a model. In a terminal /help shows what there is.
 
     Without a terminal each line of stdin is answered: echo hi | localmix chat.
     """
-    from localmix.generate import Stats
+    from localmix import saved, sessions
 
     options = answering.options()
+    kept = sessions.find(None if path is None else str(path)) if resume else None
+    if kept is not None:
+        path = saved.read(kept).file if engine.model is None else None
     model = engine.load(path)
-    conversation = model.chat(system, context=answering.context)
-    total = Stats()
-    terminal = sys.stdin.isatty()
-    if terminal and not output.quiet:
-        note(f"{model.file.path}: {_HELP}")
-    for text in _typed(conversation) if terminal else _piped():
-        try:
-            progress = None if output.quiet else prompt_progress
-            answer = conversation.send(text, progress=progress, **options)
-            interrupted = show(model, answer, as_json)
-        except LocalmixError as error:
-            if not terminal:
-                raise
-            note(f"localmix: {error}")
-            continue
-        total += answer.stats
-        if interrupted and not terminal:
-            raise typer.Exit(INTERRUPTED)
+    conversation = model.chat(None, context=answering.context, when_full=when_full, notice=_notice)
+    if kept is not None and (said := saved.load(kept, conversation)):
+        _notice(said)
+    if system is not None:
+        conversation.system = system
+    keeper = None if private else sessions.Keeper(kept)
+    if sys.stdin is not None and sys.stdin.isatty() and not as_json:
+        total = _talk(conversation, options, engine, output, keeper, theme)
+    else:
+        total = _answer_lines(conversation, options, output, keeper if resume else None, as_json)
     if not output.quiet:
         note(summary(model, total))
 
 
-def _piped() -> Iterator[str]:
+def _talk(
+    conversation: "Chat", options: dict[str, Any], engine: Engine, output: Output, keeper: "Keeper | None", theme: str
+) -> "Stats":
+    """In a terminal."""
+    import localmix
+    from localmix import sessions
+    from localmix.cli.terminal.display import Display
+    from localmix.cli.terminal.talk import Talk
+
+    display = Display(theme, output.quiet)
+    talk = Talk(conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads))
+    if display.capable:
+        from localmix.cli.terminal.prompt import reader
+
+        history = None if keeper is None else sessions.state() / "history"
+        read = reader(history, talk.completer(), talk.status if not output.quiet else None, talk.interrupts)
+    else:
+        from localmix.cli.terminal.plain import read
+    if not output.quiet:
+        display.note(f"{conversation.model.file.path}: /help shows the commands, Ctrl-D leaves")
+    if conversation.messages:
+        talk.show_end()
+    talk.run(read)
+    if keeper is not None and talk.keeper and talk.keeper.file and not output.quiet:
+        note(f"localmix: kept as {talk.keeper.file.stem}: localmix chat --resume goes on")
+    return talk.total
+
+
+def _answer_lines(
+    conversation: "Chat", options: dict[str, Any], output: Output, keeper: "Keeper | None", as_json: bool
+) -> "Stats":
+    """Without a terminal. A conversation that was resumed is kept."""
+    from localmix.generate import Stats
+
+    total = Stats()
+    for text in _lines():
+        answer = conversation.send(text, progress=None if output.quiet else prompt_progress, **options)
+        interrupted = show(conversation.model, answer, as_json)
+        total += answer.stats
+        if keeper is not None and (said := keeper.keep(conversation)):
+            _notice(said)
+        if interrupted:
+            raise typer.Exit(INTERRUPTED)
+    return total
+
+
+def _notice(text: str) -> None:
+    note(f"localmix: {text}")
+
+
+def _lines() -> Iterator[str]:
     """Each line of stdin that says something."""
     return filter(str.strip, map(decoded, sys.stdin.buffer))
-
-
-def _typed(conversation: "Chat") -> Iterator[str]:
-    """What is typed, until Ctrl-D or a Ctrl-C; commands are obeyed."""
-    read = _reader()
-    while True:
-        try:
-            text = read().strip()
-        except (EOFError, KeyboardInterrupt):
-            note("")
-            return
-        if text in ("/exit", "/quit"):
-            return
-        if text == "/reset":
-            conversation.reset()
-        elif text.startswith("/"):
-            note(_HELP)
-        elif text:
-            yield text
-
-
-def _reader() -> Callable[[], str]:
-    """Asks for a message: with editing, history and pasting of many lines where the terminal can do that."""
-    if os.environ.get("TERM", "dumb") == "dumb" or not sys.stdout.isatty():
-        return _read_line
-    from prompt_toolkit import PromptSession
-
-    session: PromptSession[str] = PromptSession()
-    return lambda: session.prompt(_PROMPT)
-
-
-def _read_line() -> str:
-    sys.stderr.write(_PROMPT)
-    sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line

@@ -17,6 +17,8 @@ _CLOSED_PIPE = 128 + 13  # as a program that SIGPIPE ended
 # Control characters but newline and tab, as the pictures that Unicode has of them.
 _CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
 _CONTROL |= dict.fromkeys((0x7F, *range(0x80, 0xA0)), 0x2421)
+# What writes text backwards, so that it reads other than it is (CVE-2021-42574).
+_CONTROL |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 
 
 def harmless(text: str) -> str:
@@ -41,6 +43,11 @@ def write(text: str) -> None:
 def note(text: str) -> None:
     """A line about the product."""
     _put(sys.stderr, harmless(text) + "\n")
+
+
+def draw(stream: TextIO, text: str) -> None:
+    """Text that may move the cursor: what a model wrote was made harmless before."""
+    _put(stream, text)
 
 
 def prompt_progress(done: int, total: int) -> None:

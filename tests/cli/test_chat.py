@@ -2,7 +2,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from command_line import Terminal, localmix
 from small_models import STORIES
 
@@ -32,43 +31,6 @@ def test_errors(chatty_path: Path) -> None:
         assert message in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_conversation_in_a_terminal(chatty_path: Path, terminal: Callable[..., Terminal], term: str) -> None:
-    answer = localmix("chat", chatty_path, "--temp", 0, "-n", 8, stdin=b"Hello").stdout.strip()
-    screen = terminal("chat", chatty_path, "--temp", 0, "-n", 8, TERM=term)
-    prompt = "> " if term == "dumb" else PROMPT
-    screen.until(prompt)
-    for _ in range(2):
-        screen.type("Hello\r")
-        screen.until(answer)
-        screen.until(prompt)
-        screen.type("/reset\r")
-        screen.until(prompt)
-    screen.type("/?\r")
-    screen.until("Ctrl-D leaves")
-    screen.until(prompt)
-    screen.type("\x04")
-    assert screen.end() == 0
-    assert "answer 16 tokens" in screen.seen
-    if term == "dumb":
-        assert "\x1b" not in screen.seen
-
-
-def test_ctrl_c_ends_an_answer_and_a_second_one_the_program(
-    chatty_path: Path, terminal: Callable[..., Terminal]
-) -> None:
-    screen = terminal("chat", chatty_path, "--backend", "reference", "--temp", 0)
-    screen.until(PROMPT)
-    screen.type("Hello\r")
-    screen.until(" ")
-    screen.type("\x03")
-    screen.until(PROMPT)
-    screen.type("\x03")
-    assert screen.end() == 0
-    assert "Traceback" not in screen.seen
-    assert "localmix: reference" in screen.seen
-
-
 def test_an_error_in_a_terminal_leaves_the_conversation(chatty_path: Path, terminal: Callable[..., Terminal]) -> None:
     screen = terminal("chat", chatty_path, "-c", 40, "-n", 4, "--temp", 0)
     screen.until(PROMPT)
@@ -77,6 +39,6 @@ def test_an_error_in_a_terminal_leaves_the_conversation(chatty_path: Path, termi
     screen.until(PROMPT)
     screen.type("Hi\r")
     screen.until(PROMPT)
-    screen.type("/exit\r")
+    screen.type("/quit\r")
     assert screen.end() == 0
     assert "answer 4 tokens" in screen.seen

@@ -1,0 +1,122 @@
+"""The commands that show or set something: /system /set /stats /experts /model."""
+
+import difflib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.text import Text
+
+from localmix.cli.terminal import experts as picture_of
+from localmix.cli.terminal import markdown
+from localmix.errors import LocalmixError
+from localmix.options import Options
+from localmix.store import resolve
+
+if TYPE_CHECKING:
+    from localmix.cli.terminal.talk import Talk
+
+_NAMES = [field.name for field in fields(Options)]
+_NOTHING = ("none", "off")
+
+
+def system(talk: "Talk", rest: str) -> None:
+    if rest:
+        talk.chat.system = None if rest.lower() in _NOTHING else rest
+        talk.keep()
+    now = talk.chat.system
+    talk.display.note(f"system prompt: {now}" if now else "no system prompt")
+
+
+def set_option(talk: "Talk", rest: str) -> None:
+    name, _, text = rest.replace("=", " ", 1).partition(" ")
+    if name:
+        key = name.lstrip("-").replace("-", "_")
+        if key not in _NAMES:
+            near = difflib.get_close_matches(key, _NAMES, n=1, cutoff=0)[0]
+            raise LocalmixError(f"there is no option {name}: the nearest is {near}; /set shows all")
+        changed = talk.options | {key: _value(key, text.strip())}
+        talk.options = vars(Options(**changed))
+    table(talk, [(key, _shown(talk.options[key])) for key in ([key] if name else _NAMES)])
+
+
+def stats(talk: "Talk", rest: str) -> None:
+    chat, total, last = talk.chat, talk.total, talk.last
+    backend = talk.model.backend
+    used, size = len(chat.context.ids), chat.context.size
+    turns = sum(message.role == "user" for message in chat.messages)
+    rows = [
+        ("model", f"{talk.model.file.path}"),
+        ("computed by", f"{backend.name}, {backend.isa}, {backend.threads} thread{'s' * (backend.threads != 1)}"),
+        ("context", f"{used:,} of {size:,} tokens, {used / size:.0%}; when full: {chat.overflow.policy}"),
+        ("turns", f"{turns}"),
+        ("kept in", f"{talk.keeper.file or 'nothing yet'}" if talk.keeper else "nothing: this one is private"),
+    ]
+    if last is not None:
+        s = last.stats
+        rows += [
+            ("last prompt", f"{s.prompt_tokens} tokens at {s.prompt_rate:.1f} t/s, {s.cached_tokens} cached"),
+            ("last answer", f"{s.tokens} tokens at {s.decode_rate:.1f} t/s, seed {last.seed}, ended by {last.reason}"),
+            ("all answers", f"{total.tokens} tokens at {total.decode_rate:.1f} t/s"),
+        ]
+    table(talk, rows)
+
+
+def experts(talk: "Talk", rest: str) -> None:
+    config = talk.model.config
+    if not config.experts:
+        raise LocalmixError("this model has no experts: every token passes all of it")
+    if not talk.watched:
+        raise LocalmixError("on this backend the device chooses by itself: use --backend numba to see the experts")
+    counts = talk.choices.counts(config.experts)
+    if not counts.size:
+        raise LocalmixError("there is no answer yet: ask something, and then /experts")
+    columns = talk.display.size()[0]
+    talk.display.lines(picture_of.picture(counts, config.active, columns, talk.display.theme))
+
+
+def model(talk: "Talk", rest: str) -> None:
+    if rest:
+        talk.change_model(resolve(Path(rest).expanduser()))
+    talk.display.note(f"model: {talk.model.file.path}")
+
+
+def table(talk: "Talk", rows: list[tuple[str, str]]) -> None:
+    """Names and what belongs to them, in two columns where there is room, else below each other."""
+    theme, columns = talk.display.theme, talk.display.size()[0]
+    wide = max(len(name) for name, _ in rows) + 2
+    room = columns - 1 - wide
+    for name, text in rows:
+        indent = wide if room >= 20 else 2
+        texts = markdown.wrap(Text(text), max(columns - 1 - indent, 1))
+        title = theme.styled(name, "strong")
+        if room >= 20:
+            texts[0] = title + Text(" " * (wide - len(name))) + texts[0]
+            texts[1:] = [Text(" " * indent) + line for line in texts[1:]]
+        else:
+            texts = [title, *(Text(" " * indent) + line for line in texts)]
+        talk.display.lines(texts)
+
+
+def _value(key: str, text: str) -> Any:
+    """A value as it was typed. `Options` checks whether it may be."""
+    if key == "stop":
+        return () if text.lower() in ("", *_NOTHING) else (text.encode().decode("unicode_escape"),)
+    kinds = get_args(next(field.type for field in fields(Options) if field.name == key))
+    if text.lower() in _NOTHING and type(None) in kinds:
+        return None
+    if str in kinds:
+        path = Path(text).expanduser()
+        return path.read_text() if path.is_file() else text
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    raise LocalmixError(f"{key} = {text!r}: expected a number")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return " ".join(map(repr, value)) or "none" if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,220 @@
+"""The loop of a conversation: ask for a message, obey it if it is a command, else answer it and keep the turn.
+
+Ctrl-C during an answer keeps what there is of it; two in a row leave. Whatever ends the program, a turn that was
+answered is on the disk before the next message is asked for.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from localmix import saved, sessions
+from localmix.cli.terminal import commands
+from localmix.cli.terminal.display import Display
+from localmix.cli.terminal.experts import Choices
+from localmix.cli.terminal.modes import Interrupts, quiet
+from localmix.errors import ContextFullError, LocalmixError
+from localmix.generate import Generation, Stats
+from localmix.session import Chat
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+
+    from localmix.model import Model
+
+Loader = Callable[[Path], "Model"]
+_FULL = "/clear begins anew, /undo takes turns back, and --when-full drop or shift leaves out the oldest"
+
+
+class Talk:
+    """One conversation and all that commands may change of it. `keeper` None: nothing goes to the disk."""
+
+    def __init__(
+        self, chat: Chat, options: dict[str, Any], display: Display, keeper: sessions.Keeper | None, loader: Loader
+    ) -> None:
+        self.chat, self.options, self.display, self.keeper = chat, options, display, keeper
+        self.model = chat.model
+        self.total, self.last = Stats(), None  # type: tuple[Stats, Generation | None]
+        self.files: list[tuple[Path, str]] = []  # added to the next message
+        self.choices = Choices()
+        self.interrupts = Interrupts()
+        self.left = False
+        self._loader = loader
+        self._draft: str | None = None  # the last question, being edited
+        self._interrupted = self._answering = self._begun = False
+        self._notices: list[str] = []
+        self._take(chat)
+
+    def run(self, read: Callable[[str], str]) -> None:
+        """Until the user leaves. `read` asks for a message, given what stands there at first."""
+        with quiet(self.interrupts, capable=self.display.capable):
+            while not self.left:
+                try:
+                    self._turn(read)
+                except LocalmixError as error:
+                    self.display.error(f"{error}{f'; {_FULL}' if isinstance(error, ContextFullError) else ''}")
+                except EOFError:
+                    return
+                except KeyboardInterrupt:
+                    if self._interrupted:
+                        return
+                    self._interrupted = True
+                    self.display.note("Ctrl-C again leaves")
+
+    def _turn(self, read: Callable[[str], str]) -> None:
+        draft, self._draft = self._draft, None
+        text = read(draft or "")
+        self._interrupted = False
+        if text.startswith("/"):
+            commands.obey(self, text)
+        elif text.strip():
+            self.ask(text.strip(), instead=draft is not None)
+
+    def ask(self, text: str, *, instead: bool = False) -> None:
+        """Answer `text`, in the place of the last turn if `instead`: that one stays if no answer comes."""
+        before = self.chat.messages
+        if instead:
+            self.chat.undo()
+        try:
+            answer = self.chat.send(self._with_files(text), progress=self._progress, **self.options)
+            self._show(answer)
+        finally:
+            if len(self.chat.messages) < len(before):
+                self.chat.messages = before
+
+    def _show(self, answer: Generation) -> None:
+        """Draw an answer as it comes, then keep it: also one that was cut short, by whatever."""
+        shown, drawn = self.display.answer(), 0
+        self._answering = True
+        try:
+            for piece in answer:
+                self._begun = True
+                with self.interrupts.held():
+                    shown.add(piece)
+                    drawn += len(piece)
+        except KeyboardInterrupt:
+            self._interrupted = True
+        finally:
+            with self.interrupts.held():
+                answer.close()
+                self.display.end_progress()
+                shown.add(answer.text[drawn:])
+                shown.end()
+                self._finish(answer)
+
+    def _finish(self, answer: Generation) -> None:
+        self._answering = self._begun = False
+        self.last = answer
+        self.total += answer.stats
+        while self._notices:
+            self.display.note(self._notices.pop(0))
+        self.display.lines([Text()])
+        if answer.text:
+            self.files.clear()
+            self.keep()
+        if self._interrupted:
+            self.display.note("interrupted")
+        elif answer.reason == "context":
+            self.display.note(f"the context of {answer.room} tokens is full: the answer is cut off; {_FULL}")
+        elif not answer.text:
+            self.display.note("the model said nothing")
+
+    def keep(self) -> None:
+        """Save the conversation; a disk that is full is said, and nothing more."""
+        if self.keeper is None:
+            return
+        try:
+            with self.interrupts.held():
+                said = self.keeper.keep(self.chat)
+        except LocalmixError as error:
+            self.display.error(str(error))
+            return
+        if said:
+            self.display.note(said)
+
+    def edit(self, question: str) -> None:
+        """Let the user change `question`, which is then asked in the place of the last one."""
+        self._draft = f" {question}" if question.startswith("/") else question
+
+    def clear(self) -> None:
+        """Begin a new conversation with the same system prompt."""
+        self.chat.reset()
+        self.files.clear()
+        self.choices.forget()
+        self.keeper = self.keeper and sessions.Keeper()
+
+    def resume(self, path: Path) -> None:
+        """Go on with a kept conversation, and show where it was left."""
+        said = saved.load(path, self.chat)
+        self.keeper = sessions.Keeper(path)
+        self.files.clear()
+        self.show_end()
+        if said:
+            self.display.note(said)
+
+    def show_end(self) -> None:
+        """The last turn of the conversation."""
+        questions = [message.content for message in self.chat.messages if message.role == "user"]
+        self.display.note(f"{len(questions)} turn{'s' * (len(questions) != 1)} so far{', the last:' * bool(questions)}")
+        if questions:
+            self.display.note(f"> {questions[-1]}")
+            self.display.markdown(self.chat.messages[-1].content)
+
+    def change_model(self, path: Path) -> None:
+        """Go on with another model: the text stays, and is read by it with the next message."""
+        before, after = self.chat, self._loader(path)
+        chat = Chat(after, before.system, when_full=before.overflow.policy, notice=self.notice)
+        chat.messages += [type(m)(m.role, m.content) for m in before.messages if m.role != "system"]
+        self._take(chat)
+        self.keep()
+
+    def notice(self, text: str) -> None:
+        """A line about the conversation; during an answer it waits for the end of that."""
+        if self._answering:
+            self._notices.append(text)
+        else:
+            self.display.note(text)
+
+    def status(self) -> str:
+        """The line below the prompt."""
+        used, size = len(self.chat.context.ids), self.chat.context.size
+        parts = [self.model.file.path.name, f"{used:,} of {size:,} tokens"]
+        if self.last is not None and self.last.stats.decode_rate:
+            parts.append(f"{self.last.stats.decode_rate:.1f} t/s")
+        if self.files:
+            parts.append(f"{len(self.files)} file{'s' * (len(self.files) != 1)} added")
+        return f" {self.display.theme.sign('dot')} ".join(parts)
+
+    def completer(self) -> "Completer":
+        """Completes what commands take."""
+        from localmix.cli.terminal.completion import Commands
+
+        arguments = {"set": lambda: list(self.options), "load": sessions.names}
+        paths = (name for name, command in commands.COMMANDS.items() if command.path)
+        return Commands(commands.COMMANDS, arguments, paths)
+
+    def _take(self, chat: Chat) -> None:
+        self.chat, self.model = chat, chat.model
+        chat.overflow.notice = self.notice
+        self.choices.forget()
+        self.watched = chat.model.chooses is None  # else the device chooses ids by itself, and telling would slow it
+        chat.context.watch = self.choices if self.watched else None
+
+    def _progress(self, done: int, total: int) -> None:
+        if not self._begun:  # an answer that goes on in a context that was full has the cursor
+            self.display.progress(done, total)
+        if done >= total:
+            self.choices.forget()  # of the prompt: what counts is who serves the answer
+
+    def _with_files(self, text: str) -> str:
+        """The message, after the files that were added."""
+        return "".join(f"{path.name}:\n{_fenced(content)}\n\n" for path, content in self.files) + text
+
+
+def _fenced(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text.removesuffix(chr(10))}\n{fence}"

@@ -1,0 +1,108 @@
+"""The commands that change the conversation: /regen /undo /edit /save /load /file /clear."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localmix import saved, sessions
+from localmix.errors import LocalmixError
+
+if TYPE_CHECKING:
+    from localmix.cli.terminal.talk import Talk
+
+_BEGINNING = 50  # signs of a question that tell which conversation it is
+_LISTED = 20
+
+
+def regen(talk: "Talk", rest: str) -> None:
+    question = _last_question(talk)
+    if talk.options["seed"] is not None:
+        talk.display.note("the seed is set: the answer will be the same; /set seed none takes a new one each time")
+    talk.ask(question, instead=True)
+
+
+def undo(talk: "Talk", rest: str) -> None:
+    question = talk.chat.undo()
+    if question is None:
+        raise LocalmixError("there is nothing to undo")
+    talk.keep()
+    talk.display.note(f"forgotten: {_short(question)}")
+
+
+def edit(talk: "Talk", rest: str) -> None:
+    question = _last_question(talk)
+    if rest:
+        talk.ask(rest, instead=True)
+    else:
+        talk.edit(question)
+
+
+def save(talk: "Talk", rest: str) -> None:
+    _last_question(talk)
+    if talk.keeper is None:
+        talk.keeper = sessions.Keeper()
+    if rest:
+        with talk.interrupts.held():
+            talk.keeper.rename(rest, talk.chat)
+    else:
+        talk.keep()
+    talk.display.note(f"saved: {talk.keeper.file}")
+
+
+def load(talk: "Talk", rest: str) -> None:
+    if not rest:
+        _list(talk)
+        return
+    talk.resume(sessions.find(rest))
+
+
+def file(talk: "Talk", rest: str) -> None:
+    if not rest:
+        raise LocalmixError("which file? as in /file notes.txt")
+    path = Path(rest.strip("'\"")).expanduser()
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LocalmixError(f"{path}: is no UTF-8 text") from None
+    tokens = len(talk.model.tokenizer.encode(text, bos=False))
+    if tokens >= talk.chat.context.size:
+        raise LocalmixError(f"{path}: has {tokens} tokens, the context holds {talk.chat.context.size}")
+    talk.files.append((path, text))
+    talk.display.note(f"{path}: {len(text.splitlines())} lines, {tokens} tokens, go with the next message")
+
+
+def clear(talk: "Talk", rest: str) -> None:
+    talk.clear()
+    talk.display.note("a new conversation")
+
+
+def _last_question(talk: "Talk") -> str:
+    """LocalmixError: there is none."""
+    questions = [message.content for message in talk.chat.messages if message.role == "user"]
+    if not questions:
+        raise LocalmixError("there is no question yet: ask something first")
+    return questions[-1]
+
+
+def _list(talk: "Talk") -> None:
+    names = sessions.names()
+    if not names:
+        raise LocalmixError("no conversation is kept yet")
+    for name in names[:_LISTED]:
+        path = sessions.path(name)
+        try:
+            questions = saved.read(path).questions
+            about = f"{len(questions)} turns: {_short(questions[0])}" if questions else "no turn"
+        except LocalmixError as error:
+            about = str(error)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+        talk.display.note(f"{name}  ({when}, {about})", "code")
+    if len(names) > _LISTED:
+        talk.display.note(f"and {len(names) - _LISTED} older ones in {sessions.path(names[0]).parent}")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _BEGINNING else line[: _BEGINNING - 3] + "..."
