@@ -4,6 +4,10 @@ Everything that a user can cause derives from LocalmixError: the command line pr
 with 1. Anything else that escapes is a defect of the program.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+
 
 class LocalmixError(Exception):
     """A problem that the user can understand and act on."""
@@ -19,3 +23,12 @@ class UnsupportedError(LocalmixError):
 
 class ContextFullError(LocalmixError):
     """More tokens than the context holds."""
+
+
+@contextmanager
+def concerning(path: str | PathLike[str]) -> Iterator[None]:
+    """Errors from inside, where nobody knows which file it is about, begin with the file's name."""
+    try:
+        yield
+    except LocalmixError as error:
+        raise type(error)(f"{path}: {error}") from error

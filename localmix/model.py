@@ -18,7 +18,7 @@ from localmix.backends.watch import Watch
 from localmix.batch import CHUNK, Batch
 from localmix.constrain import Grammars
 from localmix.context import Context
-from localmix.errors import LocalmixError
+from localmix.errors import LocalmixError, concerning
 from localmix.generate import Generation, Progress
 from localmix.options import Options
 from localmix.sampling import Sampler
@@ -34,8 +34,9 @@ class Model:
         self.file = gguf.open(path)
         self.network = arch.load(self.file)
         self.config = self.network.config
-        self.tokenizer = tokenizer.from_metadata(self.file.metadata)
-        self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
+        with concerning(path):
+            self.tokenizer = tokenizer.from_metadata(self.file.metadata)
+            self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
         self.backend = backends.pick(backend, threads)
         self._step = self.backend.decoder(self.network)
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
