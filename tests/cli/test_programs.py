@@ -94,4 +94,6 @@ def test_completion(shell: str, variables: dict[str, str]) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "quantize" in done.stdout
     assert "chat" not in done.stdout
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.4  # a key is waiting
+    assert (
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
+    )  # a key is waiting; 0.15 s on a quiet machine
