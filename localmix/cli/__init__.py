@@ -13,6 +13,7 @@ from typer.main import get_command
 from localmix import __version__
 from localmix.cli import settings
 from localmix.cli.bench import bench
+from localmix.cli.calibrate import calibrate
 from localmix.cli.chat import chat
 from localmix.cli.config import config
 from localmix.cli.doctor import doctor
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, perplexity, pull, list, rm, config, doctor):
+for command in (run, chat, info, bench, quantize, calibrate, perplexity, pull, list, rm, config, doctor):
     app.command()(grouped(command))
 
 

@@ -1,0 +1,76 @@
+"""`localmix calibrate MODEL TEXT -o x.imatrix.gguf`: what inputs a model's matrices see, for quantizing it better."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localmix.cli.parameters import BackendOption, Output, Reading, TextFile, Threads
+from localmix.cli.streams import note, overwrite
+from localmix.errors import LocalmixError
+from localmix.store import resolve
+
+if TYPE_CHECKING:
+    from localmix.calibrate import Progress
+    from localmix.imatrix import Imatrix
+
+
+def calibrate(
+    output: Output,
+    reading: Reading,
+    path: Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file, or the name of a pulled model.")],
+    text: TextFile,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default="MODEL.imatrix.gguf"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    backend: BackendOption = "numba",
+    threads: Threads = None,
+) -> None:
+    """Collect the mean square of every matrix's inputs over a text, expert by expert.
+
+    Example: localmix calibrate mixtral.F16.gguf wiki.train.raw -o mixtral.imatrix.gguf
+    """
+    import localmix
+    from localmix import imatrix
+    from localmix.calibrate import calibrate as collect
+
+    model_path = resolve(path)
+    target = out or Path(model_path.stem + ".imatrix.gguf")
+    if target.exists() and not force:
+        raise LocalmixError(f"{target}: exists already: choose another name with -o, or overwrite it with --force")
+    model = localmix.load(model_path, backend, threads)
+    windows = reading.windows(model, text)
+    found = collect(model, windows, text.name, None if output.quiet else progress())
+    overwrite("")
+    imatrix.write(target, found)
+    if not output.quiet:
+        note(f"{target}: {len(found.entries)} tensors, {found.tokens} tokens of {text}")
+        for line in rare_experts(found):
+            note(line)
+
+
+def progress() -> "Progress":
+    """A line that shows how far it is and the time left."""
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        left = round((time.monotonic() - began) * (total - done) / done)
+        overwrite(f"{done} of {total} tokens, {left // 60}:{left % 60:02} left" if left else "")
+
+    return show
+
+
+def rare_experts(found: "Imatrix") -> list[str]:
+    """What to say about experts that saw few tokens, a line a layer."""
+    from localmix.imatrix import FEW
+
+    lines = []
+    for name, few in found.rare().items():
+        if "ffn_down" in name:  # the same tokens as gate and up
+            each = ", ".join(f"{expert} ({tokens} tokens)" for expert, tokens in few.items())
+            layer = name.partition(".ffn")[0]
+            lines.append(f"{layer}: fewer than {FEW} tokens for experts {each}: they get the layer's average")
+    return lines
