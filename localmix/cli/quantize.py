@@ -13,6 +13,7 @@ import typer
 from localmix.cli.answer import INTERRUPTED
 from localmix.cli.parameters import Output
 from localmix.cli.streams import note
+from localmix.cli.targets import chosen_target, confirmed, say_expectations
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
@@ -26,7 +27,21 @@ def quantize(
     out: Annotated[
         Path | None, typer.Argument(metavar="OUT", help="The file to write.", show_default="NAME.FORMAT.gguf")
     ] = None,
-    format: Annotated[str, typer.Option("-f", "--format", metavar="NAME", help="A recipe or a format.")] = "Q4_K_M",
+    format: Annotated[
+        str | None,
+        typer.Option("-f", "--format", metavar="NAME", help="A recipe or a format.", show_default="Q4_K_M"),
+    ] = None,
+    target_ram: Annotated[
+        str | None,
+        typer.Option("--target-ram", metavar="SIZE", help="Formats with which the model runs in 24G of memory."),
+    ] = None,
+    target_bpw: Annotated[
+        float | None, typer.Option("--target-bpw", metavar="BITS", min=1, help="Formats of 4.25 bits a weight.")
+    ] = None,
+    ctx: Annotated[
+        int, typer.Option("-c", "--ctx", min=1, help="Tokens of context that --target-ram leaves room for.")
+    ] = 4096,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask whether the chosen formats are right.")] = False,
     tensor_type: Annotated[
         list[str] | None,
         typer.Option("--tensor-type", metavar="PATTERN=FORMAT", help="A format for tensors by name. May be repeated."),
@@ -50,27 +65,27 @@ def quantize(
     Example: localmix quantize Mixtral-8x7B-Instruct-v0.1 mixtral.gguf --format Q4_K_M
     """
     from localmix import convert
-    from quant.recipe import RECIPES
 
-    recipe = RECIPES.get(format.upper())
-    if recipe is None:
-        raise LocalmixError(f"--format {format}: expected one of {', '.join(RECIPES)}")
     checkpoint = convert.open_checkpoint(source, allow_requantize)
-    recipe_text = " ".join((format.upper(), *(tensor_type or ())))
-    extra = convert.receipt(checkpoint, recipe_text) | texts(meta or ())
-    plan = convert.make_plan(checkpoint, recipe, overrides(tensor_type or ()), extra)
-    path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), format))
+    context = min(ctx, checkpoint.context)
+    target = chosen_target(format, target_ram, target_bpw, context)
+    recipe, rows = target.formats(checkpoint, overrides(tensor_type or ()))
+    extra = convert.receipt(checkpoint, " ".join((target.text, *(tensor_type or ())))) | texts(meta or ())
+    plan = convert.make_plan(checkpoint, recipe, rows, extra)
+    path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), target.label))
     if not dry_run:
         refuse_overwriting(path, resume, force)
     if dry_run or not output.quiet:
         report(plan, path)
-    if not dry_run:
+    if target.asks:
+        say_expectations(plan, context, threads or processors())
+    if not dry_run and (yes or not target.asks or confirmed()):
         work(plan, path, threads or processors(), resume, output.quiet)
 
 
-def file_name(model: str, format: str) -> str:
+def file_name(model: str, label: str) -> str:
     """What the result is called; a model's name may be any text."""
-    return re.sub(r"[^\w.+-]+", "-", model).strip("-.") + f".{format.upper()}.gguf"
+    return re.sub(r"[^\w.+-]+", "-", model).strip("-.") + f".{label}.gguf"
 
 
 def processors() -> int:

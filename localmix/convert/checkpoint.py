@@ -1,5 +1,6 @@
 """What every reader of a checkpoint hands over: metadata and named matrices, not a weight read yet."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,16 @@ class Checkpoint:
     metadata: dict[str, Writable]
     tensors: dict[str, Source]  # in file order
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model was made for."""
+        return int(self.metadata.get("llama.context_length", 1 << 31))  # type: ignore[arg-type]
+
+    @property
+    def weights(self) -> int:
+        """How many there are."""
+        return sum(math.prod(source.shape) for source in self.tensors.values())
 
     def fingerprint(self) -> str:
         """Names the weights. FileFormatError: a file cannot be read."""
