@@ -55,6 +55,8 @@ def word(result: Any, *arguments: Any) -> Callable[[Callable], Any]:
             lambda ctx, a, b, c, d, e: (signature, codegen),
             lambda ctx, a, b, c, d, e, f: (signature, codegen),
             lambda ctx, a, b, c, d, e, f, g: (signature, codegen),
+            lambda ctx, a, b, c, d, e, f, g, h: (signature, codegen),
+            lambda ctx, a, b, c, d, e, f, g, h, i: (signature, codegen),
         ]
         typer = typers[len(arguments)]
         typer.__name__ = emit.__name__
@@ -295,11 +297,15 @@ def store_i64(b: ir.IRBuilder, address: Any, value: Any) -> None:
     store(b, value, address, align=8)
 
 
+def ask(b: ir.IRBuilder, address: Any, level: int) -> None:
+    """Ask for a cache line in the first or second level. Any address is allowed, also one past the end of the map."""
+    pointer = b.inttoptr(address, I8.as_pointer())
+    call(b, "llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(4 - level), I32(1))
+
+
 @word(void, int64)
 def prefetch(b: ir.IRBuilder, address: Any) -> None:
-    """Ask for a cache line. Any address is allowed, also one past the end of the map."""
-    pointer = b.inttoptr(address, I8.as_pointer())
-    call(b, "llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
+    ask(b, address, 1)
 
 
 @word(void, int64, int64, int64)

@@ -24,11 +24,11 @@ from localmix.backends.numba.simd import (
     I8,
     I32,
     I64,
+    ask,
     const,
     fma,
     int64,
     load,
-    prefetch,
     record,
     splat,
     store,
@@ -55,7 +55,6 @@ def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
     size, group, block = codes.bytes, codes.group, codes.block
     span = group_bytes(group)
-    lines = (size + 63) // 64
 
     @word(void, int64, int64, int64)
     def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any) -> None:
@@ -74,8 +73,6 @@ def _packer(codes: Codes) -> Any:
     def pack(w: int, row_bytes: int, width: int, tile: int) -> None:
         for i in range(width // block):
             p = w + i * size
-            for line in range(lines):  # the same columns of the next 16 rows, a row a turn
-                prefetch(p + (ROWS + i % ROWS) * row_bytes + 64 * line)
             unpack(p, row_bytes, tile)
             tile += block // group * span
 
@@ -83,18 +80,35 @@ def _packer(codes: Codes) -> Any:
 
 
 def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
-    """The word that multiplies a tile with a few tokens; their sums stay in registers."""
+    """The word that multiplies a tile with a few tokens; their sums stay in registers.
+
+    Meanwhile it asks for its part of the next tile's rows: from `ahead` on, `pace` bytes for each group.
+    """
     group, zero = codes.group, codes.zero
     span = group_bytes(group)
+    lines = -(-rows_bytes(codes) // 64)
 
-    @word(void, int64, int64, int64, int64, int64, int64, int64)
-    def micro(b: ir.IRBuilder, tile: Any, groups: Any, x: Any, stride: Any, width: Any, y: Any, y_stride: Any) -> None:
+    @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
+    def micro(
+        b: ir.IRBuilder,
+        tile: Any,
+        groups: Any,
+        x: Any,
+        stride: Any,
+        width: Any,
+        y: Any,
+        y_stride: Any,
+        ahead: Any,
+        pace: Any,
+    ) -> None:
         floats, ints = vec(F32, 16), vec(I32, 16)
         sums = [cgutils.alloca_once_value(b, const(floats, 0.0)) for _ in range(tokens)]
         rows = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
         with cgutils.for_range(b, groups) as loop:
             at = b.add(tile, b.mul(loop.index, I64(span)))
             k = b.mul(loop.index, I64(group))
+            for line in range(lines):
+                ask(b, b.add(b.add(ahead, b.mul(loop.index, pace)), I64(64 * line)), 2)
             dots = [const(ints, 0)] * tokens
             if zero:
                 negated = [load(b, I32, section(b, row, width, f"sums{group}", k), align=4) for row in rows]
@@ -124,6 +138,11 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
     return micro
 
 
+def rows_bytes(codes: Codes) -> int:
+    """Bytes of one group of columns in 16 rows of a weight, rounded up."""
+    return -(-ROWS * codes.group * codes.bytes // codes.block)
+
+
 def _dot_four(b: ir.IRBuilder, codes: Codes, start: Any, code: Any, x: Any, offset: int) -> Any:
     """start + 16 rows' codes times the same four activations."""
     four = b.bitcast(splat(b, load(b, I32, x, offset, align=4), 16), vec(I8, 64))
@@ -135,7 +154,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
 
     job.rows is at least 16; the last tile may overlap the one before.
     """
-    pack, group = _packer(codes), codes.group
+    pack, group, step = _packer(codes), codes.group, rows_bytes(codes)
     most = isa.active().tokens
     eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
 
@@ -148,21 +167,25 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile)
+            calls = (j.tokens + most - 1) // most
+            pace = (step + calls - 1) // calls
+            ahead = j.w + (r + ROWS) * j.row_bytes
             t = 0
             while t < j.tokens:
                 x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
                 left = j.tokens - t
+                ahead += groups * pace if t else 0
                 if left >= most and most == 8:
-                    eight(tile, groups, x, j.x_stride, padded, y, j.y_stride)
+                    eight(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
                     t += 8
                 elif left >= 4:
-                    four(tile, groups, x, j.x_stride, padded, y, j.y_stride)
+                    four(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
                     t += 4
                 elif left >= 2:
-                    two(tile, groups, x, j.x_stride, padded, y, j.y_stride)
+                    two(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
                     t += 2
                 else:
-                    single(tile, groups, x, j.x_stride, padded, y, j.y_stride)
+                    single(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
                     t += 1
 
     return gemm
