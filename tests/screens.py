@@ -33,7 +33,8 @@ class Screen(Terminal):
 
     @property
     def cursor_line(self) -> str:
-        return str(self._screen.display[self._screen.cursor.y]).rstrip()
+        at = min(self._screen.cursor.y, self._screen.lines - 1)  # a window that shrank leaves it outside for a moment
+        return str(self._screen.display[at]).rstrip()
 
     def wait(self, done: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Until the screen shows something."""
