@@ -21,13 +21,19 @@ __version__ = "0.1.0"
 __all__ = ["ContextFullError", "FileFormatError", "LocalmixError", "UnsupportedError", "load"]
 
 
-def load(path: str | os.PathLike[str] | None = None, backend: str | None = None, threads: int | None = None) -> "Model":
+def load(
+    path: str | os.PathLike[str] | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    kv: str = "f16",
+) -> "Model":
     """Open a GGUF file; without a path the bundled model.
 
     `backend` is "numba", "mlx" or "reference"; None takes the fastest that runs here. `threads`: None is one a
-    physical core. LocalmixError: what is wrong with the file, in one line.
+    physical core. `kv`: keys and values of contexts as "f16", "f32", or "q8_0" in half the memory. LocalmixError: what
+    is wrong with the file, in one line.
     """
     from localmix.bundled import model_path
     from localmix.model import Model
 
-    return Model(model_path() if path is None else path, backend, threads)
+    return Model(model_path() if path is None else path, backend, threads, kv)

@@ -44,7 +44,6 @@ class Plan:
     batches: Sequence[int] = (1,)
     depths: Sequence[int] = (0,)
     repeats: int = 5
-    kv: str = "f16"
 
 
 def run(model: "Model", plan: Plan, bandwidth: float | None) -> Iterator[Result]:
@@ -68,7 +67,7 @@ def products(model: "Model", *, output: bool) -> int:
 
 def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
     rng = np.random.default_rng(0)
-    cache = model.cache(kv=plan.kv)
+    cache = model.cache()
     start = cache.new()
     cache.fill(start, depth)
 
@@ -89,7 +88,7 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
 
 def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: float | None) -> Result:
     rng = np.random.default_rng(0)
-    cache = model.cache(kv=plan.kv)
+    cache = model.cache()
     start = cache.new()
     cache.fill(start, depth)
 

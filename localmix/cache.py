@@ -11,17 +11,61 @@ from numpy.typing import NDArray
 
 from localmix.batch import Batch, Span
 from localmix.errors import ContextFullError, LocalmixError
+from quant import FORMATS
+from quant.format import Floats, Format
 
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
 
 
-def dtype_of(kv: str) -> str:
-    """NumPy's name of the type that keys and values are kept in. LocalmixError: another kind."""
-    names = {"f16": "float16", "f32": "float32"}
-    if kv not in names:
-        more = ", which only the mlx backend has: use --backend mlx" if kv == "q8_0" else ""
-        raise LocalmixError(f"keys and values as {kv!r}{more}; here expected one of {', '.join(names)}")
-    return names[kv]
+class Storage:
+    """How the d numbers of one head at one position are kept: as elements of `dtype`."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = np.dtype(dtype)
+
+    def elements(self, d: int) -> int:
+        """How many hold d numbers. LocalmixError: heads of this size cannot be kept so."""
+        return d
+
+    def encode(self, x: Floats) -> NDArray:
+        """Floats (..., d) as elements (..., n)."""
+        return x.astype(self.dtype)
+
+    def decode(self, kept: NDArray) -> Floats:
+        """Elements (..., n) as floats (..., d)."""
+        return kept.astype(np.float32)
+
+
+class _Blocks(Storage):
+    """As bytes of blocks, quantized as weights are."""
+
+    def __init__(self, format: Format) -> None:
+        super().__init__("uint8")
+        self._format = format
+
+    def elements(self, d: int) -> int:
+        name, block = self._format.name, self._format.block
+        if d % block:
+            raise LocalmixError(f"keys and values as {name}: heads of {d} are no multiple of {block}: use f16")
+        return self._format.row_bytes(d)
+
+    def encode(self, x: Floats) -> NDArray:
+        assert self._format.quantize is not None
+        blocks = self._format.quantize(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), None)
+        return blocks.view(np.uint8).reshape(*x.shape[:-1], -1)
+
+    def decode(self, kept: NDArray) -> Floats:
+        return self._format.dequantize(np.ascontiguousarray(kept).view(self._format.dtype))
+
+
+STORAGES = {"f16": Storage("float16"), "f32": Storage("float32"), "q8_0": _Blocks(FORMATS["q8_0"])}
+
+
+def storage(kv: str) -> Storage:
+    """How keys and values are kept. LocalmixError: no such kind."""
+    if kv not in STORAGES:
+        raise LocalmixError(f"keys and values as {kv!r}: expected one of {', '.join(STORAGES)}")
+    return STORAGES[kv]
 
 
 def check_room(length: int, context: int) -> None:
@@ -39,12 +83,14 @@ class _Sequence:
 
 
 class Cache:
-    """The pool. A page is one array (layers, 2, K, PAGE, head_dim): keys then values."""
+    """The pool. A page is one array (layers, 2, K, PAGE, n): keys then values, n elements a head (see Storage)."""
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, context: int, dtype: str = "float16") -> None:
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, context: int, kv: str = "f16") -> None:
         self.context = context  # most positions of one sequence
-        self.shape = (layers, 2, kv_heads, PAGE, head_dim)
-        self.dtype = np.dtype(dtype)
+        self.kv, self._storage = kv, storage(kv)
+        self.shape = (layers, 2, kv_heads, PAGE, self._storage.elements(head_dim))
+        self.dtype = self._storage.dtype
+        self._head_dim = head_dim
         self.pages: list[NDArray] = []
         self._users: list[int] = []  # sequences that hold each page; 0: free
         self._sequences: dict[int, _Sequence] = {}
@@ -103,24 +149,24 @@ class Cache:
         return [self.pages[page] for page in self._sequences[span.sequence].pages]
 
     def write(self, span: Span, layer: int, k: NDArray, v: NDArray) -> None:
-        """Store k and v (count, K, head_dim) of a span's new positions, rounded to the cache's type."""
-        pages = self.table(span)
+        """Store k and v (count, K, head_dim) of a span's new positions, rounded as the cache keeps them."""
+        pages, both = self.table(span), self._storage.encode(np.stack([k, v]))
         for i in range(span.count):
             page, at = divmod(span.start + i, PAGE)
-            pages[page][layer, 0, :, at] = k[i]
-            pages[page][layer, 1, :, at] = v[i]
+            pages[page][layer, :, :, at] = both[:, i]
 
     def read(self, span: Span, layer: int) -> tuple[NDArray, NDArray]:
         """Keys and values (K, n, head_dim) in float32 of all n positions up to the end of the span."""
         n = span.start + span.count
         both = np.concatenate([page[layer] for page in self.table(span)], axis=2)[:, :, :n]
-        return both[0].astype(np.float32), both[1].astype(np.float32)
+        return self._storage.decode(both[0]), self._storage.decode(both[1])
 
     def fill(self, sequence: int, length: int) -> None:
         """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
         one = self._sequences[sequence]
         assert one.length == 0, one
-        noise = np.random.default_rng(0).standard_normal(self.shape[1:]).astype(self.dtype)
+        size = (*self.shape[1:4], self._head_dim)
+        noise = self._storage.encode(np.random.default_rng(0).standard_normal(size, np.float32))
         for _ in range(-(-length // PAGE)):
             one.pages.append(self._take())
             self.pages[one.pages[-1]][:] = noise

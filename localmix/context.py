@@ -27,7 +27,7 @@ class Context:
     `watch`, which may be set at any time, is told the experts of each pass: see `localmix.backends.watch.Watch`.
     """
 
-    def __init__(self, model: "Model", size: int | None = None, kv: str = "f16") -> None:
+    def __init__(self, model: "Model", size: int | None = None, kv: str | None = None) -> None:
         self.model = model
         self.ids: list[int] = []
         self.watch: Watch | None = None
@@ -82,11 +82,11 @@ class Context:
     def shift(self, keep: int, count: int) -> None:
         """Forget `count` tokens behind the first `keep`. Those after move up, their keys rotated to the new places.
 
-        LocalmixError from a backend whose cache cannot do that.
+        LocalmixError: they are kept in 8 bits.
         """
         found = self.dump()
         if found is None or found[1].dtype.kind != "f":
-            raise LocalmixError(f"the cache of {self.model.backend.name} cannot be shifted: use --when-full drop")
+            raise LocalmixError("keys and values in 8 bits cannot be shifted: use --when-full drop")
         ids, kv = found
         kv = np.concatenate([kv[:, :, :, :keep], kv[:, :, :, keep + count :]], axis=3)
         keys = kv[:, 0, :, keep:]  # (layers, K, n, d)

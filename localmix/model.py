@@ -30,8 +30,11 @@ from quant.format import Floats
 class Model:
     """One model on one backend. Use `localmix.load`."""
 
-    def __init__(self, path: str | os.PathLike[str], backend: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], backend: str | None = None, threads: int | None = None, kv: str = "f16"
+    ) -> None:
         self.file = gguf.open(path)
+        self.kv = kv  # how caches keep keys and values, unless they are asked for otherwise
         self.network = arch.load(self.file)
         self.config = self.network.config
         with concerning(path):
@@ -43,12 +46,15 @@ class Model:
         self._grammars = Grammars(self.tokenizer, self.config.vocabulary)
         self._lock = threading.Lock()
 
-    def cache(self, context: int | None = None, kv: str = "f16") -> Any:
-        """An empty cache for sequences of up to `context` tokens (None: what the model was trained for)."""
+    def cache(self, context: int | None = None, kv: str | None = None) -> Any:
+        """An empty cache for sequences of up to `context` tokens (None: what the model was trained for).
+
+        LocalmixError: such a context, or such keys and values, cannot be had.
+        """
         most = self.config.context
         if context is not None and not 1 <= context <= most:
             raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
-        return self.backend.cache(self.network, context or most, kv)
+        return self.backend.cache(self.network, context or most, kv or self.kv)
 
     def sampler(self, options: Options) -> Sampler:
         """A stream of choices. LocalmixError: a schema or grammar that is wrong."""
@@ -96,7 +102,7 @@ class Model:
         """A new conversation; `how` is what `Chat` takes. LocalmixError: the file has no chat template."""
         return Chat(self, system, **how)
 
-    def logits(self, ids: Sequence[int], kv: str = "f16") -> Floats:
+    def logits(self, ids: Sequence[int], kv: str | None = None) -> Floats:
         """Logits (T, V) float32 after each of T tokens, from an empty cache."""
         self.check(ids)
         cache = self.cache(max(len(ids), 1), kv)

@@ -29,7 +29,7 @@ class Chat:
         system: str | None = None,
         *,
         context: int | None = None,
-        kv: str = "f16",
+        kv: str | None = None,
         when_full: str = "stop",
         notice: Notice | None = None,
     ) -> None:

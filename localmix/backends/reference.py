@@ -13,7 +13,7 @@ from localmix.arch.decoder import Network
 from localmix.backends import Step
 from localmix.backends.watch import Inputs, Watch, run
 from localmix.batch import Batch
-from localmix.cache import Cache, dtype_of
+from localmix.cache import Cache
 from localmix.weights import Experts, Weight
 from quant.format import Floats
 
@@ -100,7 +100,7 @@ class Reference:
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
         c = network.config
-        return Cache(c.layers, c.kv_heads, c.head_dim, context, dtype_of(kv))
+        return Cache(c.layers, c.kv_heads, c.head_dim, context, kv)
 
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         backend = self if inputs is None else _Listening(inputs)

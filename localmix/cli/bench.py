@@ -31,7 +31,6 @@ def bench(
     batches: Annotated[str, typer.Option("-b", "--batch", help="Sequences decoded at once, such as 1,4,16.")] = "1",
     depths: Annotated[str, typer.Option("-d", "--depth", help="Tokens in the context before a test.")] = "0",
     repeats: Annotated[int, typer.Option("-r", "--repeats", min=1, help="Runs of each test.")] = 5,
-    kv: Annotated[str, typer.Option("--kv", help="Keys and values as f16 or f32.")] = "f16",
     synthetic: Annotated[
         str | None, typer.Option("--synthetic", metavar="NAME", help="Random weights of this model's shape.")
     ] = None,
@@ -43,7 +42,7 @@ def bench(
     """Measure prompts, decoding, batches and depth on random tokens, and the share of the memory bus in use."""
     from localmix.bench import Plan
 
-    plan = Plan(_numbers("-p", prompts), decoded, _numbers("-b", batches), _numbers("-d", depths), repeats, kv)
+    plan = Plan(_numbers("-p", prompts), decoded, _numbers("-b", batches), _numbers("-d", depths), repeats)
     if synthetic is None:
         _measure(engine, output, path, plan, as_json, as_csv)
         return

@@ -72,7 +72,9 @@ def _talk(
     from localmix.cli.terminal.talk import Talk
 
     display = Display(theme, output.quiet)
-    talk = Talk(conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads))
+    talk = Talk(
+        conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads, engine.kv)
+    )
     if display.capable:
         from localmix.cli.terminal.prompt import reader
 

@@ -45,6 +45,7 @@ Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a physical core")
 ]
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
+KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32 or q8_0.")]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
@@ -67,12 +68,13 @@ class Engine:
     model: ModelOption = None
     backend: BackendOption = None
     threads: Threads = None
+    kv: KeysValues = "f16"
 
     def load(self, path: Path | None = None) -> "Model":
         """The model: `path` is the command's MODEL argument, if it has one."""
         import localmix
 
-        return localmix.load(chosen(path, self.model), self.backend, self.threads)
+        return localmix.load(chosen(path, self.model), self.backend, self.threads, self.kv)
 
 
 @dataclass(frozen=True)

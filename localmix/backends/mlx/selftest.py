@@ -102,7 +102,7 @@ class _Tester:
     def _attention(self, kv: str, tokens: int) -> Check:
         """A prompt, then `tokens` more."""
         caches: dict[str, Any] = {
-            self._reference.name: Cache(1, _KV_HEADS, _HEAD, 256, "float32"),
+            self._reference.name: Cache(1, _KV_HEADS, _HEAD, 256, "f32"),
             self._device.name: device_cache.Cache(1, _KV_HEADS, _HEAD, 256, kv),
         }
 

@@ -20,6 +20,7 @@ from localmix.backends.numba.simd import (
     call,
     concat,
     const,
+    float_to_half,
     int64,
     load,
     rounded,
@@ -44,16 +45,8 @@ def _quantize64(bits: int) -> Any:
     @word(void, int64, int64, int64, int64)
     def quantize64(b: ir.IRBuilder, source: Any, row: Any, width: Any, k: Any) -> None:
         """Quantize the 64 floats at `source` into the row, at column k."""
-        quantized, scales = [], []
-        for half in (0, 1):
-            x = load(b, vec(F32, 32), source, 128 * half, align=4)
-            size = call(b, "llvm.fabs.v32f32", x.type, x)
-            largest = call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
-            empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
-            inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, most), largest))
-            whole = rounded(b, b.fmul(x, splat(b, inverse, 32)))
-            quantized.append(b.fptosi(whole, vec(I32, 32)))
-            scales.append(b.fmul(largest, const(F32, 1 / most)))
+        halves = [_rounded32(b, b.add(source, I64(128 * half)), most) for half in (0, 1)]
+        quantized, scales = [q for q, _ in halves], [d for _, d in halves]
         ints, bytes_ = concat(b, *quantized), vec(I8, 64)
         values, sums = b.trunc(ints, bytes_), None
         if bits == 16:
@@ -65,6 +58,17 @@ def _quantize64(bits: int) -> Any:
         _store(b, row, width, k, values, sums, scales)
 
     return quantize64
+
+
+def _rounded32(b: ir.IRBuilder, source: Any, most: float) -> tuple[Any, Any]:
+    """32 floats as whole numbers up to `most` in magnitude, <32 x i32>, and their scale."""
+    x = load(b, vec(F32, 32), source, align=4)
+    size = call(b, "llvm.fabs.v32f32", x.type, x)
+    largest = call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
+    empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
+    inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, most), largest))
+    whole = rounded(b, b.fmul(x, splat(b, inverse, 32)))
+    return b.fptosi(whole, vec(I32, 32)), b.fmul(largest, const(F32, 1 / most))
 
 
 def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any]) -> None:
@@ -100,3 +104,11 @@ def _twice(b: ir.IRBuilder, x: Any) -> Any:
 
 quantize64 = _quantize64(8)
 quantize64_wide = _quantize64(16)
+
+
+@word(void, int64, int64)
+def store_q8_0(b: ir.IRBuilder, source: Any, block: Any) -> None:
+    """The 32 floats at `source` as a block of Q8_0: float16 scale, then int8 values."""
+    values, scale = _rounded32(b, source, 127.0)
+    store(b, float_to_half(b, scale), block)
+    store(b, b.trunc(values, vec(I8, 32)), block, 2)

@@ -10,79 +10,75 @@ import numba
 import numpy as np
 from llvmlite import ir
 
+from localmix.backends.numba import stored
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.dots import hardware_half
+from localmix.backends.numba.few import mixing_of_four, scores_of_four
 from localmix.backends.numba.layout import ATTEND, PAGE
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
-    F32,
-    I16,
-    exp16,
-    exp_f32,
-    f32x16,
-    float32,
+    I64,
     fma16,
-    half_to_float,
     int64,
-    load,
     load_f32,
     load_f32x16,
     load_i64,
-    max16,
     mul16,
     record,
-    splat,
     splat_f32x16,
     store,
     store_f32,
     store_f32x16,
-    sum16,
     turn,
-    vec,
     void,
     word,
 )
+from localmix.backends.numba.softmax import LEAST, soften
+from localmix.backends.numba.stored import Stored
 
+Record = Any
 ATTEND_T = numba.from_dtype(ATTEND)
-_NONE = np.float32(-1e30)  # below any score; minus infinity would make 0/0 of a block that sees nothing
 
 
-@word(f32x16, f32x16, int64, float32)
-def mask16(b: ir.IRBuilder, x: Any, count: Any, other: Any) -> Any:
-    """x in the first `count` lanes, `other` in the rest."""
-    lanes = ir.Constant(vec(ir.IntType(64), 16), list(range(16)))
-    return b.select(b.icmp_signed("<", lanes, splat(b, count, 16)), x, splat(b, other, 16))
-
-
-@word(f32x16, f32x16, float32)
-def minus16(b: ir.IRBuilder, x: Any, y: Any) -> Any:
-    return b.fsub(x, splat(b, y, 16))
-
-
-def _load16(size: int) -> Any:
-    """The IR that loads 16 stored numbers as float32."""
-
-    def emit(b: ir.IRBuilder, address: Any, offset: int = 0) -> Any:
-        if size == 4:
-            return load(b, vec(F32, 16), address, offset)
-        return half_to_float(b, load(b, vec(I16, 16), address, offset), hardware_half())
-
-    return emit
-
-
-def _kernel(size: int) -> Any:
-    load16 = _load16(size)
+def _kernel(kept: Stored) -> Any:
+    @word(void, int64, int64, int64, int64)
+    def turn_keys(b: ir.IRBuilder, keys: Any, row_bytes: Any, column: Any, out: Any) -> None:
+        """16 rows of keys, 16 columns: as columns of 16 positions."""
+        rows = [kept.load16(b, b.add(keys, b.mul(row_bytes, I64(r))), column) for r in range(16)]
+        for i, lane in enumerate(turn(b, rows)):
+            store(b, lane, out, 64 * i)
 
     @word(void, int64, int64, int64)
-    def turn_keys(b: ir.IRBuilder, keys: Any, row_bytes: Any, out: Any) -> None:
-        """16 rows of keys, 16 columns: as columns of 16 positions."""
-        rows = [load16(b, b.add(keys, b.mul(row_bytes, ir.Constant(ir.IntType(64), r)))) for r in range(16)]
-        for i, column in enumerate(turn(b, rows)):
-            store(b, column, out, 64 * i)
+    def widen(b: ir.IRBuilder, row: Any, column: Any, out: Any) -> None:
+        store(b, kept.load16(b, row, column), out)
 
-    @word(void, int64, int64)
-    def widen(b: ir.IRBuilder, source: Any, out: Any) -> None:
-        store(b, load16(b, source), out)
+    scores4, mix4 = scores_of_four(kept), mixing_of_four(kept)
+
+    @inner
+    def few(j: Record, p: int, page: int, at: int, count: int, weights: int) -> None:
+        """Four queries or fewer: every key and value is used once, from where it lies."""
+        following = min(p + 32, j.p1 - 1)
+        ahead = load_i64(j.pages + 8 * (following // PAGE)) + following % PAGE * j.row
+        scores4(j.q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
+        soften(weights, j.m, j.l, _seen(j, 0, p), _seen(j, 1, p), _seen(j, 2, p), _seen(j, 3, p))
+        mix4(weights, count, page + j.values + at, j.row, j.room, j.o, weights + 256, ahead + j.values)
+
+    @inner
+    def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
+        """16 keys turned and 16 values widened, once for all queries."""
+        room = j.room
+        turned, values, weights = scratch + 512, scratch + 512 + 64 * room, scratch  # (room, 16), (16, room)
+        for c in range(0, room, 16):
+            turn_keys(page + j.keys + at, j.row, c, turned + c * 64)
+        for r in range(16):
+            for c in range(0, room, 16):
+                widen(page + j.values + at + r * j.row, c, values + 4 * (r * room + c))
+        for i in range(0, fours, 4):
+            seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
+            if seen > 0:
+                _scores(j.q + 4 * i * room, room, turned, weights)
+                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
+                soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
+                _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
 
     @native(1)
     def attend(job: int) -> None:
@@ -92,34 +88,31 @@ def _kernel(size: int) -> Any:
         for whole fours, and what lies beyond `queries` is computed and means nothing.
         """
         j = record(job, ATTEND_T)
-        room, row = j.room, j.room * size
-        turned = (j.scratch + 63) // 64 * 64  # (room, 16)
-        values = turned + room * 64  # (16, room)
-        weights = values + room * 64  # (4, 16)
+        scratch = (j.scratch + 63) // 64 * 64
         fours = (j.queries + 3) // 4 * 4
         for i in range(fours):
-            store_f32(j.m + 4 * i, _NONE)
+            store_f32(j.m + 4 * i, np.float32(LEAST))
             store_f32(j.l + 4 * i, np.float32(0))
-            for c in range(0, room, 16):
-                store_f32x16(j.o + 4 * (i * room + c), splat_f32x16(np.float32(0)))
+            for c in range(0, j.room, 16):
+                store_f32x16(j.o + 4 * (i * j.room + c), splat_f32x16(np.float32(0)))
         for p in range(j.p0, j.p1, 16):
             page = load_i64(j.pages + 8 * (p // PAGE))
-            at = p % PAGE * row
-            for c in range(0, room, 16):
-                turn_keys(page + j.keys + at + c * size, row, turned + c * 64)
-            for c in range(0, 16 * room, 16):
-                widen(page + j.values + at + c * size, values + 4 * c)
-            for i in range(0, fours, 4):
-                last = min(load_i64(j.limits + 8 * min(i + 3, j.queries - 1)) + 1, j.p1) - p
-                if last > 0:  # limits never fall: the fourth sees most
-                    _scores(j.q + 4 * i * room, room, turned, weights)
-                    for four in range(4):
-                        limit = load_i64(j.limits + 8 * min(i + four, j.queries - 1))
-                        seen = min(limit + 1, j.p1) - p
-                        _soften(weights + 64 * four, seen, j.m + 4 * (i + four), j.l + 4 * (i + four))
-                    _mix(weights, min(last, 16), values, room, j.o + 4 * i * room, weights + 256)
+            at = p % PAGE * j.row
+            if fours > 4:
+                many(j, p, page, at, fours, scratch)
+            else:
+                seen = _seen(j, 3, p)
+                if seen > 0:
+                    few(j, p, page, at, min(seen, 16), scratch)
 
     return attend
+
+
+@inner
+def _seen(j: Record, query: int, p: int) -> int:
+    """How many positions from p on a query sees."""
+    limit = load_i64(j.limits + 8 * min(query, j.queries - 1))
+    return min(limit + 1, j.p1) - p
 
 
 @inner
@@ -140,37 +133,14 @@ def _scores(q: int, room: int, turned: int, out: int) -> None:
 
 
 @inner
-def _soften(at: int, seen: int, m: int, l: int) -> None:  # noqa: E741
-    """One query's scores become weights, of which it sees the first `seen`; 256 bytes on, what its sums keep."""
-    keep = np.float32(1)
-    if seen <= 0:
-        store_f32x16(at, splat_f32x16(np.float32(0)))
-    else:
-        scores = load_f32x16(at)
-        if seen < 16:
-            scores = mask16(scores, seen, _NONE)
-        old = load_f32(m)
-        new = max(old, max16(scores))
-        weights = exp16(minus16(scores, new))
-        if seen < 16:
-            weights = mask16(weights, seen, np.float32(0))
-        if new > old:
-            keep = exp_f32(old - new)
-        store_f32(m, new)
-        store_f32(l, load_f32(l) * keep + sum16(weights))
-        store_f32x16(at, weights)
-    store_f32(at + 256, keep)
-
-
-@inner
 def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) -> None:
     """o = o · keep + weights · values, for four queries and `count` positions."""
     for i in range(0, room, 16):
         at = o + 4 * i
         a = mul16(load_f32x16(at), splat_f32x16(load_f32(keep)))
-        b = mul16(load_f32x16(at + 4 * room), splat_f32x16(load_f32(keep + 64)))
-        c = mul16(load_f32x16(at + 8 * room), splat_f32x16(load_f32(keep + 128)))
-        d = mul16(load_f32x16(at + 12 * room), splat_f32x16(load_f32(keep + 192)))
+        b = mul16(load_f32x16(at + 4 * room), splat_f32x16(load_f32(keep + 4)))
+        c = mul16(load_f32x16(at + 8 * room), splat_f32x16(load_f32(keep + 8)))
+        d = mul16(load_f32x16(at + 12 * room), splat_f32x16(load_f32(keep + 12)))
         for p in range(count):
             v = load_f32x16(values + 4 * (p * room + i))
             a = fma16(splat_f32x16(load_f32(weights + 4 * p)), v, a)
@@ -183,5 +153,4 @@ def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) ->
         store_f32x16(at + 12 * room, d)
 
 
-f16 = _kernel(2)
-f32 = _kernel(4)
+f32, f16, q8_0 = _kernel(stored.f32), _kernel(stored.f16), _kernel(stored.q8_0)

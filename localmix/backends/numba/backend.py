@@ -15,7 +15,7 @@ from localmix.backends.numba.team import Team, processors
 from localmix.backends.reference import Reference
 from localmix.backends.watch import Inputs, Watch
 from localmix.batch import Batch
-from localmix.cache import Cache, dtype_of
+from localmix.cache import Cache, storage
 from localmix.errors import LocalmixError
 
 
@@ -33,7 +33,8 @@ class NumbaBackend(Reference):
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
         c = network.config
-        return Cache(c.layers, c.kv_heads, room(c.head_dim), context, dtype_of(kv))
+        storage(kv).elements(c.head_dim)  # refused here: with `room` it might pass
+        return Cache(c.layers, c.kv_heads, room(c.head_dim), context, kv)
 
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         engine = Engine(Program(network, self.threads), self._team, inputs)

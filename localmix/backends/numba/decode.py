@@ -129,7 +129,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
         job.q, job.queries, job.limits, job.pages = me.queries, group, me.limits, pages
         for g in range(group):
             store_i64(me.limits + 8 * g, span.start)
-        job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
+        job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
         job.p0, job.p1, job.room = part * SPLIT, min(end, (part + 1) * SPLIT), room
         job.o, job.m, job.l = at, at + 4 * fours * room, at + 4 * fours * (room + 1)
         job.scratch = me.scratch

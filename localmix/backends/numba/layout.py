@@ -27,7 +27,7 @@ WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
 LAYER = _record("attn_norm ffn_norm gate_inp gate up down", q=WEIGHT, k=WEIGHT, v=WEIGHT, output=WEIGHT)
 
 NETWORK = _record(
-    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv_bytes output_norm wide",
+    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv kv_row output_norm wide",
     output=WEIGHT,
     eps="f8",
 )
@@ -47,9 +47,9 @@ STEP = _record(
 SPAN = _record("row start count page")
 
 # Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
-# fall. There is room for whole fours of queries.
-# keys and values are byte offsets into a page; results: o (n, d), m (n,) largest score, l (n,) sum of weights.
-ATTEND = _record("q queries limits pages keys values p0 p1 room o m l scratch")
+# fall. There is room for whole fours of queries. keys and values are byte offsets into a page, row the bytes of a
+# position there; results: o (n, d), m (n,) largest score, l (n,) sum of weights.
+ATTEND = _record("q queries limits pages keys values row p0 p1 room o m l scratch")
 
 # What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results,
 # `gate` and `up` TILES results for each token of a prompt.
@@ -67,6 +67,8 @@ TEAM = np.dtype(
 
 # A measurement of memory: `size` bytes from `start`, read as several streams, asked for `ahead` bytes early.
 PROBE = _record("start size streams ahead counters result")
+
+KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
 
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding
 BLOCK = 8  # tokens whose queries share a pass over the keys in a prompt

@@ -10,9 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from localmix.backends.numba.activations import quantize64, quantize64_wide
+from localmix.backends.numba.activations import quantize64, quantize64_wide, store_q8_0
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.layout import ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
+from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
     atomic_add,
     atomic_load,
@@ -42,6 +42,7 @@ ATTEND_T, JOB_T, LAYER_T, NETWORK_T, PRIVATE_T, SPAN_T, STEP_T, WEIGHT_T = (
 COUNTER = 128  # bytes
 PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a chance
 NOTHING = np.float32(0)
+F16, Q8_0 = KINDS.index("f16"), KINDS.index("q8_0")
 
 
 @inner
@@ -191,17 +192,20 @@ def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int,
 
 @inner
 def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int, at: int) -> None:
-    """One head's key (values 0) or value (values 1) into its place in a page, rounded to the cache's type."""
-    target = page + page_offset(n, layer, values, head) + at * n.head_room * n.kv_bytes
-    for i in range(n.head_dim):
-        value = load_f32(x + 4 * i)
-        if n.kv_bytes == 2:
-            store_f16(target + 2 * i, value)
-        else:
-            store_f32(target + 4 * i, value)
+    """One head's key (values 0) or value (values 1) into its place in a page, rounded as the cache keeps it."""
+    target = page + page_offset(n, layer, values, head) + at * n.kv_row
+    if n.kv == Q8_0:
+        for i in range(0, n.head_dim, 32):
+            store_q8_0(x + 4 * i, target + i // 32 * 34)
+    elif n.kv == F16:
+        for i in range(n.head_dim):
+            store_f16(target + 2 * i, load_f32(x + 4 * i))
+    else:
+        for i in range(n.head_dim):
+            store_f32(target + 4 * i, load_f32(x + 4 * i))
 
 
 @inner
 def page_offset(n: Record, layer: int, values: int, head: int) -> int:
-    """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, room)."""
-    return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.head_room * n.kv_bytes
+    """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, a row)."""
+    return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.kv_row

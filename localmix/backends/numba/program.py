@@ -11,7 +11,7 @@ from localmix.arch.decoder import Network
 from localmix.arch.llama import DenseFeedForward
 from localmix.arch.mixtral import SparseFeedForward
 from localmix.backends.numba import native
-from localmix.backends.numba.layout import JOB, LARGEST, LAYER, NETWORK, WEIGHT, padded, room
+from localmix.backends.numba.layout import JOB, KINDS, LARGEST, LAYER, NETWORK, WEIGHT, padded, room
 from localmix.cache import Cache
 from localmix.errors import LocalmixError
 from localmix.weights import Experts, Weight
@@ -55,9 +55,9 @@ class Program:
 
     def bind(self, cache: Cache) -> int:
         """The network's address, with the kernel for this cache's type of keys and values."""
-        size = cache.dtype.itemsize
-        self.record["kv_bytes"] = size
-        self.record["attend"] = native.address("attention.f16" if size == 2 else "attention.f32")
+        self.record["kv"] = KINDS.index(cache.kv)
+        self.record["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
+        self.record["attend"] = native.address(f"attention.{cache.kv}")
         return self.record.ctypes.data
 
     def need_tiles(self) -> None:

@@ -161,7 +161,7 @@ def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, bl
         load_query(source, me.queries + 4 * i * room, s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated, n)
         store_i64(me.limits + 8 * i, span.start + first + i // group)
     job.q, job.queries, job.limits, job.pages = me.queries, count * group, me.limits, s.pages + 8 * span.page
-    job.keys, job.values = page_offset(n, index, 0, head), page_offset(n, index, 1, head)
+    job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
     job.p0, job.p1, job.room = 0, span.start + first + count, room
     fours = (count * group + 3) // 4 * 4
     job.o, job.m, job.l = me.results, me.results + 4 * fours * room, me.results + 4 * fours * (room + 1)

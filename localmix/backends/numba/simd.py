@@ -174,6 +174,21 @@ def turn(b: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
     return out
 
 
+def fold(b: ir.IRBuilder, parts: Sequence[Any], block: int, combine: Callable[[Any, Any], Any]) -> Any:
+    """Vectors of 16 lanes of which each `block` lanes are to become one number: joined to one vector, in this order.
+
+    Two vectors become one by combining the halves of their blocks; what is left are blocks of `block / len(parts)`.
+    """
+    while len(parts) > 1:
+        low = [at + i for at in range(0, 32, block) for i in range(block // 2)]
+        high = [at + block // 2 for at in low]
+        parts = [
+            combine(shuffle(b, x, low, y), shuffle(b, x, high, y)) for x, y in zip(parts[::2], parts[1::2], strict=True)
+        ]
+        block //= 2
+    return parts[0]
+
+
 def half_to_float(b: ir.IRBuilder, bits: Any, hardware: bool) -> Any:
     """float16 bits (integer vector or scalar of 16 bits) to float32.
 
@@ -192,6 +207,24 @@ def half_to_float(b: ir.IRBuilder, bits: Any, hardware: bool) -> Any:
     body = b.select(infinite, special, b.bitcast(scaled, kind(I32)))
     sign = b.shl(b.and_(wide, const(kind(I32), 0x8000)), const(kind(I32), 16))
     return b.bitcast(b.or_(body, sign), kind(F32))
+
+
+def float_to_half(b: ir.IRBuilder, value: Any) -> Any:
+    """The bits of a scalar as float16, to nearest, ties to even; what float16 cannot hold becomes infinite.
+
+    Written with integers: without conversion instructions LLVM would call a function that is not there.
+    """
+    bits = b.bitcast(value, I32)
+    sign = b.and_(b.lshr(bits, I32(16)), I32(0x8000))
+    magnitude = b.and_(bits, I32(0x7FFFFFFF))
+    odd = b.and_(b.lshr(magnitude, I32(13)), I32(1))
+    normal = b.lshr(b.add(b.sub(magnitude, I32(112 << 23)), b.add(odd, I32(0xFFF))), I32(13))
+    # A subnormal: adding 0.5 leaves the rounded result in the low bits of the sum.
+    tiny = b.sub(b.bitcast(b.fadd(b.bitcast(magnitude, F32), const(F32, 0.5)), I32), I32(0x3F000000))
+    body = b.select(b.icmp_unsigned("<", magnitude, I32(113 << 23)), tiny, normal)
+    body = b.select(b.icmp_unsigned(">=", magnitude, I32(0x477FF000)), I32(0x7C00), body)
+    body = b.select(b.icmp_unsigned(">", magnitude, I32(0x7F800000)), I32(0x7E00), body)
+    return b.trunc(b.or_(sign, body), I16)
 
 
 # ---- words ----
@@ -260,21 +293,7 @@ def store_f32(b: ir.IRBuilder, address: Any, value: Any) -> None:
 
 @word(void, int64, float32)
 def store_f16(b: ir.IRBuilder, address: Any, value: Any) -> None:
-    """Rounded to nearest, ties to even; what float16 cannot hold becomes infinite.
-
-    Written with integers: without conversion instructions LLVM would call a function that is not there.
-    """
-    bits = b.bitcast(value, I32)
-    sign = b.and_(b.lshr(bits, I32(16)), I32(0x8000))
-    magnitude = b.and_(bits, I32(0x7FFFFFFF))
-    odd = b.and_(b.lshr(magnitude, I32(13)), I32(1))
-    normal = b.lshr(b.add(b.sub(magnitude, I32(112 << 23)), b.add(odd, I32(0xFFF))), I32(13))
-    # A subnormal: adding 0.5 leaves the rounded result in the low bits of the sum.
-    tiny = b.sub(b.bitcast(b.fadd(b.bitcast(magnitude, F32), const(F32, 0.5)), I32), I32(0x3F000000))
-    body = b.select(b.icmp_unsigned("<", magnitude, I32(113 << 23)), tiny, normal)
-    body = b.select(b.icmp_unsigned(">=", magnitude, I32(0x477FF000)), I32(0x7C00), body)
-    body = b.select(b.icmp_unsigned(">", magnitude, I32(0x7F800000)), I32(0x7E00), body)
-    store(b, b.trunc(b.or_(sign, body), I16), address)
+    store(b, float_to_half(b, value), address)
 
 
 @word(int64, int64)

@@ -1,4 +1,4 @@
-"""Attention of one kv head against NumPy: both types of the cache, limits, splits, depths of several pages."""
+"""Attention of one kv head against NumPy: each kind of keys and values, few queries and many, limits, splits, pages."""
 
 import itertools
 from typing import Any
@@ -10,23 +10,27 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba import native
 from localmix.backends.numba.layout import ATTEND, attention_scratch, fours, room
-from localmix.cache import PAGE
+from localmix.cache import PAGE, STORAGES
 from quant.format import Floats
 
 HEADS, HEAD = 3, 1  # kv heads in a page, and the one that is asked
 
 
-def pages_of(dtype: str, size: int, depth: int) -> list[NDArray[Any]]:
-    """Pages (2, K, PAGE, room); what lies beyond the depth is what another text left there."""
+def pages_of(kv: str, size: int, depth: int) -> list[NDArray[Any]]:
+    """Pages (2, K, PAGE, a row); what lies beyond the depth is what another text left there."""
     rng = np.random.default_rng(depth)
-    pages = [np.zeros((2, HEADS, PAGE, room(size)), dtype) for _ in range(-(-depth // PAGE))]
-    for page in pages:
+    pages = []
+    for _ in range(-(-depth // PAGE)):
+        page = np.zeros((2, HEADS, PAGE, room(size)), np.float32)
         page[..., :size] = rng.standard_normal((2, HEADS, PAGE, size))
+        pages.append(page)
     pages[-1][:, :, (depth - 1) % PAGE + 1 :, :size] = 1000
-    return pages
+    return [STORAGES[kv].encode(page) for page in pages]
 
 
-def attend(pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1: int) -> tuple[Floats, Floats, Floats]:
+def attend(
+    kv: str, pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1: int
+) -> tuple[Floats, Floats, Floats]:
     """The kernel's o (n, room), m (n,), l (n,) for queries (n, room) over positions p0 to p1."""
     n, width = q.shape
     table = np.array([page.ctypes.data for page in pages], np.int64)
@@ -39,8 +43,9 @@ def attend(pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1:
         job[name] = array.ctypes.data
     job["queries"], job["p0"], job["p1"], job["room"], job["scratch"] = n, p0, p1, width, scratch.ctypes.data
     stored = pages[0]
+    job["row"] = stored.strides[2]
     job["keys"], job["values"] = HEAD * stored.strides[1], stored.strides[0] + HEAD * stored.strides[1]
-    native.function("attention.f16" if stored.dtype == np.float16 else "attention.f32", 1)(job.ctypes.data)
+    native.function(f"attention.{kv}", 1)(job.ctypes.data)
     return o[:n], m[:n, 0], l[:n, 0]
 
 
@@ -52,48 +57,49 @@ def merged(parts: list[tuple[Floats, Floats, Floats]]) -> NDArray[np.float64]:
     return sum(share[:, None] * o for share, (o, _, _) in zip(shares, parts, strict=True)) / total[:, None]
 
 
-def expected(pages: list[NDArray[Any]], q: Floats, limits: list[int]) -> NDArray[np.float64]:
-    both = np.concatenate([page[:, HEAD] for page in pages], axis=1).astype(np.float64)
+def expected(kv: str, pages: list[NDArray[Any]], q: Floats, limits: list[int]) -> NDArray[np.float64]:
+    both = STORAGES[kv].decode(np.concatenate([page[:, HEAD] for page in pages], axis=1)).astype(np.float64)
     scores = q @ both[0].T
     scores[np.arange(scores.shape[1]) > np.array(limits)[:, None]] = -np.inf
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True) @ both[1]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("size", [8, 64, 128])
-def test_equals_numpy(dtype: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("kv", "size"), [(kv, size) for kv in STORAGES for size in (8, 64, 80, 128) if kv != "q8_0" or size % 32 == 0]
+)
+def test_equals_numpy(kv: str, size: int) -> None:
     rng = np.random.default_rng(size)
     for depth, count in [(1, 1), (15, 2), (16, 3), (17, 4), (PAGE, 5), (PAGE + 1, 8), (5 * PAGE + 3, 15)]:
-        pages = pages_of(dtype, size, depth)
+        pages = pages_of(kv, size, depth)
         q = np.zeros((count, room(size)), np.float32)
         q[:, :size] = rng.standard_normal((count, size)) / np.sqrt(size)
         limits = [*sorted(rng.integers(max(0, depth - 20), depth, count - 1).tolist()), depth - 1]
-        wanted = expected(pages, q, limits)
-        whole = merged([attend(pages, q, limits, 0, depth)])
+        wanted = expected(kv, pages, q, limits)
+        whole = merged([attend(kv, pages, q, limits, 0, depth)])
         assert np.allclose(whole, wanted, rtol=0, atol=2e-6), (depth, count)
         edges = [*range(0, depth, 2 * PAGE), depth]
-        split = merged([attend(pages, q, limits, *ends) for ends in itertools.pairwise(edges)])
+        split = merged([attend(kv, pages, q, limits, *ends) for ends in itertools.pairwise(edges)])
         assert np.allclose(split, wanted, rtol=0, atol=2e-6), (depth, count)
 
 
 def test_scores_far_apart() -> None:
     """The first positions matter most, then the last: what was summed before is scaled down to nothing, or kept."""
-    pages = pages_of("float32", 64, 200)
+    pages = pages_of("f32", 64, 200)
     q = np.zeros((2, 64), np.float32)
     for at, sign in ((3, 1), (190, -1)):
         pages[at // PAGE][0, HEAD, at % PAGE, 0] = sign * 100
     q[0, 0], q[1, 0] = 10, -10
-    out = merged([attend(pages, q, [199, 199], 0, 200)])
+    out = merged([attend("f32", pages, q, [199, 199], 0, 200)])
     assert np.allclose(out[0], pages[0][1, HEAD, 3], atol=1e-6)
     assert np.allclose(out[1], pages[190 // PAGE][1, HEAD, 190 % PAGE], atol=1e-6)
 
 
 def test_a_block_that_a_query_does_not_see_adds_nothing() -> None:
-    pages = pages_of("float16", 64, 300)
+    pages = pages_of("f16", 64, 300)
     q = np.ones((2, 64), np.float32) / 8
     limits = [5, 299]
-    alone = attend(pages, q[:1], [5], 0, 6)
-    both = attend(pages, q, limits, 0, 300)
+    alone = attend("f16", pages, q[:1], [5], 0, 6)
+    both = attend("f16", pages, q, limits, 0, 300)
     assert np.allclose(both[0][0], alone[0][0], rtol=1e-6)
     assert both[2][0] == alone[2][0]

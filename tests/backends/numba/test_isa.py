@@ -19,7 +19,7 @@ FEW = "not test_many_tokens or q4_0 or q2_k or q6_k or iq4_xs or f16-"
 @pytest.mark.parametrize("name", [one.name for one in isa.runnable() if one != isa.active()])
 def test_kernels(name: str) -> None:
     files = [str(HERE / f) for f in ("test_formats.py", "test_words.py", "test_attention.py")]
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:xdist", "-k", FEW, *files]
+    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-k", FEW, *files]
     child = subprocess.run(
         command, env=os.environ | {"LOCALMIX_ISA": name}, cwd=HERE.parents[2], capture_output=True, text=True
     )
