@@ -13,7 +13,7 @@ from llvmlite import ir
 from localmix.backends.numba import stored
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.few import mixing_of_four, scores_of_four
-from localmix.backends.numba.layout import ATTEND, PAGE
+from localmix.backends.numba.layout import ATTEND, EARLY, PAGE
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
     I64,
@@ -56,7 +56,7 @@ def _kernel(kept: Stored) -> Any:
     @inner
     def few(j: Record, p: int, page: int, at: int, count: int, weights: int) -> None:
         """Four queries or fewer: every key and value is used once, from where it lies."""
-        following = min(p + 32, j.p1 - 1)
+        following = min(p + EARLY, j.p1 - 1)
         ahead = load_i64(j.pages + 8 * (following // PAGE)) + following % PAGE * j.row
         scores4(j.q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
         soften(weights, j.m, j.l, _seen(j, 0, p), _seen(j, 1, p), _seen(j, 2, p), _seen(j, 3, p))

@@ -16,7 +16,7 @@ from localmix.backends.numba.layout import (
     LARGEST,
     LINE,
     PRIVATE,
-    SPLIT,
+    SPLITS,
     STEP,
     TILES,
     attention_scratch,
@@ -36,22 +36,14 @@ class Buffers:
 
     def __init__(self, config: Config, threads: int, wide: bool) -> None:
         self._config, self._threads, self._wide = config, threads, wide
-        self._tokens = self._splits = 0
+        self._tokens = 0
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
         self.counters = np.zeros((config.layers * PHASES + 2) * COUNTER // 8 + 8, np.int64)
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
 
-    def grow(self, tokens: int, positions: int) -> None:
-        """Room for a batch of `tokens`, the longest sequence having `positions`."""
-        splits = -(-positions // SPLIT)
-        if splits > self._splits:
-            self._splits = splits * 2
-            c = self._config
-            queries = fours(c.heads // c.kv_heads)
-            self.step["partials"] = self._make(
-                "partials", 4 * c.kv_heads * self._splits * queries * (room(c.head_dim) + 2)
-            )
+    def grow(self, tokens: int) -> None:
+        """Room for a batch of `tokens`."""
         if tokens > self._tokens:
             self._tokens = tokens
             self._share(tokens)
@@ -90,6 +82,7 @@ class Buffers:
             "hidden": slots * int(s["hidden_bytes"]),
             "hidden_floats": slots * int(s["hidden_floats_bytes"]),
             "outs": slots * c.width * 4,
+            "partials": 4 * c.kv_heads * SPLITS * fours(c.heads // c.kv_heads) * (room(c.head_dim) + 2),
         }.items():
             s[name] = self._make(name, size)
 

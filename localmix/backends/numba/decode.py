@@ -8,7 +8,7 @@ it prepared must not outlive the phase. So the experts chosen are shared by thos
 import numpy as np
 
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.layout import LAYER, SPLIT, WEIGHT
+from localmix.backends.numba.layout import EARLY, LAYER, SPLIT, SPLITS, WEIGHT
 from localmix.backends.numba.native import native
 from localmix.backends.numba.parts import (
     ATTEND_T,
@@ -41,6 +41,7 @@ from localmix.backends.numba.simd import (
     load_f32x16,
     load_i32,
     load_i64,
+    prefetch,
     record,
     splat_f32x16,
     store_f32,
@@ -107,17 +108,22 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
 
 @inner
 def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
-    """A piece is one kv head and SPLIT positions; the last one also stores the new key and value."""
+    """A piece is one kv head and a part of the positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
     pages = s.pages + 8 * span.page
     end = span.start + 1
-    splits = pieces_of(end, SPLIT)
+    split = _part_size(end)
+    splits = pieces_of(end, split)
     group = n.heads // n.kv_heads
     room, size, fours = n.head_room, n.head_dim, (group + 3) // 4 * 4
     job = record(me.attend, ATTEND_T)
     piece = take(counter)
     while piece < n.kv_heads * splits:
         head, part = piece // splits, piece % splits
+        job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
+        first = load_i64(pages + 8 * (part * split // PAGE))
+        ask_for(first + job.keys, EARLY * n.kv_row)
+        ask_for(first + job.values, EARLY * n.kv_row)
         if part == splits - 1:
             page = load_i64(pages + 8 * (span.start // PAGE))
             rotate(s.k + 4 * head * size, s.cos, s.sin, n.rotated)
@@ -129,8 +135,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
         job.q, job.queries, job.limits, job.pages = me.queries, group, me.limits, pages
         for g in range(group):
             store_i64(me.limits + 8 * g, span.start)
-        job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
-        job.p0, job.p1, job.room = part * SPLIT, min(end, (part + 1) * SPLIT), room
+        job.p0, job.p1, job.room = part * split, min(end, (part + 1) * split), room
         job.o, job.m, job.l = at, at + 4 * fours * room, at + 4 * fours * (room + 1)
         job.scratch = me.scratch
         call1(n.attend, me.attend)
@@ -150,10 +155,22 @@ def load_query(source: int, target: int, cos: int, sin: int, n: Record) -> None:
 
 
 @inner
+def _part_size(end: int) -> int:
+    """Positions that are one piece of a sequence of `end`: whole pages, whatever the number of threads."""
+    return max(SPLIT, pieces_of(end, SPLITS * PAGE) * PAGE)
+
+
+@inner
+def ask_for(start: int, size: int) -> None:
+    for at in range(start, start + size, 64):
+        prefetch(at)
+
+
+@inner
 def _merge(s: Record, n: Record, me: Record) -> None:
     """The splits of each head together: me.xf (H·d)."""
     end = record(s.spans, SPAN_T).start + 1
-    splits, group, room = pieces_of(end, SPLIT), n.heads // n.kv_heads, n.head_room
+    splits, group, room = pieces_of(end, _part_size(end)), n.heads // n.kv_heads, n.head_room
     fours = (group + 3) // 4 * 4
     for h in range(n.heads):
         head, g = h // group, h % group
@@ -162,12 +179,13 @@ def _merge(s: Record, n: Record, me: Record) -> None:
             at = s.partials + (head * splits + part) * fours * (room + 2) * 4
             top = max(top, load_f32(at + 4 * (fours * room + g)))
         total = NOTHING
-        out = me.xf + 4 * h * n.head_dim
+        out, whole = me.xf + 4 * h * n.head_dim, n.head_dim // 16 * 16
         for part in range(splits):
             at = s.partials + (head * splits + part) * fours * (room + 2) * 4
             keep = exp_f32(load_f32(at + 4 * (fours * room + g)) - top)
             total += keep * load_f32(at + 4 * (fours * (room + 1) + g))
-            for i in range(n.head_dim):
+            add_scaled(at + 4 * g * room, keep, whole, out, part == 0)
+            for i in range(whole, n.head_dim):
                 value = keep * load_f32(at + 4 * (g * room + i))
                 store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))
         for i in range(n.head_dim):

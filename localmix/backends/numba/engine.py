@@ -37,7 +37,7 @@ class Engine:
         """Logits (W, V) of the wanted rows."""
         c, b = self._config, self._buffers
         logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
-        b.grow(len(batch), max(s.start + s.count for s in batch.spans))
+        b.grow(len(batch))
         inputs = self._inputs(batch, cache)  # kept alive until the pass is over
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
         alone = len(batch) == 1 and self._listener is None

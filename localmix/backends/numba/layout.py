@@ -70,7 +70,9 @@ PROBE = _record("start size streams ahead counters result")
 
 KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
 
-SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding
+EARLY = 32  # positions ahead of those in hand, whose keys and values attention asks for
+SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
+SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
 BLOCK = 8  # tokens whose queries share a pass over the keys in a prompt
 ROWS = 16  # of a tile
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
