@@ -26,7 +26,9 @@ def bench(
     engine: Engine,
     output: Output,
     path: ModelArgument = None,
-    prompts: Annotated[str, typer.Option("-p", "--prompts", help="Prompt lengths, such as 32,512.")] = "32,128,512,2048",
+    prompts: Annotated[
+        str, typer.Option("-p", "--prompts", help="Prompt lengths, such as 32,512.")
+    ] = "32,128,512,2048",
     decoded: Annotated[int, typer.Option("-n", "--decode", min=0, help="Tokens decoded; 0: none.")] = 64,
     batches: Annotated[str, typer.Option("-b", "--batch", help="Sequences decoded at once, such as 1,4,16.")] = "1",
     depths: Annotated[str, typer.Option("-d", "--depth", help="Tokens in the context before a test.")] = "0",

@@ -3,8 +3,9 @@
 usage: python tests/peers/accuracy.py SOURCE TEXT [--tokens 20000] [--formats q4_0,q4_k] [--activations int8]
 
 SOURCE is a checkpoint or a GGUF file of floats, such as the one that the bundled model was made from; TEXT is plain
-text, or a JSON list of texts or of rows that end in one. Each format is made from the source, in all matrices that its blocks divide. The issue
-is int8 activations: the program gives networks of width 2048 and less 16 bits, `--activations int8` shows why.
+text, or a JSON list of texts or of rows that end in one. Each format is made from the source, in all matrices that its
+blocks divide. The issue is int8 activations: the program gives networks of width 2048 and less 16 bits, and
+`--activations int8` shows why.
 """
 
 import argparse

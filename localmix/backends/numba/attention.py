@@ -1,20 +1,21 @@
 """Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
 
-Sixteen positions at a time: keys are turned so that a lane is a position, then scores need no sums across lanes.
+Sixteen positions at a time. For many queries keys are turned so that a lane is a position, then scores need no sums
+across lanes; for four or fewer that does not pay (few.py).
 Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
 """
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 
 from localmix.backends.numba import stored
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.few import mixing_of_four, scores_of_four
-from localmix.backends.numba.layout import ATTEND, EARLY, PAGE
+from localmix.backends.numba.layout import EARLY
 from localmix.backends.numba.native import native
+from localmix.backends.numba.parts import ATTEND_T, Record
 from localmix.backends.numba.simd import (
     I64,
     fma16,
@@ -34,9 +35,7 @@ from localmix.backends.numba.simd import (
 )
 from localmix.backends.numba.softmax import LEAST, soften
 from localmix.backends.numba.stored import Stored
-
-Record = Any
-ATTEND_T = numba.from_dtype(ATTEND)
+from localmix.cache import PAGE
 
 
 def _kernel(kept: Stored) -> Any:
