@@ -13,7 +13,6 @@ from localmix.store import resolve
 
 if TYPE_CHECKING:
     from localmix.calibrate import Progress
-    from localmix.imatrix import Imatrix
 
 
 def calibrate(
@@ -36,6 +35,7 @@ def calibrate(
     import localmix
     from localmix import imatrix
     from localmix.calibrate import calibrate as collect
+    from localmix.convert.calibration import rare_experts
 
     model_path = resolve(path)
     target = out or Path(model_path.stem + ".imatrix.gguf")
@@ -61,16 +61,3 @@ def progress() -> "Progress":
         overwrite(f"{done} of {total} tokens, {left // 60}:{left % 60:02} left" if left else "")
 
     return show
-
-
-def rare_experts(found: "Imatrix") -> list[str]:
-    """What to say about experts that saw few tokens, a line a layer."""
-    from localmix.imatrix import FEW
-
-    lines = []
-    for name, few in found.rare().items():
-        if "ffn_down" in name:  # the same tokens as gate and up
-            each = ", ".join(f"{expert} ({tokens} tokens)" for expert, tokens in few.items())
-            layer = name.partition(".ffn")[0]
-            lines.append(f"{layer}: fewer than {FEW} tokens for experts {each}: they get the layer's average")
-    return lines

@@ -12,12 +12,14 @@ import typer
 
 from localmix.cli.answer import INTERRUPTED
 from localmix.cli.parameters import Output
-from localmix.cli.streams import note
+from localmix.cli.perplexity import comparison_table
+from localmix.cli.perplexity import progress as measuring
+from localmix.cli.streams import note, overwrite
 from localmix.cli.targets import chosen_target, confirmed, say_expectations
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
-    from localmix.convert import Plan
+    from localmix.convert import Measurement, Plan
     from quant.recipe import Row
 
 
@@ -50,6 +52,14 @@ def quantize(
         list[str] | None,
         typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, as general.license=mit. May be repeated."),
     ] = None,
+    imatrix: Annotated[
+        Path | None, typer.Option("--imatrix", metavar="FILE", help="What `localmix calibrate` wrote: lower loss.")
+    ] = None,
+    measure: Annotated[
+        Path | None,
+        typer.Option("--measure", metavar="TEXT", help="Compare with the source on a text; kept in the file."),
+    ] = None,
+    chunks: Annotated[int, typer.Option("--chunks", min=1, help="Most windows of 512 tokens of TEXT.")] = 40,
     allow_requantize: Annotated[
         bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")
     ] = False,
@@ -70,17 +80,22 @@ def quantize(
     context = min(ctx, checkpoint.context)
     target = chosen_target(format, target_ram, target_bpw, context)
     recipe, rows = target.formats(checkpoint, overrides(tensor_type or ()))
-    extra = convert.receipt(checkpoint, " ".join((target.text, *(tensor_type or ())))) | texts(meta or ())
-    plan = convert.make_plan(checkpoint, recipe, rows, extra)
+    seen = convert.Calibration({}, {}, []) if imatrix is None else convert.calibrated(checkpoint, imatrix)
+    said = " ".join((target.text, *(tensor_type or ())))
+    extra = convert.receipt(checkpoint, said, seen.receipt, measure is not None) | texts(meta or ())
+    plan = convert.make_plan(checkpoint, recipe, rows, extra, seen.importance)
+    measurement = None if measure is None else convert.Measurement.make(plan, measure, chunks, threads)
     path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), target.label))
     if not dry_run:
         refuse_overwriting(path, resume, force)
+    if measurement is not None:
+        measurement.check_room(path)
     if dry_run or not output.quiet:
-        report(plan, path)
+        report(plan, path, seen.notes)
     if target.asks:
         say_expectations(plan, context, threads or processors())
     if not dry_run and (yes or not target.asks or confirmed()):
-        work(plan, path, threads or processors(), resume, output.quiet)
+        work(plan, path, threads or processors(), resume, output.quiet, measurement)
 
 
 def file_name(model: str, label: str) -> str:
@@ -104,21 +119,35 @@ def refuse_overwriting(path: Path, resume: bool, force: bool) -> None:
         raise LocalmixError(f"{partial}: an unfinished run left it: continue with --resume, or begin anew with --force")
 
 
-def work(plan: "Plan", path: Path, threads: int, resume: bool, quiet: bool) -> None:
-    """Check and write, with progress; Ctrl-C leaves what can be resumed."""
+def work(
+    plan: "Plan", path: Path, threads: int, resume: bool, quiet: bool, measurement: "Measurement | None" = None
+) -> None:
+    """Check, write and measure, with progress; Ctrl-C leaves what can be resumed."""
     from localmix import convert
     from localmix.gguf.partial import partial_path
 
+    finish = None if measurement is None else lambda written: compared(measurement, written, path, quiet)
     try:
         if not (resume and partial_path(path).exists()):
             with progress_bar("checking", plan.nbytes, quiet) as advance:
                 convert.check(plan, threads, advance)
         with progress_bar("writing", plan.nbytes, quiet) as advance:
-            convert.write(plan, path, threads, advance, resume)
+            convert.write(plan, path, threads, advance, resume, finish)
     except KeyboardInterrupt:
         left = partial_path(path).exists()
         note("localmix: stopped" + (": the same command with --resume goes on from here" if left else ""))
         raise typer.Exit(INTERRUPTED) from None
+
+
+def compared(measurement: "Measurement", written: Path, out: Path, quiet: bool) -> None:
+    """Measure the finished file and say how far it is from its source."""
+    source = measurement.source_plan()
+    with progress_bar("source as F16", source.nbytes if source else 0, quiet or source is None) as advance:
+        found = measurement.fill_in(written, out, advance, None if quiet else measuring())
+    overwrite("")
+    if not quiet:
+        for name, value in comparison_table(found):
+            note(f"{name:<18} {value}")
 
 
 def overrides(options: "list[str] | tuple[()]") -> "list[Row]":
@@ -151,8 +180,8 @@ def texts(options: "list[str] | tuple[()]") -> dict[str, str]:
     return found
 
 
-def report(plan: "Plan", path: Path) -> None:
-    """What will be written, on stderr: sizes by role and format, and what is not as asked."""
+def report(plan: "Plan", path: Path, notes: "list[str]") -> None:
+    """What will be written, on stderr: sizes by role and format, and what is not as asked; `notes` on importance."""
     from localmix import inventory
     from localmix.cli.info import amount
 
@@ -163,7 +192,7 @@ def report(plan: "Plan", path: Path) -> None:
         if given.choice.wanted is not None:
             what = f"rows of {given.info.shape[-1]} do not divide into blocks of {given.choice.wanted.block}"
             note(f"{given.info.name}: {given.info.format.name} instead of {given.choice.wanted.name}: {what}")
-    for line in plan.checkpoint.notes:
+    for line in (*plan.checkpoint.notes, *notes):
         note(f"note: {line}")
     note(f"{path}: {amount(found.bytes, 'B')}, {found.bits:.2f} bits a weight")
 

@@ -8,13 +8,26 @@
 from pathlib import Path
 
 from localmix.convert import from_gguf, huggingface, mistral
+from localmix.convert.calibration import Calibration, calibrated
 from localmix.convert.checkpoint import Checkpoint
+from localmix.convert.measure import Measurement
 from localmix.convert.plan import Plan, make_plan
 from localmix.convert.receipt import receipt
 from localmix.convert.stream import check, write
 from localmix.errors import FileFormatError
 
-__all__ = ["Checkpoint", "Plan", "check", "make_plan", "open_checkpoint", "receipt", "write"]
+__all__ = [
+    "Calibration",
+    "Checkpoint",
+    "Measurement",
+    "Plan",
+    "calibrated",
+    "check",
+    "make_plan",
+    "open_checkpoint",
+    "receipt",
+    "write",
+]
 
 
 def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:

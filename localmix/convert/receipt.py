@@ -38,14 +38,15 @@ def receipt(
     found |= {f"{PREFIX}calibration.{key}": value for key, value in (calibration or {}).items()}
     if measure:
         found[MEASURED + "text"] = Reserved(TEXT_ROOM)
-        found |= {MEASURED + key: np.float32(np.nan) for key in FIGURES}
+        figures = FIGURES if checkpoint.model.experts else FIGURES[:-1]  # there is no router
+        found |= {MEASURED + key: np.float32(np.nan) for key in figures}
     return found
 
 
 def fill_in(path: Path, text: str, figures: Mapping[str, float]) -> None:
-    """Patch what was measured on `text` into the file: `figures` by the names in FIGURES."""
+    """Patch what was measured on `text` into the file: `figures` by the names in FIGURES that the receipt has."""
     said = text.encode()[:TEXT_ROOM].decode(errors="ignore")
-    patch(path, {MEASURED + "text": said} | {MEASURED + key: np.float32(figures[key]) for key in FIGURES})
+    patch(path, {MEASURED + "text": said} | {MEASURED + key: np.float32(value) for key, value in figures.items()})
 
 
 def read_receipt(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,11 +35,19 @@ def check(plan: Plan, threads: int, progress: Progress = lambda nbytes: None) ->
         progress((stop - start) * output.row_bytes)
 
 
-def write(plan: Plan, path: Path, threads: int, progress: Progress = lambda nbytes: None, resume: bool = False) -> None:
+def write(
+    plan: Plan,
+    path: Path,
+    threads: int,
+    progress: Progress = lambda nbytes: None,
+    resume: bool = False,
+    finish: Callable[[Path], None] | None = None,
+) -> None:
     """Write the GGUF, or `resume` to write it where another run was cut off.
 
-    LocalmixError: the disk, or what there is to be resumed is of another plan. A KeyboardInterrupt leaves what
-    can be resumed.
+    `finish` is called with the complete file under its temporary name, before it is moved to `path`. LocalmixError:
+    the disk, or what there is to be resumed is of another plan. A KeyboardInterrupt, or whatever `finish` raises,
+    leaves what can be resumed.
     """
     tensors = list(plan.tensors.values())
     with gguf.Writer(path, plan.written, tensors, plan.identity(), resume) as out:
@@ -48,6 +56,8 @@ def write(plan: Plan, path: Path, threads: int, progress: Progress = lambda nbyt
         for (output, _, _), blocks in in_order(quantize, jobs, threads):
             out.write(output.info.name, blocks)
             progress(blocks.nbytes)
+        if finish is not None:
+            finish(out.complete())
 
 
 def in_order(work: Callable[[Output, int, int], T], jobs: Iterable[Job], threads: int) -> Iterator[tuple[Job, T]]:

@@ -53,6 +53,7 @@ class Writer:
         self.size = len(self.header) + sum(_padded(info.nbytes, self._alignment) for info in tensors)
         self.resumed: dict[str, int] = {}  # rows of each tensor that an earlier Writer wrote
         self._resume = resume
+        self._complete = False  # and on the disk
         digest = None if identity is None else hashlib.sha256(identity.encode() + self.header).hexdigest()
         self._partial = Partial(self.path, self.size, digest)
 
@@ -102,6 +103,17 @@ class Writer:
         self._partial.flush()
         patch(self._partial.place, {key: value})
 
+    def complete(self) -> Path:
+        """Every tensor is written and safely on the disk; gives the place of the file until it is moved.
+
+        Nothing that fails from here on costs the work: what is there is left to be resumed.
+        """
+        self._check_complete()
+        self._partial.flush()
+        self._partial.save()
+        self._complete = True
+        return self._partial.place
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -113,7 +125,7 @@ class Writer:
             error = failure
             raise
         finally:
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt) or self._complete:
                 self._partial.keep()
             else:
                 self._partial.discard()

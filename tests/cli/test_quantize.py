@@ -129,3 +129,26 @@ def test_the_default_name_is_one_file_here(source: Path, tmp_path: Path, monkeyp
 def test_wrong_options(source: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(LocalmixError, match=message):
         quantize(source, tmp_path / "out.gguf", *arguments)
+
+
+def test_imatrix_and_measure_end_in_the_receipt(source: Path, tmp_path: Path) -> None:
+    text, f16, out = tmp_path / "text", tmp_path / "f16.gguf", tmp_path / "out.gguf"
+    text.write_text("ab aab abab ba " * 40)
+    quantize(source, f16, "-f", "F16", "-q")
+    calibrate = ["calibrate", str(f16), str(text), "-o", str(tmp_path / "x.imatrix.gguf"), "-c", "64"]
+    assert CliRunner().invoke(app, calibrate).exit_code == 0
+    options = [source, out, "-f", "Q4_0", "--imatrix", tmp_path / "x.imatrix.gguf", "--measure", text]
+    shown = quantize(*options, "--dry-run").stderr
+    assert "note: importance: none for token_embd.weight, quantized without" in shown
+    assert not out.exists()
+    assert "KL divergence      mean 0." in quantize(*options).stderr
+    lines = CliRunner().invoke(app, ["info", str(out)]).stdout.splitlines()
+    found = dict(line.split("\t")[1:] for line in lines if line.startswith("receipt"))
+    assert found["calibration.text"] == "text"
+    assert 0 < float(found["measured.kl mean"]) < 1
+    assert 0 < float(found["measured.router agreement"]) <= 1
+    assert (
+        json.loads(CliRunner().invoke(app, ["info", str(out), "--json"]).stdout)["receipt"]["measured.perplexity"] > 1
+    )
+    with pytest.raises(LocalmixError, match=r"out\.gguf: is no importance matrix"):
+        quantize(source, tmp_path / "other.gguf", "--imatrix", out)
