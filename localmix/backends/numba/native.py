@@ -12,9 +12,10 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from localmix.backends.numba import isa
 
 _PACKAGE = "localmix.backends.numba"
 _MARK = "_native_arguments"
+_NONE = subprocess.DEVNULL
+_WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
 
 
@@ -36,6 +39,32 @@ def native(arguments: int) -> Callable[[Any], Any]:
         return function
 
     return mark
+
+
+def prepare(names: Iterable[str]) -> None:
+    """Compile what the cache lacks of these kernels, every other one in a second process: the compiler has one thread.
+
+    Whatever that process cannot do is left to `address`.
+    """
+    folder = _folder()
+    missing = [name for name in dict.fromkeys(names) if folder and not (folder / f"{name}.o").exists()]
+    if len(missing) < _WORTH or not sys.executable or getattr(sys, "frozen", False):
+        return
+    program = "import sys; from localmix.backends.numba import native; [native.address(name) for name in sys.argv[1:]]"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        other = subprocess.Popen(
+            [sys.executable, "-c", program, *missing[1::2]], env=environment, stdin=_NONE, stdout=_NONE, stderr=_NONE
+        )
+    except OSError:
+        return
+    try:
+        for name in missing[::2]:
+            address(name)
+        other.wait()
+    finally:
+        other.kill()
+        other.wait()
 
 
 @lru_cache(None)

@@ -1,7 +1,7 @@
 """A network as the records that the kernels read: addresses into the mapped file, sizes, kernels. Copies no weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Program:
         c = network.config
         self.network, self.threads = network, threads
         self.wide = wide(c.width)
+        native.prepare(self._kernels())
         self._alive: list[Any] = []
         self._weights: list[tuple[Any, Format]] = []
         self.layers = np.zeros(c.layers, LAYER)
@@ -83,9 +84,19 @@ class Program:
 
         return row
 
-    def _kernel(self, format: Format, name: str) -> int:
+    def _kernels(self) -> Iterator[str]:
+        """The names of those that this network will need, the largest first."""
+        yield from ("prompt.prompt", "decode.decode")
+        formats = {weight.format.name: weight.format for weight in _weights(self.network)}
+        for name in ("gemm", "gemv"):
+            yield from (self._kernel_name(format, name) for format in formats.values())
+
+    def _kernel_name(self, format: Format, name: str) -> str:
         wide = self.wide and format.name not in FLOATS
-        return native.address(f"{format.name}.{name}{'16' if wide else ''}")
+        return f"{format.name}.{name}{'16' if wide else ''}"
+
+    def _kernel(self, format: Format, name: str) -> int:
+        return native.address(self._kernel_name(format, name))
 
     def _keep(self, array: NDArray) -> int:
         self._alive.append(array)
@@ -106,6 +117,15 @@ class Program:
         row["gemv"] = self._kernel(w.format, "gemv")
         row["floats"] = w.format.name in FLOATS
         row["chunk"] = chunk(rows, row_bytes, self.threads)
+
+
+def _weights(network: Network) -> Iterator[Weight]:
+    """Every matrix that is multiplied with."""
+    yield network.output
+    for layer in network.layers:
+        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
+        experts = experts_of(layer.ffn)
+        yield from (*experts.gate, *experts.up, *experts.down)
 
 
 def wide(width: int) -> bool:

@@ -1,0 +1,22 @@
+"""Kernels in the cache: compiled once, by two processes where there are many."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ["serve.serve", "serve.lead", "q4_0.row", "q8_0.row", "f16.row"]
+PREPARE = f"from localmix.backends.numba import native; native.prepare({NAMES}); print(*native.compiled())"
+
+
+def compiled(folder: Path) -> list[str]:
+    """What this process had to compile."""
+    environment = os.environ | {"LOCALMIX_CACHE_DIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", PREPARE], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_another_process_compiles_every_other_kernel(tmp_path: Path) -> None:
+    assert compiled(tmp_path) == NAMES[::2]
+    assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
+    assert compiled(tmp_path) == []
