@@ -88,8 +88,7 @@ def quantize(
     path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), target.label))
     if not dry_run:
         refuse_overwriting(path, resume, force)
-    if measurement is not None:
-        measurement.check_room(path)
+        check_room(plan, path, measurement)
     if dry_run or not output.quiet:
         report(plan, path, seen.notes)
     if target.asks:
@@ -117,6 +116,15 @@ def refuse_overwriting(path: Path, resume: bool, force: bool) -> None:
         raise LocalmixError(f"{path}: exists already: choose another name, or overwrite it with --force")
     if partial.exists() and not force and not resume:
         raise LocalmixError(f"{partial}: an unfinished run left it: continue with --resume, or begin anew with --force")
+
+
+def check_room(plan: "Plan", path: Path, measurement: "Measurement | None") -> None:
+    """LocalmixError: the disk has no room for all that will be written at one time."""
+    from localmix.gguf import partial
+
+    source = measurement.room if measurement else 0
+    purpose = f", {source} of them for the source as F16 while --measure runs it" if source else ""
+    partial.check_room(path, plan.nbytes + source, purpose)
 
 
 def work(

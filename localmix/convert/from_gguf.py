@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from localmix import gguf
+from localmix import arch, gguf
 from localmix.convert.checkpoint import Checkpoint, Source
 from localmix.convert.matrix import Mapped, Matrix, Stack
 from localmix.errors import FileFormatError, UnsupportedError
@@ -17,8 +17,12 @@ OF_THE_FILE = re.compile(r"split\.|general\.(alignment|file_type|quantization_ve
 
 
 def read(path: Path, allow_requantize: bool) -> Checkpoint:
-    """The model in a GGUF file. UnsupportedError: it is quantized already, and that was not allowed."""
+    """The model in a GGUF file. UnsupportedError: it is quantized already, and that was not allowed.
+
+    FileFormatError: its shapes are not those that its metadata speak of.
+    """
     file = gguf.open(path)
+    arch.load(file)  # what cannot be run is not converted: names and shapes are checked there
     quantized = sorted({t.format.name for t in file.tensors.values() if t.format.name not in FULL})
     if quantized and not allow_requantize:
         raise UnsupportedError(

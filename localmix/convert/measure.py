@@ -1,11 +1,10 @@
 """A finished file beside its source: perplexity, KL divergence and agreements, for the receipt.
 
 The source runs as a model. A GGUF file does as it is; a checkpoint folder is written as F16 beside the output first
-and that file is deleted afterwards, whatever happens. What could go wrong with the text or for want of disk space is
-found out before the work begins.
+and that file is deleted afterwards, whatever happens. What could go wrong with the text is found out before the work
+begins; whoever begins it checks that the disk has `room`.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from localmix.convert import receipt
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.plan import Plan, make_plan
 from localmix.convert.stream import write
-from localmix.errors import LocalmixError
 from localmix.gguf.partial import partial_path
 from localmix.perplexity import Comparison, compare
 from quant.recipe import RECIPES
@@ -53,19 +51,11 @@ class Measurement:
         source = self.plan.checkpoint
         return make_plan(source, RECIPES["F16"]) if source.path.is_dir() else None
 
-    def check_room(self, out: Path) -> None:
-        """LocalmixError: the disk has no room for the output and the source as F16 beside it."""
+    @property
+    def room(self) -> int:
+        """Bytes of disk that the source takes as F16 while it is measured."""
         source = self.source_plan()
-        if source is None:
-            return
-        held = sum(path.stat().st_size for path in (partial_path(out), beside(out)) if path.exists())
-        free = shutil.disk_usage(out.parent).free + held
-        needed = self.plan.nbytes + source.nbytes
-        if free < needed:
-            raise LocalmixError(
-                f"{out}: --measure needs {needed} bytes there, {source.nbytes} of them for the source as F16 while it "
-                f"is measured; the disk has {free} free: convert without --measure, or to another disk"
-            )
+        return 0 if source is None else source.nbytes
 
     def fill_in(self, written: Path, out: Path, advance: Advance, progress: "Progress | None" = None) -> Comparison:
         """Measure the file `written`, which will be `out`, and patch the figures into it.

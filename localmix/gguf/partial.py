@@ -24,6 +24,19 @@ def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
+def check_room(path: Path, size: int, purpose: str = "") -> None:
+    """LocalmixError: no file of `size` bytes can be written to `path`; `purpose` says what all of them are for."""
+    if path.is_dir():
+        raise LocalmixError(f"{path}: is a folder, expected a file name to write to")
+    if not os.access(path.parent, os.W_OK):
+        found = "cannot be written to" if path.parent.is_dir() else "is no folder"
+        raise LocalmixError(f"{path}: {path.parent} {found}: expected a folder to write to")
+    place = partial_path(path)
+    free = shutil.disk_usage(path.parent).free + (place.stat().st_size if place.exists() else 0)
+    if free < size:
+        raise LocalmixError(f"{path}: needs {size} bytes{purpose}, the disk has {free} free")
+
+
 class Partial:
     """A file of `size` bytes that will be at `path`. Every failure of the disk is a LocalmixError in one line.
 
@@ -42,13 +55,8 @@ class Partial:
     def open(self, resume: bool) -> None:
         """Begin with nothing, or `resume`: `done` says how many bytes are there already."""
         with self._disk_errors():
-            if self.path.is_dir():
-                raise LocalmixError(f"{self.path}: is a folder, expected a file name to write to")
-            held = self.place.stat().st_size if self.place.exists() else 0
-            free = shutil.disk_usage(self.path.parent).free + held
-            if free < self.size:
-                raise LocalmixError(f"{self.path}: needs {self.size} bytes, the disk has {free} free")
-            done = self._recorded() if resume and held else 0
+            check_room(self.path, self.size)
+            done = self._recorded() if resume and self.place.exists() else 0
             self._file = os.fdopen(os.open(self.place, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
             self._lock()
             self._file.truncate(done)

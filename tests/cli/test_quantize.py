@@ -1,6 +1,7 @@
 """`localmix quantize`: what it writes, what it says, and what it refuses before any work."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from command_line import Terminal
 from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
-from localmix import __version__, gguf
+from localmix import __version__, convert, gguf
 from localmix.cli import app
 from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
 from localmix.fingerprint import fingerprint
+from quant.recipe import RECIPES
 
 
 @pytest.fixture
@@ -152,3 +154,19 @@ def test_imatrix_and_measure_end_in_the_receipt(source: Path, tmp_path: Path) ->
     )
     with pytest.raises(LocalmixError, match=r"out\.gguf: is no importance matrix"):
         quantize(source, tmp_path / "other.gguf", "--imatrix", out)
+
+
+def test_the_disk_is_looked_at_before_any_weight(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the source must be written beside the output to be measured."""
+    monkeypatch.setattr("localmix.convert.check", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(LocalmixError, match=r"nowhere is no folder: expected a folder to write to"):
+        quantize(source, tmp_path / "nowhere" / "out.gguf")
+    (tmp_path / "text").write_text("ab aab abab ba " * 40)
+    size = convert.make_plan(convert.open_checkpoint(source), RECIPES["Q8_0"]).nbytes
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=size + 10))
+    with pytest.raises(LocalmixError, match=r"needs \d+ bytes, \d+ of them for the source as F16 while --measure"):
+        quantize(source, tmp_path / "out.gguf", "-f", "Q8_0", "--measure", tmp_path / "text")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=size - 10))
+    with pytest.raises(LocalmixError, match=r"out\.gguf: needs \d+ bytes, the disk has \d+ free"):
+        quantize(source, tmp_path / "out.gguf", "-f", "Q8_0")

@@ -9,9 +9,11 @@ from typing import Any
 import checkpoint_folders
 import numpy as np
 import pytest
+import random_checkpoints
+import small_models
 from random_checkpoints import SPECS, weights
 
-from localmix import convert
+from localmix import convert, gguf
 from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
 from quant.recipe import RECIPES
 
@@ -170,3 +172,21 @@ def test_quantized_gguf_needs_consent(tmp_path: Path) -> None:
     convert.write(convert.make_plan(convert.open_checkpoint(folder), RECIPES["Q8_0"]), out, threads=1)
     with pytest.raises(LocalmixError, match="--allow-requantize"):
         convert.open_checkpoint(out)
+
+
+def test_gguf_of_another_architecture_or_shape(tmp_path: Path) -> None:
+    """Found in the header, as with the other sources."""
+    path = random_checkpoints.to_gguf(SPECS[0], tmp_path / "model.gguf")
+    file = gguf.open(path)
+    tensors = {tensor.name: (tensor.format, np.array(tensor.data)) for tensor in file.tensors.values()}
+
+    def written(metadata: dict[str, Any], tensors: dict[str, Any]) -> Path:
+        return small_models.write(tmp_path / "other.gguf", dict(file.typed_metadata) | metadata, tensors)
+
+    with pytest.raises(UnsupportedError, match=r"general\.architecture is 'gpt2'"):
+        convert.open_checkpoint(written({"general.architecture": "gpt2"}, tensors))
+    with pytest.raises(FileFormatError, match=r"other\.gguf: .*attn_q"):
+        convert.open_checkpoint(written({"llama.attention.head_count": 8}, tensors))
+    del tensors["blk.1.attn_k.weight"]
+    with pytest.raises(FileFormatError, match=r"other\.gguf: .*blk\.1\.attn_k\.weight"):
+        convert.open_checkpoint(written({}, tensors))

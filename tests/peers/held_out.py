@@ -46,7 +46,9 @@ class Bench:
     def write(self, recipe: str, importance: Mapping[str, Floats] | None = None) -> Path:
         """The file of a recipe."""
         path = self.folder / f"{recipe}{'.calibrated' if importance else ''}.gguf"
-        plan = convert.make_plan(self.checkpoint, RECIPES[recipe], importance=importance)
+        return self.write_plan(convert.make_plan(self.checkpoint, RECIPES[recipe], importance=importance), path)
+
+    def write_plan(self, plan: convert.Plan, path: Path) -> Path:
         convert.write(plan, path, self.threads)
         return path
 
