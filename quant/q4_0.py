@@ -19,7 +19,9 @@ def dequantize(blocks: NDArray) -> Floats:
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for the best scale."""
-    d, codes = round_signed(rows, 8) if importance is None else symmetric.fit_single(rows, importance, GRID)
+    if importance is None:
+        return round_signed(rows, 8, LAYOUT)
+    d, codes = symmetric.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"], blocks["qs"] = d, pack(codes, bits=4, run=16)
     return blocks.reshape(len(rows), -1)

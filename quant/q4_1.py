@@ -19,7 +19,9 @@ def dequantize(blocks: NDArray) -> Floats:
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for scale and minimum."""
-    d, m, codes = round_between(rows, 15) if importance is None else affine.fit_single(rows, importance, GRID)
+    if importance is None:
+        return round_between(rows, 15, LAYOUT)
+    d, m, codes = affine.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"], blocks["m"], blocks["qs"] = d, m, pack(codes, bits=4, run=16)
     return blocks.reshape(len(rows), -1)

@@ -29,7 +29,9 @@ def put_codes(blocks: NDArray, codes: NDArray[np.uint8]) -> None:
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for the best scale."""
-    d, q = round_signed(rows, 16) if importance is None else symmetric.fit_single(rows, importance, GRID)
+    if importance is None:
+        return round_signed(rows, 16, LAYOUT)
+    d, q = symmetric.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"] = d
     put_codes(blocks, q)

@@ -19,7 +19,9 @@ def dequantize(blocks: NDArray) -> Floats:
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for scale and minimum."""
-    d, m, q = round_between(rows, 31) if importance is None else affine.fit_single(rows, importance, GRID)
+    if importance is None:
+        return round_between(rows, 31, LAYOUT)
+    d, m, q = affine.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"], blocks["m"] = d, m
     put_codes(blocks, q)
