@@ -68,6 +68,21 @@ def test_shared_definitions_equal_gguf_bit_for_bit(name: str, normal: np.ndarray
         assert np.array_equal(ours.view(np.uint8), theirs.view(np.uint8))
 
 
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+def test_every_kind_of_number_is_rounded_to_16_bits(name: str) -> None:
+    edges = [0.0, -0.0, np.inf, -np.inf, np.nan, 65504, 65519.99, -65520, 2**-14, 2**-24, 2**-25, 2**-25 * 1.001, 1e38]
+    bits = np.random.default_rng(6).integers(0, 2**32, 20_000, np.uint32)
+    rows = np.concatenate([np.array(edges, np.float32), bits.view(np.float32)])[None]
+    quantize = FORMATS[name].quantize
+    assert quantize
+    with np.errstate(over="ignore"):
+        theirs = gguf.quants.quantize(rows, GGMLQuantizationType[name.upper()])
+    ours = quantize(rows, None).view(np.uint16)
+    numbers = ~np.isnan(rows)
+    assert np.array_equal(ours[numbers], theirs.view(np.uint16)[numbers])
+    assert np.isnan(FORMATS[name].dequantize(quantize(rows, None))[~numbers]).all()
+
+
 @pytest.mark.parametrize("name", LLAMA_ERROR)
 def test_search_beats_llama_cpp(name: str, normal: np.ndarray) -> None:
     assert relative_error(FORMATS[name], normal, None) < LLAMA_ERROR[name]
