@@ -133,16 +133,20 @@ def tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def mistral(folder: Path, spec: Spec, kind: str = "BF16", *, pt: bool = False) -> Path:
-    """params.json and one consolidated file; queries and keys are interleaved."""
+def mistral(folder: Path, spec: Spec, kind: str = "BF16", *, pt: bool = False, first: bool = False) -> Path:
+    """params.json and one consolidated file, or several; queries and keys are interleaved."""
     folder.mkdir(parents=True)
     tensors = {mistral_name(name): values for name, values in weights(spec).items()}
     for name in tensors:
         for projection, heads in (("wq", spec.heads), ("wk", spec.kv_heads)):
             if name.endswith(f"{projection}.weight"):
                 tensors[name] = interleaved(tensors[name], heads)
+    if first:
+        tensors = first_release(spec, tensors)
     if pt:
-        write_pt(folder / "consolidated.00.pt", tensors)
+        names = list(tensors)
+        for file in range(2):
+            write_pt(folder / f"consolidated.0{file}.pt", {name: tensors[name] for name in names[file::2]})
     else:
         safetensors(folder / "consolidated.safetensors", tensors, kind)
     params: dict[str, Any] = {
@@ -162,6 +166,17 @@ def mistral(folder: Path, spec: Spec, kind: str = "BF16", *, pt: bool = False) -
     (folder / "params.json").write_text(json.dumps(params))
     tokenizer(folder)
     return folder
+
+
+def first_release(spec: Spec, tensors: dict[str, Floats]) -> dict[str, Floats]:
+    """The experts of a layer in one tensor each, as in the first files of Mixtral 8x7B."""
+    for layer in range(spec.layers):
+        old, new = f"layers.{layer}.feed_forward.", f"layers.{layer}.block_sparse_moe."
+        tensors[new + "gate.weight"] = tensors.pop(old + "gate.weight")
+        for w in ("w1", "w2", "w3"):
+            experts = [tensors.pop(f"{old}experts.{e}.{w}.weight") for e in range(spec.experts)]
+            tensors[new + w] = np.concatenate([each.T if w == "w2" else each for each in experts])
+    return tensors
 
 
 def mistral_name(name: str) -> str:

@@ -88,6 +88,13 @@ class Stored(Matrix):
         raw = self.file.read(self.offset + start * stride, (stop - start) * stride)
         return self.format.dequantize(raw.view(self.format.dtype).reshape(stop - start, -1))
 
+    def columns(self, start: int, stop: int, first: int, last: int) -> Floats:
+        """Columns first to last of rows start to stop, (stop - start, last - first). Only for blocks of one weight."""
+        assert self.format.block == 1, self.format.name
+        at = self.offset + start * self.format.row_bytes(self.width)
+        rows = np.memmap(self.file.path, self.format.dtype, "r", at, (stop - start, self.width))
+        return self.format.dequantize(np.ascontiguousarray(rows[:, first:last]))
+
 
 class Held(Matrix):
     """Rows already in memory, that follow from `path`."""
@@ -133,6 +140,20 @@ class Part(Matrix):
 
     def read(self, start: int, stop: int) -> Floats:
         return self.base.read(self.first + start, self.first + stop)
+
+
+class Transposed(Matrix):
+    """The columns of `width` rows of a stored matrix, from row `first` on, as rows."""
+
+    def __init__(self, base: Stored, first: int, width: int) -> None:
+        self.base, self.first = base, first
+        self.rows, self.width = base.width, width
+
+    def origin(self, row: int) -> str:
+        return self.base.origin(self.first)
+
+    def read(self, start: int, stop: int) -> Floats:
+        return np.ascontiguousarray(self.base.columns(self.first, self.first + self.width, start, stop).T)
 
 
 class Stack(Matrix):

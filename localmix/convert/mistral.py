@@ -9,8 +9,8 @@ from pathlib import Path
 from localmix.convert import pt_file
 from localmix.convert.checkpoint import Checkpoint, assemble
 from localmix.convert.hyper import Hyper
-from localmix.convert.matrix import Matrix, Stack
-from localmix.convert.names import MISTRAL, source_name
+from localmix.convert.matrix import Matrix, Stack, Stored, Transposed
+from localmix.convert.names import MISTRAL, MISTRAL_FIRST, source_name
 from localmix.convert.safetensors import Named, read_folder, read_json
 from localmix.convert.settings import Settings
 from localmix.convert.vocabulary import read_vocabulary
@@ -28,11 +28,7 @@ def read(folder: Path) -> Checkpoint:
     h, notes = hyper(config, tied="output.weight" not in slices)
     tensors = Named(folder, slices)
 
-    def lookup(name: str) -> Matrix:
-        if "_exps." not in name:
-            return tensors.take(source_name(MISTRAL, name))
-        return Stack([tensors.take(source_name(MISTRAL, name, e)) for e in range(h.experts)])
-
+    lookup = Lookup(h, tensors)
     checkpoint = assemble(folder, h, tensors, lookup, read_vocabulary(folder, h.vocabulary, config), notes)
     tensors.finish(r"^rope\.freqs$")
     return checkpoint
@@ -65,3 +61,27 @@ def hyper(config: Settings, tied: bool) -> tuple[Hyper, list[str]]:
         active=mixture.whole("num_experts_per_tok") if mixture.values else 0,
         tied=tied,
     ), notes
+
+
+class Lookup:
+    """The matrix of a GGUF name."""
+
+    def __init__(self, h: Hyper, tensors: Named) -> None:
+        self.h, self.tensors = h, tensors
+
+    def __call__(self, name: str) -> Matrix:
+        if "ffn_gate_inp." in name or "_exps." in name:
+            first = source_name(MISTRAL_FIRST, name)
+            if first in self.tensors:
+                return self.first_release(name, self.tensors.take(first))
+        if "_exps." not in name:
+            return self.tensors.take(source_name(MISTRAL, name))
+        return Stack([self.tensors.take(source_name(MISTRAL, name, e)) for e in range(self.h.experts)])
+
+    def first_release(self, name: str, stored: Stored) -> Matrix:
+        if "ffn_down" not in name:
+            return stored
+        if stored.rows != self.h.experts * self.h.hidden:
+            expected = f"{self.h.experts} experts of {self.h.hidden}"
+            raise FileFormatError(f"{stored.origin(0)}: has {stored.rows} rows, expected {expected}")
+        return Stack([Transposed(stored, e * self.h.hidden, self.h.hidden) for e in range(self.h.experts)])

@@ -46,6 +46,14 @@ MISTRAL = {
     "blk.{i}.ffn_down_exps.weight": "layers.{i}.feed_forward.experts.{e}.w2.weight",
 }
 
+# The first release of Mixtral 8x7B: the experts of a layer in one tensor, (E F, D) each, w2 transposed.
+MISTRAL_FIRST = {
+    "blk.{i}.ffn_gate_inp.weight": "layers.{i}.block_sparse_moe.gate.weight",
+    "blk.{i}.ffn_gate_exps.weight": "layers.{i}.block_sparse_moe.w1",
+    "blk.{i}.ffn_up_exps.weight": "layers.{i}.block_sparse_moe.w3",
+    "blk.{i}.ffn_down_exps.weight": "layers.{i}.block_sparse_moe.w2",
+}
+
 
 def source_name(names: Mapping[str, str], name: str, expert: int = 0) -> str:
     """What a checkpoint calls the GGUF tensor `name`, or its part that is expert number `expert`."""

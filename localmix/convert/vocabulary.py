@@ -34,9 +34,10 @@ def read_vocabulary(folder: Path, size: int, config: Settings) -> dict[str, Writ
 
 
 def read_pieces(folder: Path) -> Keys:
-    for pattern, read in (("tokenizer.model", spm_file.read), ("tokenizer.json", json_file.read)):
-        if (folder / pattern).is_file():
-            return read(folder / pattern)
+    readers = (("tokenizer.model", spm_file.read), ("tokenizer.json", json_file.read))
+    for pattern, read in (*readers, ("tokenizer.model.v*", spm_file.read)):  # as Mistral calls some of its own
+        for path in sorted(folder.glob(pattern), reverse=True):
+            return read(path)
     raise FileFormatError(f"{folder}: holds no tokenizer.model and no tokenizer.json")
 
 

@@ -40,11 +40,11 @@ def main(source: Path, out: Path, seed: int, text: Path | None) -> None:
         return quantize(*job)  # type: ignore[arg-type]
 
     stream.quantize = slowly  # type: ignore[assignment]
-    for _ in range(2):  # the first compiles kernels
-        out.unlink(missing_ok=True)
-        begun = time.monotonic()
-        wait(start(source, out, text))
-        seconds = time.monotonic() - begun
+    convert_and_measure(source, out, None)  # what is compiled here is so in every fork
+    out.unlink()
+    begun = time.monotonic()
+    wait(start(source, out, text))
+    seconds = time.monotonic() - begun
     say(out, 0, False)
     for _ in range(KILLS):
         run = start(source, out, text)
@@ -63,14 +63,18 @@ def start(source: Path, out: Path, text: Path | None) -> int:
     """A process that converts, or goes on."""
     child = os.fork()
     if child == 0:
-        checkpoint = convert.open_checkpoint(source)
-        shapes = {name: source.shape for name, source in checkpoint.tensors.items() if len(source.shape) == 2}
-        importance = {name: np.linspace(0.1, 1, shape[1], dtype=np.float32) for name, shape in shapes.items()}
-        extra = convert.receipt(checkpoint, "Q4_0", {"tokens": 1000}, text is not None)
-        plan = convert.make_plan(checkpoint, RECIPES["Q4_0"], (), extra, importance)
-        convert.write(plan, out, 2, resume=True, finish=text and measured(plan, text, out))
+        convert_and_measure(source, out, text)
         os._exit(0)
     return child
+
+
+def convert_and_measure(source: Path, out: Path, text: Path | None) -> None:
+    checkpoint = convert.open_checkpoint(source)
+    shapes = {name: source.shape for name, source in checkpoint.tensors.items() if len(source.shape) == 2}
+    importance = {name: np.linspace(0.1, 1, shape[1], dtype=np.float32) for name, shape in shapes.items()}
+    extra = convert.receipt(checkpoint, "Q4_0", {"tokens": 1000}, text is not None)
+    plan = convert.make_plan(checkpoint, RECIPES["Q4_0"], (), extra, importance)
+    convert.write(plan, out, 2, resume=True, finish=text and measured(plan, text, out))
 
 
 def measured(plan: convert.Plan, text: Path, out: Path) -> Callable[[Path], None]:

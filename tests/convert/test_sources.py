@@ -60,9 +60,10 @@ def test_forms_of_hugging_face(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("pt", [False, True])
-@pytest.mark.parametrize("spec", [MIXTRAL, DENSE], ids=["mixtral", "dense"])
-def test_mistral(tmp_path: Path, spec: Spec, pt: bool) -> None:
-    found = converted(checkpoint_folders.mistral(tmp_path / "model", spec, pt=pt))
+@pytest.mark.parametrize(("spec", "first"), [(MIXTRAL, False), (MIXTRAL, True), (DENSE, False)])
+def test_mistral(tmp_path: Path, spec: Spec, first: bool, pt: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localmix.convert.stream.CHUNK", 200)  # some rows at a time, also of what is transposed
+    found = converted(checkpoint_folders.mistral(tmp_path / "model", spec, pt=pt, first=first))
     expected = gguf.open(random_checkpoints.to_gguf(spec, tmp_path / "expected.gguf"))
     assert_same_tensors(found, expected, "BF16")
     assert_same_arithmetic(found, expected)
@@ -94,6 +95,13 @@ def test_quantized_bytes_are_copied_not_rounded_twice(tmp_path: Path) -> None:
     assert any(tensor.format.name == "q8_0" for tensor in first.tensors.values())
     for name, tensor in first.tensors.items():
         assert again.tensors[name].data.tobytes() == tensor.data.tobytes()
+
+
+def test_the_vocabulary_of_mistrals_third_version(tmp_path: Path) -> None:
+    folder = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL)
+    expected = convert.open_checkpoint(folder).metadata["tokenizer.ggml.tokens"]
+    (folder / "tokenizer.model").rename(folder / "tokenizer.model.v3")
+    assert convert.open_checkpoint(folder).metadata["tokenizer.ggml.tokens"] == expected
 
 
 def test_vocabulary_is_that_of_the_checkpoint(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """A Mixtral of full size but few layers, in shards, converted: memory, throughput, and what comes of it.
 
-usage: python tests/peers/full_size.py FOLDER [--layers N] [--formats Q4_K_M ...] [--keep]
+usage: python tests/peers/full_size.py FOLDER [--layers N] [--formats Q4_K_M ...] [--keep] [--measure TEXT]
 
 Writes the checkpoint in FOLDER (6.3 GB for 2 layers; random weights, the tokenizer of the tests), converts it in a
 process of its own for each format, and prints the largest RssAnon of that process and the throughput. `--keep`
-leaves the files there, for llama.cpp.
+leaves the files there, for llama.cpp. `--measure` compares each with the source on a window of TEXT, which takes
+another 6.3 GB of disk.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--formats", nargs="+", default=["Q8_0", "Q4_0", "Q4_K_M", "Q2_K", "IQ4_XS"])
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--measure", type=Path, metavar="TEXT")
     arguments = parser.parse_args()
     source = arguments.folder / "full"
     if not source.exists():
@@ -47,7 +49,7 @@ def main() -> None:
     for name in arguments.formats:
         out = arguments.folder / f"full.{name}.gguf"
         out.unlink(missing_ok=True)
-        convert(source, out, name)
+        convert(source, out, name, ["--measure", str(arguments.measure), "--chunks", "1"] if arguments.measure else [])
         if not arguments.keep:
             out.unlink()
     if not arguments.keep:
@@ -106,11 +108,11 @@ def write_shard(path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
                 left -= count
 
 
-def convert(source: Path, out: Path, name: str) -> None:
+def convert(source: Path, out: Path, name: str, options: list[str]) -> None:
     """Run the command and watch it."""
     begun = time.monotonic()
     main = "from localmix.cli import main; main()"
-    command = [sys.executable, "-c", main, "quantize", str(source), str(out), "--format", name, "-q"]
+    command = [sys.executable, "-c", main, "quantize", str(source), str(out), "--format", name, "-q", *options]
     process = subprocess.Popen(command)
     largest = 0
     while process.poll() is None:
