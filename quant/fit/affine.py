@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit.half import to_half
-from quant.fit.lanes import LANES, emphasize, from_tiles, importance_tiles, to_tiles
+from quant.fit.lanes import LANES, emphasize, group_weights, load_tile, store_tile
 from quant.format import Floats
 from quant.jit import kernel
 
@@ -56,13 +56,11 @@ class Fit(NamedTuple):
 
 def fit(rows: Floats, importance: Floats | None, grid: Grid) -> Fit:
     """Fit rows (R, K) under an importance (K,) or None; N = R * K / (groups * size) blocks in order."""
-    x = to_tiles(rows, grid.size)
-    factors, integers, codes = fit_tiles(x, importance_tiles(importance, rows, grid.size), *grid)
-    block = grid.groups * grid.size
-    blocks = rows.size // block
-    d, dmin = factors.reshape(2, -1, grid.groups)[:, :blocks, 0].astype(np.float16)
-    scales, minima = integers.reshape(2, -1, grid.groups)[:, :blocks]
-    return Fit(d, dmin, scales, minima, from_tiles(codes, blocks, block))
+    weights = group_weights(importance, rows.shape[1], grid.size)
+    factors, integers, codes = fit_groups(rows.reshape(-1, grid.size), weights, *grid)
+    d, dmin = factors.reshape(2, -1, grid.groups)[:, :, 0].astype(np.float16)
+    scales, minima = integers.reshape(2, -1, grid.groups)
+    return Fit(d, dmin, scales, minima, codes.reshape(-1, grid.groups * grid.size))
 
 
 def fit_single(rows: Floats, importance: Floats | None, grid: Grid) -> tuple[NDArray, NDArray, NDArray[np.uint8]]:
@@ -72,26 +70,34 @@ def fit_single(rows: Floats, importance: Floats | None, grid: Grid) -> tuple[NDA
 
 
 @kernel
-def fit_tiles(x: Floats, w: Floats, groups: int, size: int, top: int, levels: int) -> tuple[Floats, NDArray, NDArray]:
-    """Fit tiles x (tiles, size, LANES): d and dmin, scales and minima (2, tiles, LANES), codes like x."""
-    tiles = x.shape[0]
-    factors = np.empty((2, tiles, LANES), np.float32)
-    integers = np.empty((2, tiles, LANES), np.uint8)
-    codes = np.empty((tiles, size, LANES), np.uint8)
-    k = np.zeros((WORK_ROWS, LANES), np.float32)
-    for tile in range(tiles):
-        emphasize(x[tile], w[tile])
-        search_groups(x[tile], w[tile], k, top, levels)
-        first_integers(k, groups, levels)
+def fit_groups(
+    groups: Floats, weights: Floats, in_block: int, size: int, top: int, levels: int
+) -> tuple[Floats, NDArray, NDArray]:
+    """Fit groups (N, size) under weights (n, size), again and again.
+
+    d and dmin, scales and minima (2, N), codes (N, size).
+    """
+    n = groups.shape[0]
+    factors, integers = np.empty((2, n), np.float32), np.empty((2, n), np.uint8)
+    codes = np.empty((n, size), np.uint8)
+    x, w = np.empty((size, LANES), np.float32), np.empty((size, LANES), np.float32)
+    q, k = np.empty((size, LANES), np.uint8), np.zeros((WORK_ROWS, LANES), np.float32)
+    for first in range(0, n, LANES):
+        load_tile(groups, first, x)
+        load_tile(weights, first, w)
+        emphasize(x, w, k[0])
+        search_groups(x, w, k, top, levels)
+        first_integers(k, in_block, levels)
         for _ in range(ROUNDS):
-            improve_integers(x[tile], w[tile], k, top, levels)
-            improve_factors(x[tile], w[tile], k, groups, top)
-        improve_integers(x[tile], w[tile], k, top, levels)
+            improve_integers(x, w, k, top, levels)
+            improve_factors(x, w, k, in_block, top)
+        improve_integers(x, w, k, top, levels)
         codes_from_integers(k, S, M)
-        write_codes(x[tile], k, codes[tile], top)
-        for lane in range(LANES):
-            factors[0, tile, lane], factors[1, tile, lane] = k[D, lane], k[DMIN, lane]
-            integers[0, tile, lane], integers[1, tile, lane] = np.uint8(k[S, lane]), np.uint8(k[M, lane])
+        write_codes(x, k, q, top)
+        store_tile(q, first, codes)
+        for lane in range(min(LANES, n - first)):
+            factors[0, first + lane], factors[1, first + lane] = k[D, lane], k[DMIN, lane]
+            integers[0, first + lane], integers[1, first + lane] = np.uint8(k[S, lane]), np.uint8(k[M, lane])
     return factors, integers, codes
 
 
