@@ -18,7 +18,7 @@ from localmix.convert.plan import Output, Plan
 from localmix.errors import FileFormatError
 from quant.format import Floats
 
-CHUNK = 1 << 21  # weights; 8 MB as float32, and about five times that while a search works on it
+CHUNK = 1 << 19  # weights; 2 MB as float32. Memory for more is new to the process each time: half the speed of reading
 IN_FLIGHT = 1 << 25  # weights on all threads together, so that a hundred of them need no more memory
 
 Progress = Callable[[int], None]
