@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("text", type=Path)
     parser.add_argument("--tokens", type=int, default=20000, help="calibrated on, and measured on")
-    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--formats", default=",".join(FORMATS), help="may be empty")
     parser.add_argument("-t", "--threads", type=int, default=2)
     a = parser.parse_args()
     train, held_out = documents(a.text)
@@ -40,11 +40,12 @@ def main() -> None:
         shapes = {name: source.shape for name, source in bench.checkpoint.tensors.items()}
         importance = found.importance(shapes, a.text)
         print(f"calibrated on {sum(map(len, seen))} tokens, measured on {sum(map(len, bench.windows))} others")
-        for name in a.formats.split(","):
+        for name in filter(None, a.formats.split(",")):
             plain, better = (bench.compare(bench.write(name, given)) for given in (None, importance))
-            gain = 1 - better.kl_mean / plain.kl_mean
-            print(f"{name:>8}: mean KL {plain.kl_mean:.3e}, calibrated {better.kl_mean:.3e} ({gain:+.1%} less); "
-                  f"same first choice {plain.top1:.2%}, {better.top1:.2%}", flush=True)  # fmt: skip
+            less = plain.kl - better.kl
+            gain, error = less.mean() / plain.kl_mean, less.std() / len(less) ** 0.5 / plain.kl_mean
+            print(f"{name:>8}: mean KL {plain.kl_mean:.3e}, calibrated {better.kl_mean:.3e} ({gain:.1%} ± {error:.1%} "
+                  f"less); same first choice {plain.top1:.2%}, {better.top1:.2%}", flush=True)  # fmt: skip
         beside_llama_cpp(bench, importance)
 
 
@@ -87,16 +88,17 @@ def by_llama_cpp(bench: Bench) -> Path:
 
 def in_our_formats(bench: Bench, importance: Mapping[str, Floats] | None) -> Path:
     """Every tensor in the format that our recipe gives it, its blocks by llama.cpp."""
-    from quantizers import load_llama
+    from quantizers import llama_quantizer, load_llama
 
-    quantize = load_llama(None)
+    library = load_llama(None)
     out = bench.folder / f"chunks{'.calibrated' if importance else ''}.gguf"
     plan = convert.make_plan(bench.checkpoint, RECIPES["Q4_K_M"], importance=importance)
     with gguf.Writer(out, plan.written, list(plan.tensors.values())) as writer:
         for output in plan.outputs:
+            quantize = llama_quantizer(library, output.info.format)
             for top in range(0, output.source.matrix.rows, output.expert_rows):
                 rows = output.source.matrix.read(top, top + output.expert_rows)
-                blocks = quantize(output.info.format, rows, output.importance_of(top))
+                blocks = quantize(rows, output.importance_of(top))
                 writer.write(output.info.name, blocks)
     return out
 
