@@ -51,6 +51,7 @@ def test_every_command(screen: Start, tmp_path: Path, sparse_path: Path) -> None
         "/model nowhere.gguf", "Still there", " /not a command", "/what",
     ):  # fmt: skip
         one.say(line)
+    one.wait(lambda: one.text.endswith(" t/s"))  # the line of status is drawn after the cursor is where one types
     expected = DATA / "screens" / "every-command.txt"
     found = masked(one, tmp_path)
     if os.environ.get("LOCALMIX_UPDATE_SCREENS"):
