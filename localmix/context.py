@@ -17,20 +17,21 @@ from quant.format import Floats
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from localmix.backends.watch import Watch
+    from localmix.backends.watch import Pause, Watch
     from localmix.model import Model
 
 
 class Context:
     """Room for `size` tokens. `ids` are always exactly those whose keys and values are in the cache.
 
-    `watch`, which may be set at any time, is told the experts of each pass: see `localmix.backends.watch.Watch`.
+    `watch` and `pause`, which may be set at any time, are called in each pass: see `localmix.backends.watch`.
     """
 
     def __init__(self, model: "Model", size: int | None = None, kv: str | None = None) -> None:
         self.model = model
         self.ids: list[int] = []
         self.watch: Watch | None = None
+        self.pause: Pause | None = None
         self._cache = model.cache(size, kv)
         self._sequence = self._cache.new()
 
@@ -53,7 +54,8 @@ class Context:
         """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
         start = len(self.ids)
         try:
-            return self.model.forward(Batch.of([(self._sequence, start, ids)]), self._cache, self.watch)[0]
+            batch = Batch.of([(self._sequence, start, ids)])
+            return self.model.forward(batch, self._cache, self.watch, self.pause)[0]
         finally:
             self.ids += ids[: self._cache.length(self._sequence) - start]  # all of them or none
 

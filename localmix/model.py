@@ -14,7 +14,7 @@ import numpy as np
 
 from localmix import arch, backends, gguf, tokenizer
 from localmix.backends import Chooses
-from localmix.backends.watch import Watch
+from localmix.backends.watch import Pause, Watch
 from localmix.batch import CHUNK, Batch
 from localmix.constrain import Grammars
 from localmix.context import Context
@@ -66,14 +66,15 @@ class Model:
         if len(ids) and not 0 <= min(ids) <= max(ids) < size:
             raise LocalmixError(f"ids {min(ids)} to {max(ids)}: expected 0 to {size - 1}")
 
-    def forward(self, batch: Batch, cache: Any, watch: Watch | None = None) -> Floats:
+    def forward(self, batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
         """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.
 
-        `watch` is called with the experts chosen, int32 (L, T, A); see `localmix.backends.watch.Watch`.
+        `watch` is called with the experts chosen, int32 (L, T, A), `pause` between layers: see
+        `localmix.backends.watch`.
         """
         with self._lock:
             cache.reserve(batch)
-            logits = self._step(batch, cache, watch)
+            logits = self._step(batch, cache, watch, pause)
             cache.commit(batch)
         return logits
 

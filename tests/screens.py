@@ -8,7 +8,7 @@ import pyte
 from command_line import Terminal
 
 PATIENCE = float(os.environ.get("LOCALMIX_PATIENCE", 60))  # seconds: a first run compiles, and the machine may be busy
-READY = "\x1b[?2004h"  # what prompt_toolkit writes when it begins to ask
+READY, ASKED = "\x1b[?2004h", "\x1b[?2004l"  # what prompt_toolkit writes when it begins to ask, and when it has done so
 
 
 class Screen(Terminal):
@@ -47,6 +47,10 @@ class Screen(Terminal):
     def ready(self) -> None:
         """Until a message is asked for."""
         self.wait(lambda: self.cursor_line == ">")
+
+    def answering(self) -> None:
+        """Until the first lines of an answer are there."""
+        self.wait(lambda: self.seen.partition(ASKED)[2].count("\n") > 1)
 
     def say(self, text: str) -> None:
         """Type a message and wait until the next is asked for."""

@@ -105,7 +105,7 @@ def test_an_interrupted_forward_pass_leaves_no_trace(chatty: Model, monkeypatch:
     chat.send("Hello", **GREEDY).read()
     step = chatty._step
 
-    def interrupted(batch: Batch, cache: object, watch: object = None) -> np.ndarray:
+    def interrupted(batch: Batch, cache: object, *_: object) -> np.ndarray:
         step(batch, cache)
         raise KeyboardInterrupt
 
@@ -114,6 +114,28 @@ def test_an_interrupted_forward_pass_leaves_no_trace(chatty: Model, monkeypatch:
         chat.send("And then?", **GREEDY).read()
     monkeypatch.undo()
     assert len(chat.messages) == 2
+    answer = chat.send("Why?", **GREEDY)
+    answer.read()
+    assert answer.ids == fresh(chatty, chat.messages[:3])
+
+
+def test_an_answer_pauses_between_layers(chatty: Model) -> None:
+    """What is raised there ends the pass, after as many layers as were computed, and leaves no trace."""
+    chat, layers = chatty.chat(), chatty.config.layers
+    chat.send("Hello", **GREEDY).read()
+    passed = 0
+
+    def interrupted() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == layers - 1:
+            raise KeyboardInterrupt
+
+    chat.context.pause = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        chat.send("And then?", **GREEDY).read()
+    assert passed == layers - 1
+    chat.context.pause = None
     answer = chat.send("Why?", **GREEDY)
     answer.read()
     assert answer.ids == fresh(chatty, chat.messages[:3])

@@ -4,6 +4,7 @@ Attribute names are the GGUF tensor names. What a layer's feed-forward is, dense
 Shapes: T tokens · D model · H heads · K kv heads · d head size · V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,13 +43,15 @@ class Network:
     rope_inverse: NDArray[np.float64]  # (n,) radians a position
 
 
-def forward(b: Backend, net: Network, batch: Batch, cache: Any) -> Array:
+def forward(b: Backend, net: Network, batch: Batch, cache: Any, pause: Callable[[], None] | None = None) -> Array:
     """Logits (W, V) of the wanted rows. The cache must have room for the batch; the caller commits it."""
     eps = net.config.eps
     x = b.embed(net.token_embd, batch.ids)  # (T, D)
     for index, layer in enumerate(net.layers):
         x = x + attention(b, net, index, b.norm(x, layer.attn_norm, eps), batch, cache)  # (T, D)
         x = x + layer.ffn(b, b.norm(x, layer.ffn_norm, eps))  # (T, D)
+        if pause is not None:
+            pause()
     last = b.norm(b.take(x, batch.wanted), net.output_norm, eps)  # (W, D)
     return b.linear(last, net.output)[0]  # (W, V)
 

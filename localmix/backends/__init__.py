@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from localmix.arch.decoder import Network
-    from localmix.backends.watch import Inputs, Watch
+    from localmix.backends.watch import Inputs, Pause, Watch
     from localmix.sampling import Sampler
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
@@ -31,8 +31,13 @@ Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
 class Step(Protocol):
     """One network, ready to run."""
 
-    def __call__(self, batch: Batch, cache: Any, watch: "Watch | None" = None) -> "NDArray":
-        """One forward pass: logits (W, V) of the wanted rows. `watch` is told the experts chosen."""
+    def __call__(
+        self, batch: Batch, cache: Any, watch: "Watch | None" = None, pause: "Pause | None" = None
+    ) -> "NDArray":
+        """One forward pass: logits (W, V) of the wanted rows. `watch` is told the experts chosen.
+
+        `pause` is called between layers; not by a pass of one token, which is over soon.
+        """
 
 
 class Backend(Protocol):

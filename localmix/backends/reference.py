@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
 from localmix.backends import Step
-from localmix.backends.watch import Inputs, Watch, run
+from localmix.backends.watch import Inputs, Pause, Watch, run
 from localmix.batch import Batch
 from localmix.cache import Cache
 from localmix.weights import Experts, Weight
@@ -105,8 +105,8 @@ class Reference:
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         backend = self if inputs is None else _Listening(inputs)
 
-        def step(batch: Batch, cache: Any, watch: Watch | None = None) -> Floats:
-            return run(backend, network, batch, cache, watch)
+        def step(batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
+            return run(backend, network, batch, cache, watch, pause)
 
         return step
 

@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 # most weight first. A is 0 for a network without experts.
 Watch = Callable[[NDArray[np.int32]], None]
 
+# Called between the layers of a pass: what it raises ends the pass, which then leaves no trace.
+Pause = Callable[[], None]
+
 # Called in a pass with matrices and the rows (n, width) float32 that all of them are multiplied with, which are only
 # lent. An expert's rows are those of the tokens that chose it.
 Inputs = Callable[[Sequence[Weight], NDArray[np.float32]], None]
 
 
-def run(backend: "Backend", network: Network, batch: Batch, cache: Any, watch: Watch | None) -> NDArray:
+def run(
+    backend: "Backend", network: Network, batch: Batch, cache: Any, watch: Watch | None, pause: Pause | None
+) -> NDArray:
     """One forward pass: logits (W, V) of the wanted rows."""
     if watch is None:
-        return backend.to_numpy(forward(backend, network, batch, cache))
+        return backend.to_numpy(forward(backend, network, batch, cache, pause))
     watched = _Watched(backend)
-    logits = backend.to_numpy(forward(watched, network, batch, cache))
+    logits = backend.to_numpy(forward(watched, network, batch, cache, pause))
     chosen = [backend.to_numpy(layer) for layer in watched.chosen]  # L of (T, A)
     shape = network.config.layers, len(batch), network.config.active
     watch(np.array(chosen, np.int32).reshape(shape))

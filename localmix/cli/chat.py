@@ -76,12 +76,14 @@ def _talk(
         conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads, engine.kv)
     )
     if display.capable:
-        from localmix.cli.terminal.prompt import reader
+        from localmix.cli.terminal import prompt
 
         history = None if keeper is None else sessions.state() / "history"
-        read = reader(history, talk.completer(), talk.status if not output.quiet else None, talk.interrupts)
+        read = prompt.reader(history, talk.completer(), talk.status if not output.quiet else None, talk.interrupts)
     else:
-        from localmix.cli.terminal.plain import read
+        from localmix.cli.terminal import plain
+
+        read = plain.reader(talk.interrupts)
     if not output.quiet:
         display.note(f"{conversation.model.file.path}: /help shows the commands, Ctrl-D leaves")
     if conversation.messages:

@@ -15,7 +15,7 @@ from localmix.arch.decoder import Network, forward
 from localmix.backends import Backend
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.choose import Choice, Chooser
-from localmix.backends.watch import Watch, run
+from localmix.backends.watch import Pause, Watch, run
 from localmix.batch import Batch
 from localmix.cache import check_room
 from localmix.sampling import Sampler
@@ -29,10 +29,10 @@ class Step:
         self._backend, self._network = backend, network
         self._lock = threading.Lock()  # one thread at a time builds and queues
 
-    def __call__(self, batch: Batch, cache: Cache, watch: Watch | None = None) -> NDArray:
+    def __call__(self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None) -> NDArray:
         """Logits (W, V) float32 of the wanted rows."""
         with self._lock:
-            return run(self._backend, self._network, batch, cache, watch)
+            return run(self._backend, self._network, batch, cache, watch, pause)
 
     def choices(self, cache: Cache, sequence: int, ids: list[int], logits: Floats, sampler: Sampler) -> Iterator[int]:
         """Ids that follow `ids`, which are those in the cache; each joins them when the next one is asked for.

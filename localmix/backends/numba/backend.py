@@ -13,7 +13,7 @@ from localmix.backends.numba.layout import room
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, processors
 from localmix.backends.reference import Reference
-from localmix.backends.watch import Inputs, Watch
+from localmix.backends.watch import Inputs, Pause, Watch
 from localmix.batch import Batch
 from localmix.cache import Cache, storage
 from localmix.errors import LocalmixError
@@ -39,7 +39,9 @@ class NumbaBackend(Reference):
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         engine = Engine(Program(network, self.threads), self._team, inputs)
 
-        def step(batch: Batch, cache: Any, watch: Watch | None = None) -> NDArray[np.float32]:
-            return engine.step(batch, cache, watch)
+        def step(
+            batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None
+        ) -> NDArray[np.float32]:
+            return engine.step(batch, cache, watch, pause)
 
         return step

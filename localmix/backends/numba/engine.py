@@ -13,7 +13,7 @@ from localmix.backends.numba.inputs import Listener
 from localmix.backends.numba.layout import SPAN
 from localmix.backends.numba.program import Program
 from localmix.backends.numba.team import Team, yield_address
-from localmix.backends.watch import Inputs, Watch
+from localmix.backends.watch import Inputs, Pause, Watch
 from localmix.batch import Batch
 from localmix.cache import Cache
 
@@ -33,7 +33,9 @@ class Engine:
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._unpack = program.unpack()
 
-    def step(self, batch: Batch, cache: Cache, watch: Watch | None = None) -> NDArray[np.float32]:
+    def step(
+        self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None
+    ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows."""
         c, b = self._config, self._buffers
         logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
@@ -43,11 +45,11 @@ class Engine:
         alone = len(batch) == 1 and self._listener is None
         kernel = self._decode if alone else self._prompt
         if watch is not None:
-            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch)]))
+            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch, pause)]))
         elif alone:
             self._run(kernel, 0, c.layers)
         else:
-            for _ in self._layers(kernel, batch):
+            for _ in self._layers(kernel, batch, pause):
                 pass
         del inputs
         return logits
@@ -57,8 +59,8 @@ class Engine:
         self._program.need_tiles()
         return native.address("prompt.prompt")
 
-    def _layers(self, kernel: int, batch: Batch) -> Iterator[int]:
-        """Layer after layer, each once it is computed: between two, Python sees an interrupt."""
+    def _layers(self, kernel: int, batch: Batch, pause: Pause | None) -> Iterator[int]:
+        """Layer after layer, each once it is computed: between two, Python sees an interrupt, and calls `pause`."""
         last, listener = self._config.layers - 1, self._listener
         for layer in range(last + 1):
             if listener is not None:
@@ -67,6 +69,8 @@ class Engine:
             if listener is not None:
                 listener.after(layer, len(batch))
             yield layer
+            if pause is not None:
+                pause()
         if listener is not None:  # not in one call with the last layer: its buffers are written again
             listener.end(batch.wanted, len(batch))
             self._run(kernel, last + 1, last + 1)

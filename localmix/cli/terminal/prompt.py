@@ -45,31 +45,40 @@ def reader(
 
     def read(first: str) -> str:
         asked = _Asked(session.app)
-        with interrupts.told(asked.interrupt):
-            return session.prompt(default=first, handle_sigint=False, pre_run=asked.begin)
+        try:
+            with interrupts.told(asked.wake):
+                return session.prompt(default=first, handle_sigint=False, pre_run=asked.begin)
+        except _Woken:
+            interrupts.check()
+            raise
 
     return read
 
 
+class _Woken(Exception):
+    """A signal ended the prompt; one that came after Enter waits for the answer."""
+
+
 class _Asked:
-    """One prompt, which a signal may end: where nothing else would be torn apart, in the loop of the application."""
+    """One prompt, which may be ended where nothing is torn apart: in the loop of the application."""
 
     def __init__(self, app: Application[str]) -> None:
-        self._app, self._begun, self._interrupted = app, False, False
+        self._app = app
+        self._begun = self._woken = False
 
     def begin(self) -> None:
         self._begun = True
-        if self._interrupted:  # before anybody could ask
+        if self._woken:  # before anybody could ask
             self._leave()
 
-    def interrupt(self) -> None:
-        self._interrupted = True
+    def wake(self) -> None:
+        self._woken = True
         if self._begun and self._app.loop is not None:
             self._app.loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
         if self._app.is_running and not self._app.is_done:
-            self._app.exit(exception=KeyboardInterrupt, style="class:aborting")
+            self._app.exit(exception=_Woken, style="class:aborting")
 
 
 def _keys() -> KeyBindings:

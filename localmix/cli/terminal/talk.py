@@ -52,16 +52,22 @@ class Talk:
         with quiet(self.interrupts, capable=self.display.capable):
             while not self.left:
                 try:
-                    self._turn(read)
-                except LocalmixError as error:
-                    self.display.error(f"{error}{f'; {_FULL}' if isinstance(error, ContextFullError) else ''}")
-                except EOFError:
+                    self._step(read)
+                except (EOFError, KeyboardInterrupt):
                     return
-                except KeyboardInterrupt:
-                    if self._interrupted:
-                        return
-                    self._interrupted = True
-                    self.display.note("Ctrl-C again leaves")
+
+    def _step(self, read: Callable[[str], str]) -> None:
+        """One turn. What goes wrong is said, and so is a first Ctrl-C; KeyboardInterrupt: that was the second."""
+        try:
+            self._turn(read)
+            self.interrupts.check()
+        except LocalmixError as error:
+            self.display.error(f"{error}{f'; {_FULL}' if isinstance(error, ContextFullError) else ''}")
+        except KeyboardInterrupt:
+            if self._interrupted:
+                raise
+            self._interrupted = True
+            self.display.note("Ctrl-C again leaves")
 
     def _turn(self, read: Callable[[str], str]) -> None:
         draft, self._draft = self._draft, None
@@ -91,18 +97,17 @@ class Talk:
         try:
             for piece in answer:
                 self._begun = True
-                with self.interrupts.held():
-                    shown.add(piece)
-                    drawn += len(piece)
+                shown.add(piece)
+                drawn += len(piece)
+                self.interrupts.check()
         except KeyboardInterrupt:
             self._interrupted = True
         finally:
-            with self.interrupts.held():
-                answer.close()
-                self.display.end_progress()
-                shown.add(answer.text[drawn:])
-                shown.end()
-                self._finish(answer)
+            answer.close()
+            self.display.end_progress()
+            shown.add(answer.text[drawn:])
+            shown.end()
+            self._finish(answer)
 
     def _finish(self, answer: Generation) -> None:
         self._answering = self._begun = False
@@ -126,8 +131,7 @@ class Talk:
         if self.keeper is None:
             return
         try:
-            with self.interrupts.held():
-                said = self.keeper.keep(self.chat)
+            said = self.keeper.keep(self.chat)
         except LocalmixError as error:
             self.display.error(str(error))
             return
@@ -198,6 +202,7 @@ class Talk:
     def _take(self, chat: Chat) -> None:
         self.chat, self.model = chat, chat.model
         chat.overflow.notice = self.notice
+        chat.context.pause = self.interrupts.check
         self.choices.forget()
         self.watched = chat.model.chooses is None  # else the device chooses ids by itself, and telling would slow it
         chat.context.watch = self.choices if self.watched else None

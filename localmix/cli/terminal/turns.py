@@ -42,8 +42,7 @@ def save(talk: "Talk", rest: str) -> None:
     if talk.keeper is None:
         talk.keeper = sessions.Keeper()
     if rest:
-        with talk.interrupts.held():
-            talk.keeper.rename(rest, talk.chat)
+        talk.keeper.rename(rest, talk.chat)
     else:
         talk.keep()
     talk.display.note(f"saved: {talk.keeper.file}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from screens import Screen
+from screens import ASKED, READY, Screen
 from small_models import DATA
 
 from localmix import saved, sessions
@@ -151,7 +151,7 @@ def test_ctrl_c_during_an_answer_keeps_it(screen: Start, tmp_path: Path) -> None
     one = screen("-n", 20_000)
     one.ready()
     one.type("Hello\r")
-    one.wait(lambda: one.text.count("\n") > 4)
+    one.answering()
     one.type("typed ahead\x03")
     one.see("interrupted")
     one.wait(lambda: one.cursor_line == "> typed ahead")
@@ -186,10 +186,10 @@ def test_ctrl_c_at_any_moment_leaves_the_terminal_sane(screen: Start) -> None:
     one.ready()
     for pause in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1):
         one.type("Hello\r")
-        one.wait(lambda: one.cursor_line != "> Hello")
+        one.wait(lambda: ASKED in one.seen)
         time.sleep(pause)
         one.type("\x03")
-        one.ready()
+        one.wait(lambda: READY in one.seen and one.cursor_line == ">")
         one.say("/set temp 0")
     assert "Traceback" not in one.text
     one.type("\x04")
@@ -202,7 +202,7 @@ def test_a_signal_leaves_the_terminal_sane(screen: Start, number: signal.Signals
     one = screen("-n", 20_000)
     one.ready()
     one.type("Hello\r")
-    one.wait(lambda: one.text.count("\n") > 4)
+    one.answering()
     os.kill(one.process.pid, number)
     if number == signal.SIGINT:
         one.see("interrupted")
@@ -218,7 +218,7 @@ def test_a_kill_loses_at_most_the_turn_in_progress(screen: Start, tmp_path: Path
     one.say("Two")
     one.say("/set max-tokens none")
     one.type("Three\r")
-    one.wait(lambda: one.text.count("\n") > 12)
+    one.answering()
     one.process.kill()
     one.process.wait()
     assert questions(tmp_path) == ["One", "Two"]
@@ -234,7 +234,7 @@ def test_a_window_that_changes(screen: Start) -> None:
     one = screen("-n", 200, columns=60, rows=15)
     one.ready()
     one.type("Hello\r")
-    one.wait(lambda: one.text.count("\n") > 3)
+    one.answering()
     for columns, rows in ((40, 10), (90, 30), (20, 6)):
         one.resize(columns, rows)
     one.ready()
