@@ -13,10 +13,10 @@ def hardware_half() -> bool:
     return bool({"f16c", "neon"} & set(isa.active().needs))
 
 
-def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any, *, high: bool = True) -> Any:
+def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any) -> Any:
     """start[i] + the sum over j < 4 of codes[4i+j] · x[4i+j]: unsigned codes, signed x, 16 lanes of int32.
 
-    `high` False: no code is above 127.
+    Where products of bytes are summed in pairs (isa.pairs), codes are up to 128 only.
     """
     name = isa.active().name
     if name == "avx512-vnni":
@@ -30,24 +30,24 @@ def dot4(b: ir.IRBuilder, start: Any, codes: Any, x: Any, *, high: bool = True) 
         ]
         return concat(b, *halves)
     if name == "neon-dotprod":
-        return join(b, [_sdot(b, high, *(_part(b, v, i) for v in (start, codes, x))) for i in range(4)])
-    if "avx2" in isa.active().needs:
-        return b.add(start, _by_pairs(b, codes, x, high))
-    return b.add(start, _by_words(b, codes, x))
+        return sdot4(b, start, codes, x)
+    return b.add(start, fours(b, pairs(b, codes, x)) if isa.active().pairs else _by_words(b, codes, x))
 
 
-def _part(b: ir.IRBuilder, v: Any, i: int) -> Any:
+def sdot4(b: ir.IRBuilder, start: Any, y: Any, x: Any) -> Any:
+    """The same of signed y, which every ARM core with dot products has."""
+    return join(
+        b,
+        [
+            call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", vec(I32, 4), *(_quarter(b, v, i) for v in (start, y, x)))
+            for i in range(4)
+        ],
+    )
+
+
+def _quarter(b: ir.IRBuilder, v: Any, i: int) -> Any:
     n = v.type.count // 4
     return shuffle(b, v, range(i * n, (i + 1) * n))
-
-
-def _sdot(b: ir.IRBuilder, high: bool, start: Any, codes: Any, x: Any) -> Any:
-    """Signed by signed, which every core with dot products has: codes above 127 as 128 + a signed number."""
-    sdot = lambda acc, y, z: call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", acc.type, acc, y, z)  # noqa: E731
-    if not high:
-        return sdot(start, codes, x)
-    half = const(x.type, 64)
-    return sdot(sdot(sdot(start, x, half), x, half), b.xor(codes, const(codes.type, 0x80)), x)
 
 
 def _half(v: Any, h: int) -> range:
@@ -55,29 +55,48 @@ def _half(v: Any, h: int) -> range:
     return range(h * n, (h + 1) * n)
 
 
-def _by_pairs(b: ir.IRBuilder, codes: Any, x: Any, high: bool) -> Any:
-    """By sums of two products in 16 bits, which saturate: codes above 127 in two parts, 2 · 128 · 127 < 2^15."""
-    if not high:
-        return _fours(b, _pairs(b, codes, x))
-    parts = (b.and_(codes, const(codes.type, mask)) for mask in (0x7F, 0x80))
-    return b.add(*(_fours(b, _pairs(b, part, x)) for part in parts))
-
-
-def _pairs(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
-    """Sums of two products each, 32 lanes of int16."""
+def pairs(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
+    """Sums of two products each, 32 lanes of int16, which saturate: codes up to 128, x from -127 on."""
     if "avx512bw" in isa.active().needs:
         return call(b, "llvm.x86.avx512.pmaddubs.w.512", vec(I16, 32), codes, x)
-    halves = ([shuffle(b, v, _half(v, h)) for v in (codes, x)] for h in (0, 1))
-    return join(b, [call(b, "llvm.x86.avx2.pmadd.ub.sw", vec(I16, 16), *pair) for pair in halves])
+    return _by_halves(b, "llvm.x86.avx2.pmadd.ub.sw", vec(I16, 16), codes, x)
 
 
-def _fours(b: ir.IRBuilder, pairs: Any) -> Any:
-    """Sums of neighbours, 16 lanes of int32."""
-    one = const(pairs.type, 1)
+def words(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    """Sums of two products of int16 each, 16 lanes of int32."""
     if "avx512bw" in isa.active().needs:
-        return call(b, "llvm.x86.avx512.pmaddw.d.512", vec(I32, 16), pairs, one)
-    halves = ([shuffle(b, v, _half(v, h)) for v in (pairs, one)] for h in (0, 1))
-    return join(b, [call(b, "llvm.x86.avx2.pmadd.wd", vec(I32, 8), *pair) for pair in halves])
+        return call(b, "llvm.x86.avx512.pmaddw.d.512", vec(I32, 16), x, y)
+    return _by_halves(b, "llvm.x86.avx2.pmadd.wd", vec(I32, 8), x, y)
+
+
+def fours(b: ir.IRBuilder, pairs: Any) -> Any:
+    """Sums of neighbours, 16 lanes of int32."""
+    return words(b, pairs, const(pairs.type, 1))
+
+
+def negated_where(b: ir.IRBuilder, sign: Any, x: Any) -> Any:
+    """x, negated in the lanes where `sign` is negative; where it is 0 whatever may come. x is never -128."""
+    if "avx512bw" in isa.active().needs:
+        return b.select(b.icmp_signed("<", sign, const(sign.type, 0)), b.neg(x), x)
+    return _by_halves(b, "llvm.x86.avx2.psign.b", vec(I8, 32), x, sign)
+
+
+def pinned(b: ir.IRBuilder, x: Any) -> Any:
+    """x, as something that LLVM knows nothing of and may not move.
+
+    Sums of several tokens stay in the order in which they are written, vector of codes by vector of codes: LLVM would
+    make all of one token's before the next one's, and keep the codes on the stack meanwhile.
+    """
+    wide = "avx512bw" in isa.active().needs
+    parts = [x] if wide else [shuffle(b, x, _half(x, h)) for h in (0, 1)]
+    kind = parts[0].type
+    nothing = ir.InlineAsm(ir.FunctionType(kind, [kind]), "", "=v,0" if wide else "=x,0", side_effect=True)
+    return join(b, [b.call(nothing, [part]) for part in parts])
+
+
+def _by_halves(b: ir.IRBuilder, name: str, result: Any, *vectors: Any) -> Any:
+    """An intrinsic of vectors half as long."""
+    return concat(b, *(call(b, name, result, *(shuffle(b, v, _half(v, h)) for v in vectors)) for h in (0, 1)))
 
 
 def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
@@ -91,7 +110,7 @@ def _by_words(b: ir.IRBuilder, codes: Any, x: Any) -> Any:
 
 def sums4(b: ir.IRBuilder, x: Any) -> Any:
     """The sum of each four signed bytes: 16 lanes of int32."""
-    return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x, high=False)
+    return dot4(b, const(vec(I32, 16), 0), const(vec(I8, 64), 1), x)
 
 
 def lookup16(b: ir.IRBuilder, table: list[int], index: Any) -> Any:

@@ -1,7 +1,8 @@
 """Which vector instructions the kernels use: found on the host, or set by LOCALMIX_ISA.
 
 A kernel works on logical vectors of 512 bits everywhere; LLVM splits them where registers are smaller. What an
-instruction set changes is the few words in `dots.py` and the number of tokens that a tile kernel keeps in registers.
+instruction set changes is the few words in `dots.py`, how `sums.py` adds up what they give, and the number of tokens
+that a tile kernel keeps in registers.
 """
 
 import os
@@ -21,6 +22,11 @@ class Isa:
     name: str
     needs: tuple[str, ...]
     tokens: int  # of a tile kernel: limited by the number of registers
+
+    @property
+    def pairs(self) -> bool:
+        """Whether products of bytes are summed in pairs, in 16 bits: x86 without a dot product of bytes."""
+        return "avx2" in self.needs and "vnni" not in self.name
 
 
 _AVX2 = ("avx2", "fma", "f16c", "bmi2")

@@ -14,19 +14,19 @@ from llvmlite import ir
 from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.dots import dot4
 from localmix.backends.numba.fields import Neighbours, picked, row_codes, row_order
 from localmix.backends.numba.layout import JOB
 from localmix.backends.numba.native import native
 from localmix.backends.numba.simd import (
     F32,
     I8,
-    I32,
+    I16,
     I64,
     const,
     f32x16,
     fma,
     int64,
+    join,
     load,
     prefetch,
     record,
@@ -39,29 +39,29 @@ from localmix.backends.numba.simd import (
     void,
     word,
 )
+from localmix.backends.numba.sums import begin, signed
 
 JOB_T = numba.from_dtype(JOB)
 AHEAD = 4096  # bytes
 
 
-def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, blocks: Sequence[Any], row: Any) -> Any:
-    """acc + the blocks of one step times the activations of their columns."""
+def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, blocks: Sequence[Any], row: "Row") -> Any:
+    """acc + the blocks of one step times the activations of their columns.
+
+    A zero point is a minimum, zero · scale: one product for all columns that share a scale.
+    """
     n, group = codes.step, codes.group
     s, m = codes.scales(b, blocks)
+    if codes.zero and not signed(codes, wide):
+        m = b.fmul(s, const(s.type, float(codes.zero)))
     s = b.fmul(s, row.floats(b, "scales", n, group))
     vectors = row_codes(b, codes, blocks)
     for groups, chain in chains(codes).items():
         lanes = [g for g in groups for _ in range(4)]
-        dots = const(vec(I32, 16), 0)
-        if wide:
-            for i, columns in chain:
-                dots = dot4(b, dots, vectors[i], row.bytes(b, "values", columns), high=codes.zero == 128)
-            dots = b.shl(dots, const(dots.type, 8))
-        if codes.zero:
-            dots = b.add(dots, row.zeros(b, codes, groups))
+        dots = begin(b, codes, wide)
         for i, columns in chain:
-            dots = dot4(b, dots, vectors[i], row.bytes(b, "low" if wide else "values", columns), high=codes.zero == 128)
-        acc = fma(b, b.sitofp(dots, vec(F32, 16)), shuffle(b, s, lanes), acc)
+            dots.add(vectors[i], Columns(row, columns))
+        acc = fma(b, b.sitofp(dots.value(), vec(F32, 16)), shuffle(b, s, lanes), acc)
     if m is not None:
         minus, zero = b.fmul(m, row.floats(b, f"floats{group}", n, group)), const(m.type, 0.0)
         acc = b.fsub(acc, shuffle(b, minus, [min(i, m.type.count) for i in range(16)], zero))
@@ -84,27 +84,29 @@ class Row:
     width: Any
     k: Any
 
-    def bytes(self, b: ir.IRBuilder, name: str, columns: list[int]) -> Any:
-        """<64 x i8>: four runs of 16 columns."""
-        start = section(b, self.x, self.width, name, self.k)
-        whole = range(min(columns) // 64, max(columns) // 64 + 1)
-        loads = [load(b, vec(I8, 64), start, 64 * i) for i in whole]
-        return picked(b, loads, [c - 64 * whole[0] for c in columns], 16)
-
     def floats(self, b: ir.IRBuilder, name: str, n: int, group: int) -> Any:
         """One float for each group of n columns; scales are stored for 32."""
         stored = 32 if name == "scales" else group
         value = load(b, vec(F32, n // stored), section(b, self.x, self.width, name, self.k), align=4)
         return value if stored == group else shuffle(b, value, [i * group // stored for i in range(n // group)])
 
-    def zeros(self, b: ir.IRBuilder, codes: Codes, groups: tuple[int, ...]) -> Any:
-        """Where the sums start, because codes have a zero point: -zero · (sum of x), in one lane of each group."""
-        count = codes.step // codes.group
-        sums = load(b, vec(I32, count), section(b, self.x, self.width, f"sums{codes.group}", self.k), align=4)
-        sums = b.shl(sums, const(sums.type, codes.zero.bit_length() - 1))
-        first = [g if groups.index(g) == i else count for i, g in enumerate(groups)]
-        lanes = [first[i // 4] if i % 4 == 0 else count for i in range(16)]
-        return shuffle(b, sums, lanes, const(sums.type, 0))
+
+@dataclass(frozen=True)
+class Columns:
+    """Activations of a step's four runs of 16 columns."""
+
+    row: Row
+    columns: list[int]
+
+    def bytes(self, b: ir.IRBuilder, name: str) -> Any:
+        start = section(b, self.row.x, self.row.width, name, self.row.k)
+        whole = range(min(self.columns) // 64, max(self.columns) // 64 + 1)
+        loads = [load(b, vec(I8, 64), start, 64 * i) for i in whole]
+        return picked(b, loads, [c - 64 * whole[0] for c in self.columns], 16)
+
+    def words(self, b: ir.IRBuilder, odd: int) -> Any:
+        start = section(b, self.row.x, self.row.width, "words", self.row.k)
+        return join(b, [load(b, vec(I16, 8), start, 2 * c + 16 * odd) for c in self.columns])
 
 
 def row_product(codes: Codes, wide: bool) -> Any:

@@ -5,6 +5,8 @@ A tile holds, for each group of 16 or 32 columns: group / 4 vectors of codes (la
 scales, and 16 minima if the format has them. A zero point costs nothing: sums start at -zero · (sum of x).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -14,7 +16,6 @@ from localmix.backends.numba import isa
 from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.dots import dot4
 from localmix.backends.numba.fields import tile_codes
 from localmix.backends.numba.layout import ROWS, group_bytes
 from localmix.backends.numba.native import native
@@ -22,6 +23,7 @@ from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import (
     F32,
     I8,
+    I16,
     I32,
     I64,
     ask,
@@ -37,6 +39,7 @@ from localmix.backends.numba.simd import (
     void,
     word,
 )
+from localmix.backends.numba.sums import begin
 
 
 def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -84,7 +87,7 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
 
     Meanwhile it asks for its part of the next tile's rows: from `ahead` on, `pace` bytes for each group.
     """
-    group, zero = codes.group, codes.zero
+    group = codes.group
     span = group_bytes(group)
     lines = -(-rows_bytes(codes) // 64)
 
@@ -101,7 +104,7 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
         ahead: Any,
         pace: Any,
     ) -> None:
-        floats, ints = vec(F32, 16), vec(I32, 16)
+        floats = vec(F32, 16)
         sums = [cgutils.alloca_once_value(b, const(floats, 0.0)) for _ in range(tokens)]
         rows = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
         with cgutils.for_range(b, groups) as loop:
@@ -109,25 +112,17 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
             k = b.mul(loop.index, I64(group))
             for line in range(lines):
                 ask(b, b.add(b.add(ahead, b.mul(loop.index, pace)), I64(64 * line)), 2)
-            dots = [const(ints, 0)] * tokens
-            if zero:
-                negated = [load(b, I32, section(b, row, width, f"sums{group}", k), align=4) for row in rows]
-                dots = [b.shl(splat(b, n, 16), const(ints, zero.bit_length() - 1)) for n in negated]
-            high = [const(ints, 0)] * tokens
+            starts = [_zeros(b, codes, row, width, k) if codes.zero else None for row in rows]
+            dots = [begin(b, codes, wide, start, keep=True) for start in starts]
             for i in range(group // 4):
                 code = load(b, vec(I8, 64), at, 64 * i, align=64)
-                for t, row in enumerate(rows):
-                    if wide:
-                        high[t] = _dot_four(b, codes, high[t], code, section(b, row, width, "values", k), 4 * i)
-                    last = section(b, row, width, "low" if wide else "values", k)
-                    dots[t] = _dot_four(b, codes, dots[t], code, last, 4 * i)
-            if wide:
-                dots = [b.add(x, b.shl(y, const(ints, 8))) for x, y in zip(dots, high, strict=True)]
+                for dot, row in zip(dots, rows, strict=True):
+                    dot.add(code, Four(row, width, k, i))
             scale = load(b, floats, at, ROWS * group, align=64)
             for t, row in enumerate(rows):
                 d = load(b, F32, section(b, row, width, "scales", b.and_(k, I64(-32))), align=4)
-                value = fma(b, b.sitofp(dots[t], floats), b.fmul(scale, splat(b, d, 16)), b.load(sums[t]))
-                if not zero:
+                value = fma(b, b.sitofp(dots[t].value(), floats), b.fmul(scale, splat(b, d, 16)), b.load(sums[t]))
+                if not codes.zero:
                     minimum = load(b, floats, at, ROWS * group + 4 * ROWS, align=64)
                     s = load(b, F32, section(b, row, width, f"floats{group}", k), align=4)
                     value = fma(b, minimum, splat(b, b.fneg(s), 16), value)
@@ -143,10 +138,35 @@ def rows_bytes(codes: Codes) -> int:
     return -(-ROWS * codes.group * codes.bytes // codes.block)
 
 
-def _dot_four(b: ir.IRBuilder, codes: Codes, start: Any, code: Any, x: Any, offset: int) -> Any:
-    """start + 16 rows' codes times the same four activations."""
-    four = b.bitcast(splat(b, load(b, I32, x, offset, align=4), 16), vec(I8, 64))
-    return dot4(b, start, code, four, high=codes.zero == 128)
+def _zeros(b: ir.IRBuilder, codes: Codes, row: Any, width: Any, k: Any) -> Callable[[], Any]:
+    """What the zero point of a group of codes takes off, in every lane."""
+
+    def zeros() -> Any:
+        negated = load(b, I32, section(b, row, width, f"sums{codes.group}", k), align=4)
+        return b.shl(splat(b, negated, 16), const(vec(I32, 16), codes.zero.bit_length() - 1))
+
+    return zeros
+
+
+@dataclass(frozen=True)
+class Four:
+    """Four activations of a row, the i-th four from column k on, for 16 rows of codes."""
+
+    row: Any
+    width: Any
+    k: Any
+    i: int
+
+    def bytes(self, b: ir.IRBuilder, name: str) -> Any:
+        return self._everywhere(b, name, 4 * self.i, vec(I8, 64))
+
+    def words(self, b: ir.IRBuilder, odd: int) -> Any:
+        return self._everywhere(b, "words", self.i // 4 * 32 + odd * 16 + self.i % 4 * 4, vec(I16, 32))
+
+    def _everywhere(self, b: ir.IRBuilder, name: str, offset: int, kind: Any) -> Any:
+        """32 bits of a section, repeated."""
+        four = load(b, I32, section(b, self.row, self.width, name, self.k), offset, align=4)
+        return b.bitcast(splat(b, four, 16), kind)
 
 
 def tile_product(codes: Codes, wide: bool) -> Any:

@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.backends.numba import native
+from localmix.backends.numba import isa, native
 from localmix.backends.numba.compiler import compile_kernel
 from localmix.backends.numba.layout import JOB, SECTIONS, padded, quantized_bytes, tile_scratch
 from quant import FORMATS, Format
 from quant.format import Floats
 
 MARK = np.float32(-12345.5)
-KINDS = {"values": np.int8, "low": np.int8, "scales": np.float32, "floats16": np.float32, "floats32": np.float32}
+KINDS = {
+    "values": np.int8,
+    "low": np.int8,
+    "words": np.int16,
+    "scales": np.float32,
+    "floats16": np.float32,
+    "floats32": np.float32,
+}
 
 
 def compiled(python: Any) -> Callable[..., int]:
@@ -87,6 +94,7 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
         "sums32": -sums[32],
         "sums16": -sums[16],
         "low": low,
+        "words": values.astype(np.int16).reshape(tokens, -1, 8, 2).swapaxes(2, 3).reshape(values.shape),
     }
     assert parts.keys() == SECTIONS.keys()
     rows = np.zeros((tokens, quantized_bytes(width, wide)), np.uint8)
@@ -99,7 +107,7 @@ def sections(rows: NDArray[np.uint8], width: int, wide: bool) -> dict[str, NDArr
     """The sections of quantized rows, as views of their types."""
     room, views = padded(width), {}
     for name, (start, size) in SECTIONS.items():
-        if name == "low" and not wide:
+        if name in ("low", "words") and not (wide and isa.active().pairs == (name == "words")):
             continue
         views[name] = rows[:, start * room // 8 :][:, : size * room // 32].view(KINDS.get(name, np.int32))
     return views
