@@ -53,14 +53,13 @@ def _quantize64(bits: int) -> Any:
         values, sums = b.trunc(ints, bytes_), None
         if bits == 16:
             low = values
+            store(b, low, section(b, row, width, "low", k))
             rest = b.sub(ints, b.sext(low, ints.type))
             values = b.trunc(b.ashr(rest, const(ints.type, 8)), bytes_)
             sums = sums4(b, low)
             if isa.active().pairs:
                 even_odd = [run + i for run in range(0, 64, 16) for i in (*range(0, 16, 2), *range(1, 16, 2))]
                 store(b, shuffle(b, b.trunc(ints, vec(I16, 64)), even_odd), section(b, row, width, "words", k))
-            else:
-                store(b, low, section(b, row, width, "low", k))
         _store(b, row, width, k, values, sums, scales)
 
     return quantize64

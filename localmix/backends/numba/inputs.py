@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
-from localmix.backends.numba import isa
 from localmix.backends.numba.buffers import Buffers
 from localmix.backends.numba.layout import SECTIONS, padded
 from localmix.backends.numba.program import FLOATS, Program, experts_of
@@ -73,17 +72,11 @@ class _Quantized:
         self._rows, self._width, self._wide = rows, width, wide
 
     def __getitem__(self, rows: slice) -> Floats:
-        values = self._values(rows).astype(np.float32)
+        values = self._section("values", rows, np.int8).astype(np.float32)
+        if self._wide:
+            values = values * np.float32(256) + self._section("low", rows, np.int8)
         scales = self._section("scales", rows, np.float32)
         return (values.reshape(*scales.shape, 32) * scales[..., None]).reshape(len(values), -1)[:, : self._width]
-
-    def _values(self, rows: slice) -> NDArray:
-        if not self._wide:
-            return self._section("values", rows, np.int8)
-        if not isa.active().pairs:
-            return self._section("values", rows, np.int8) * np.int16(256) + self._section("low", rows, np.int8)
-        words = self._section("words", rows, np.int16)
-        return words.reshape(len(words), -1, 2, 8).swapaxes(2, 3).reshape(words.shape)  # even and odd columns
 
     def _section(self, name: str, rows: slice, dtype: type[np.generic]) -> NDArray:
         """One section of the rows, see layout.SECTIONS."""

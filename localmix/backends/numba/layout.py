@@ -99,16 +99,13 @@ SECTIONS = {
     "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points
     "sums16": (13, 8),
     "low": (15, 32),  # int8, with int16 activations: a value is 256 · values + low
-    "words": (
-        15,
-        64,
-    ),  # int16, in the place of low and values where isa.pairs: of each 16 the even, then the odd columns
+    "words": (23, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones
 }
 
 
 def quantized_bytes(width: int, wide: bool = False) -> int:
     """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
-    return (padded(width) // 8 * (31 if wide else 15) + 63) // 64 * 64
+    return (padded(width) // 8 * (39 if wide else 15) + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

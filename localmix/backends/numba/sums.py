@@ -1,7 +1,7 @@
 """Sums of products of codes and activations, made as an instruction set makes them best: 16 lanes of int32.
 
-Codes come 64 at a time, with the activations of their columns in one of two forms: bytes, or, where activations have
-16 bits and products of bytes are no single instruction, words of the even and of the odd columns.
+Codes come 64 at a time, with the activations of their columns as bytes; those of 16 bits are two bytes or,
+where products of bytes are summed in pairs, also words of the even and of the odd columns: one sum instead of two.
 """
 
 from collections.abc import Callable
@@ -45,16 +45,20 @@ def signed(codes: Codes, wide: bool) -> bool:
     return codes.zero == 128 and ((used.pairs and not wide) or used.name == "neon-dotprod")
 
 
-def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Start | None = None, *, keep: bool = False) -> Sum:
+def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Start | None = None, *, many: bool = False) -> Sum:
     """The sum of code · x, activations x of 8 bits or, wide, of 16, from `start` on if it is not `signed`.
 
-    With `keep` LLVM leaves sums that are made side by side as they are written.
+    `many`: one of several that are made side by side from the same codes. They must fit into the registers, and LLVM
+    must leave them as they are written.
     """
     started = start() if start and not signed(codes, wide) else const(INTS, 0)
-    hold: Keep = pinned if keep and isa.active().pairs else lambda b, x: x
-    if wide:
-        return _ByWords(b, started, hold) if isa.active().pairs else _OfTwoBytes(b, codes, started)
-    return _narrow(b, codes, started, "values", hold)
+    by_pairs = isa.active().pairs
+    hold: Keep = pinned if many and by_pairs else lambda b, x: x
+    if not wide:
+        return _narrow(b, codes, started, "values", hold)
+    if by_pairs and (many or codes.zero == 128):
+        return _ByWords(b, started, hold)
+    return _OfTwoBytes(b, codes, started)
 
 
 def _narrow(b: ir.IRBuilder, codes: Codes, start: Any, section: str, hold: Keep) -> Sum:
@@ -83,7 +87,7 @@ class _ByPairs:
 
     def __init__(self, b: ir.IRBuilder, start: Any, section: str, most: int, hold: Keep) -> None:
         self._b, self._total, self._section, self._hold = b, start, section, hold
-        self._room = (1 << 15) // (2 * 127 * most)
+        self._room = (1 << 15) // (2 * 128 * most)
         self._pairs, self._added = None, 0
 
     def add(self, code: Any, x: Operand) -> None:
@@ -140,7 +144,7 @@ class _OfTwoBytes:
 
 
 class _ByWords:
-    """Activations of 16 bits times codes of 16: of each pair of codes the even and the odd one."""
+    """Activations of 16 bits times codes made 16 bits wide: of each two codes the even and the odd one."""
 
     def __init__(self, b: ir.IRBuilder, start: Any, hold: Keep) -> None:
         self._b, self._total, self._hold = b, start, hold

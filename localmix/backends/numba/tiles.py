@@ -113,7 +113,7 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
             for line in range(lines):
                 ask(b, b.add(b.add(ahead, b.mul(loop.index, pace)), I64(64 * line)), 2)
             starts = [_zeros(b, codes, row, width, k) if codes.zero else None for row in rows]
-            dots = [begin(b, codes, wide, start, keep=True) for start in starts]
+            dots = [begin(b, codes, wide, start, many=True) for start in starts]
             for i in range(group // 4):
                 code = load(b, vec(I8, 64), at, 64 * i, align=64)
                 for dot, row in zip(dots, rows, strict=True):

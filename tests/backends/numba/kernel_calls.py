@@ -107,7 +107,7 @@ def sections(rows: NDArray[np.uint8], width: int, wide: bool) -> dict[str, NDArr
     """The sections of quantized rows, as views of their types."""
     room, views = padded(width), {}
     for name, (start, size) in SECTIONS.items():
-        if name in ("low", "words") and not (wide and isa.active().pairs == (name == "words")):
+        if name in ("low", "words") and not (wide and (name == "low" or isa.active().pairs)):
             continue
         views[name] = rows[:, start * room // 8 :][:, : size * room // 32].view(KINDS.get(name, np.int32))
     return views
