@@ -7,7 +7,7 @@ time is scaled by the bytes that a token reads. A model that is not here is stoo
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -45,9 +45,12 @@ class Sizes:
     context: int  # tokens
 
     @classmethod
-    def of(cls, file: File) -> "Sizes":
-        """From a file's header."""
+    def of(cls, file: File, held: Callable[[str, int], int] | None = None) -> "Sizes":
+        """From a file's header. `held`: what weights take on a backend that has all of them in its memory."""
         found = inventory.take(file)
+        if held is not None:
+            total = sum(held(part.format, part.weights) for part in found.parts)
+            return cls(total, total, 0, 0, found.kv or 0, found.context or LEAST)
         experts = [part for part in found.parts if part.role == "experts"]
         shared = sum(part.bytes for part in found.parts if part.role != "experts")
         total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)

@@ -52,7 +52,7 @@ def machine(measure: bool, threads: int | None) -> dict[str, Any]:
         "localmix": f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         "processor": here.processor(),
         "numba": f"{isa.active().name}, {processors()} threads",
-        "mlx": _mlx(),
+        **_mlx(),
         "default": backends.best(),
         "memory_bytes": memory.total,
         "free_memory_bytes": memory.available,
@@ -81,14 +81,17 @@ def _shown(name: str, value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _mlx() -> str:
+def _mlx() -> dict[str, str]:
+    """What MLX runs on, and of each format with Metal kernels of ours whether they are used, and why."""
     from localmix import backends
 
     reason = backends.no_mlx()
     if reason is not None:
-        return reason
+        return {"mlx": reason}
     from localmix.backends.mlx.backend import MlxBackend
+    from localmix.backends.mlx.metal import choice
 
     backend = MlxBackend()
     size = backend.device.working_set
-    return backend.isa + ("" if size is None else f", {size / 1e9:.1f} GB for the GPU")
+    rows = {"mlx": backend.isa + ("" if size is None else f", {size / 1e9:.1f} GB for the GPU")}
+    return rows | {f"metal_{name}": verdict.why for name, verdict in choice.verdicts().items()}

@@ -23,22 +23,38 @@ def examine(
     path: Path | None, backend: str | None, threads: int | None, machine: Mapping[str, Any], *, quick: bool
 ) -> dict[str, Any]:
     """Names and values. LocalmixError: the model is neither here nor on the hub."""
-    from localmix import forecast
+    from localmix import backends, forecast
 
     with _header(path) as (file, place, here):
         sizes, free = forecast.Sizes.of(file), machine["free_memory_bytes"]
-        fit = forecast.fit(sizes, free)
         rows: dict[str, Any] = {
             "model": place,
             "size_bytes": sizes.weights,
             "token_reads_bytes": sizes.shared + sizes.experts_read,
-            "fits": fit,
-            "how": _FITS[fit],
         }
+        how = _FITS
+        if (backend or backends.best()) == "mlx":
+            held, room = _on_mlx(file, threads, free)
+            no = f"no: it needs {held.weights / 1e9:.1f} GB there, {room / 1e9:.1f} GB are free"
+            if backend is None and forecast.fit(held, room) == "no" != forecast.fit(sizes, free):
+                backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
+            else:
+                sizes, free, how = held, room, _FITS | {"no": no}
+        fit = forecast.fit(sizes, free)
+        rows |= {"fits": fit, "how": how[fit]}
         if fit != "no" and not quick:
             rows["expected_tokens_per_second"] = round(_speed(file, here, sizes, fit, backend, threads, machine), 2)
         rows["command"] = _command(path, here, sizes, fit, free, backend, threads)
     return rows
+
+
+def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
+    """The sizes of a model as MLX holds it, and the bytes of memory for that."""
+    from localmix import backends, forecast
+
+    engine: Any = backends.pick("mlx", threads)
+    room = engine.device.room
+    return forecast.Sizes.of(file, engine.held), free if room is None else min(free, room)
 
 
 def _speed(

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import localmix
 from loopback_hub import Hub, serve
 from small_models import STORIES
 
+from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
 from localmix.errors import LocalmixError
 
@@ -67,6 +69,28 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     out = capsys.readouterr()
     assert out.out.splitlines()[2:] == ["pass\tgood\terror 1e-9", "skip\tno GPU\tnone here", "FAIL\tbad\terror 1.0"]
     assert out.err.splitlines()[1].endswith("1 passed, 1 failed, 1 cannot be run here")
+
+
+def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What MLX would refuse to load is not called resident; the processor may have it."""
+    pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
+    from localmix.backends.mlx import memory
+
+    def rows(room: int, free: int, backend: str | None = None) -> dict[str, Any]:
+        device = memory.Device("Apple A1", (1 << 30) + room)
+        monkeypatch.setattr(memory, "here", lambda: device)
+        return examine(None, backend, None, {"free_memory_bytes": free}, quick=True)
+
+    monkeypatch.setattr("localmix.backends.best", lambda: "mlx")
+    large, small = 10**10, 10**7
+    assert (rows(large, large)["fits"], rows(large, large)["command"]) == ("resident", "localmix chat")
+    other = rows(small, large)
+    assert (other["fits"], other["command"]) == ("resident", "localmix chat --backend numba")
+    assert other["mlx"] == "no: it needs 0.0 GB there, 0.0 GB are free; the processor can run it"
+    for refused in (rows(small, large, "mlx"), rows(large, small)):
+        assert refused["fits"] == "no"
+        assert refused["command"] == "none: choose a smaller format or model"
+    assert refused["how"].startswith("no: ")
 
 
 def test_no_mlx(monkeypatch: pytest.MonkeyPatch) -> None:

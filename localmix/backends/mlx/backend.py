@@ -137,6 +137,10 @@ class MlxBackend:
         self._budget = memory.Budget(left, self._used)
         return Step(self, network)
 
+    def held(self, format: str, weights: int) -> int:
+        """Bytes that so many weights of a format take here."""
+        return memory.bytes_of(weights, format, self.arithmetic)
+
     def read_rate(self) -> float | None:
         """Bytes a second that a GPU reads; None: this is a CPU, which is measured without MLX."""
         return None if self.arithmetic.cpu else probe.read_rate()

@@ -115,6 +115,11 @@ class Cache:
         keys, values = one.layers[layer] = written(old_keys, k), written(old_values, v)
         return tuple(a[:, :end] for a in keys), tuple(a[:, :end] for a in values)
 
+    def stored(self, batch: Batch, layer: int) -> list[mx.array]:
+        """What holds the keys and values of a batch's sequences."""
+        pairs = [self._sequences[span.sequence].layers[layer] for span in batch.spans]
+        return [array for keys, values in pairs for array in (*keys, *values)]
+
     def fill(self, sequence: int, length: int) -> None:
         """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
         one = self._sequences[sequence]

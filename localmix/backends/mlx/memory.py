@@ -74,7 +74,7 @@ def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, le
     if left is None or size + context <= left:
         return
     count = sum(w.shape[0] * w.shape[1] for w in weights)
-    smaller = (name for name in _LADDER if _bytes(count, name, arithmetic) + context <= left)
+    smaller = (name for name in _LADDER if bytes_of(count, name, arithmetic) + context <= left)
     fits = next((f"quantized to {name} it would fit" for name in smaller), "no format of it would fit")
     raise LocalmixError(
         f"the model needs {size / 1e9:.1f} GB on the GPU and {context / 1e9:.1f} GB for {_LEAST} tokens of context, "
@@ -85,8 +85,9 @@ def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, le
 
 def needed(weights: Iterable[Weight], arithmetic: Arithmetic) -> int:
     """Bytes of weights in MLX's forms."""
-    return sum(_bytes(w.shape[0] * w.shape[1], w.format.name, arithmetic) for w in weights)
+    return sum(bytes_of(w.shape[0] * w.shape[1], w.format.name, arithmetic) for w in weights)
 
 
-def _bytes(count: int, name: str, arithmetic: Arithmetic) -> int:
+def bytes_of(count: int, name: str, arithmetic: Arithmetic) -> int:
+    """Bytes of so many weights of a format."""
     return round(count * arithmetic.form(FORMATS[name]).bits / 8)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from localmix.backends.mlx import cache as device_cache
 from localmix.backends.mlx.backend import MlxBackend
-from localmix.backends.mlx.metal import trial
-from localmix.backends.mlx.metal.kernels import MetalKernels
+from localmix.backends.mlx.metal import choice, trial
 from localmix.backends.mlx.metal.lanes import TABLE
 from localmix.backends.reference import Reference
 from localmix.batch import Batch
@@ -48,12 +47,8 @@ def _metal(name: str) -> Check:
     title = f"metal {name}"
     if not mx.metal.is_available():
         return Check(title, None, "there is no GPU of Apple here")
-    try:
-        tried = trial.attempt(name, MetalKernels(name))
-    except RuntimeError as error:
-        return Check(title, False, " ".join(str(error).split()))
-    times = f"{tried.seconds * 1e6:.0f} µs, MLX's own {tried.mlx_seconds * 1e6:.0f}"
-    return Check(title, tried.passed, f"error {tried.error:.1e}, {times}")
+    verdict = choice.judge(name)
+    return Check(title, verdict.right, verdict.why)
 
 
 class _Tester:

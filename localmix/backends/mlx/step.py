@@ -1,6 +1,7 @@
 """A network on the device: one forward pass is one graph, built first and then evaluated at once.
 
-Asked for ids, it queues the next pass before this id is read: the device never waits for the host.
+Asked for ids, it queues the next pass before this id is read: the device never waits for the host. A long pass, of a
+prompt, is queued layer by layer: it can be interrupted, and what it needs beside the weights is that of two layers.
 """
 
 import dataclasses
@@ -21,6 +22,8 @@ from localmix.cache import check_room
 from localmix.sampling import Sampler
 from quant.format import Floats
 
+_LONG = 64  # tokens of a pass that is queued layer by layer
+
 
 class Step:
     """Runs batches of one network."""
@@ -32,6 +35,8 @@ class Step:
     def __call__(self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None) -> NDArray:
         """Logits (W, V) float32 of the wanted rows."""
         with self._lock:
+            if len(batch) >= _LONG:
+                pause = _Layers(batch, cache, pause)
             return run(self._backend, self._network, batch, cache, watch, pause)
 
     def choices(self, cache: Cache, sequence: int, ids: list[int], logits: Floats, sampler: Sampler) -> Iterator[int]:
@@ -64,3 +69,19 @@ class Step:
 
     def _logits(self, batch: Batch, cache: Cache) -> mx.array:
         return forward(self._backend, self._network, batch, cache)
+
+
+class _Layers:
+    """Called between the layers of a pass: queues each, waits for the one before, and then calls `pause`."""
+
+    def __init__(self, batch: Batch, cache: Cache, pause: Pause | None) -> None:
+        self._batch, self._cache, self._pause = batch, cache, pause
+        self._layer, self._before = 0, list[mx.array]()
+
+    def __call__(self) -> None:
+        stored = self._cache.stored(self._batch, self._layer)  # what makes keys and values is all before them
+        mx.async_eval(stored)
+        mx.eval(self._before)
+        self._layer, self._before = self._layer + 1, stored
+        if self._pause is not None:
+            self._pause()

@@ -4,6 +4,7 @@ One token, or few, are multiplied with the blocks directly. For many the weights
 and multiplied by MLX's own kernels: unpacking is then a small part of it, and memory stays bounded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -34,7 +35,7 @@ class Blocks:
         if len(x) <= _FEW:
             rows = mx.arange(len(x), dtype=mx.uint32)
             return a.leave(self.kernels.product(self.blocks[None], x, rows, mx.zeros_like(rows)))
-        return a.leave(mx.concatenate([x @ part.T for part in self._slices(x.shape[1])], axis=-1))
+        return a.leave(self._in_slices(x, lambda part: x @ part.T))
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
@@ -42,24 +43,27 @@ class Blocks:
         if experts.size <= _FEW_PAIRS:
             every = mx.arange(experts.size, dtype=mx.uint32) if rows is None else rows
             return a.leave(self.kernels.product(self.blocks, x, every, experts))
-        parts = [
-            mx.gather_mm(
-                x[:, None],
-                part.swapaxes(-1, -2),
-                lhs_indices=rows,
-                rhs_indices=experts,
-                sorted_indices=rows is None,
-            )[:, 0]
-            for part in self._slices(x.shape[1])
-        ]
-        return a.leave(mx.concatenate(parts, axis=-1))
+
+        def chosen(part: mx.array) -> mx.array:
+            stack, in_order = part.swapaxes(-1, -2), rows is None
+            y = mx.gather_mm(x[:, None], stack, lhs_indices=rows, rhs_indices=experts, sorted_indices=in_order)
+            return y[:, 0]
+
+        return a.leave(self._in_slices(x, chosen))
 
     def rows(self, ids: mx.array) -> mx.array:
         return self.kernels.expand(self.blocks[ids], mx.float32)
 
-    def _slices(self, width: int) -> list[mx.array]:
-        """Weights (…, some of out, in) of all matrices, in order."""
+    def _in_slices(self, x: mx.array, product: Callable[[mx.array], mx.array]) -> mx.array:
+        """`product` of some of `out` after others: weights (…, some, in) to (n, some), in all (n, out).
+
+        Evaluation is lazy, and in what order is MLX's affair: it would unpack matrices of several layers ahead. So
+        every slice waits for `x` or the product before.
+        """
         *stack, out, _ = self.blocks.shape
-        step = max(1, _SLICE // (width * (stack[0] if stack else 1)))
-        kernels, type = self.kernels, self.arithmetic.products
-        return [kernels.expand(self.blocks[..., at : at + step, :], type) for at in range(0, out, step)]
+        step = max(1, _SLICE // (x.shape[1] * (stack[0] if stack else 1)))
+        parts: list[mx.array] = []
+        for at in range(0, out, step):
+            blocks = mx.depends(self.blocks[..., at : at + step, :], parts[-1] if parts else x)
+            parts.append(product(self.kernels.expand(blocks, self.arithmetic.products)))
+        return mx.concatenate(parts, axis=-1)

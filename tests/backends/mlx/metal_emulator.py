@@ -23,7 +23,7 @@ _METAL = """
 #include <cstring>
 #include <vector>
 #define device
-#define constant const
+#define constant
 typedef unsigned int uint; typedef unsigned char uchar; typedef unsigned short ushort;
 struct uint3 { uint x, y, z; };
 struct half {  // read only
@@ -93,11 +93,10 @@ class Emulated:
         return y
 
     def _compile(self, what: str, defines: str, arguments: str, names: str, body: str) -> "ctypes._NamedFuncPointer":
-        header = source.header(self._lanes).replace("constant uchar LANE_TABLE", "static constant uchar LANE_TABLE")
         function = f"static void body({arguments}) {{\n{body}}}\n"
         run = _RUN.replace("ARGUMENTS", arguments).replace("NAMES", names)
         file = self._folder / f"{self._name}-{what}.cpp"
-        file.write_text(_METAL + defines + header + function + run)
+        file.write_text(_METAL + defines + source.header(self._lanes) + function + run)
         library = file.with_suffix(".so")
         assert COMPILER is not None
         subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", "-w", "-o", library, file], check=True)

@@ -108,6 +108,31 @@ def test_straight_from_blocks(name: str, half: bool, few: int, monkeypatch: pyte
     assert np.array_equal(floats(matrix.rows(mx.array([3, 0]))), unpacked[[3, 0]])
 
 
+class LazyKernels:
+    """Unpacks when MLX gets to it, as a GPU does, and wrongly."""
+
+    def expand(self, blocks: "mx.array", dtype: "mx.Dtype") -> "mx.array":
+        flat = blocks.reshape(-1, FORMATS["q4_k"].dtype.itemsize)
+        weights = mx.broadcast_to(flat[:, :1].astype(dtype), (len(flat), 256)) * 0.5
+        return weights.reshape(*blocks.shape[:-1], -1)
+
+
+def test_few_weights_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of layers in one graph, whose matrices do not wait for each other."""
+    monkeypatch.setattr(straight, "_SLICE", 1 << 18)
+    pairs, experts, width, out = 64, 4, 512, 2048
+    row, shape = FORMATS["q4_k"].row_bytes(width), (experts, out)
+    layers = [straight.Blocks(Arithmetic(True, True), LazyKernels(), mx.zeros((*shape, row), mx.uint8))] * 6
+    x, ids = mx.ones((pairs, width)), mx.sort(mx.arange(pairs) % experts)
+    mx.eval(x, ids, layers[0].blocks)
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    for layer in layers:
+        x = (layer.gather(x, ids, None) * layer.gather(x, ids, None))[:, :width]
+    mx.eval(x)
+    assert mx.get_peak_memory() - before < experts * out * width * 4  # of one matrix, and there are twelve
+
+
 def test_large_numbers_are_refused() -> None:
     weight = Weight("big", FORMATS["f32"], (2, 64), np.full((2, 64), 1e5, np.float32))
     with pytest.raises(UnsupportedError, match="big holds numbers beyond 65504"):

@@ -1,6 +1,7 @@
 """Whole networks on MLX against the reference: in 32 bits the same numbers, in 16 bits the same text."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,18 @@ from localmix.arch.decoder import Network
 from localmix.backends import Backend
 from localmix.batch import Batch
 from localmix.bundled import model_path
+from localmix.context import Context
 from localmix.model import Model
+from localmix.options import Options
+from localmix.sampling import Sampler
 from quant import FORMATS, Format
 from quant.format import Floats
 
-pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
-from modelled import KERNELS
+mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
+from modelled import KERNELS  # noqa: E402
 
-from localmix.backends.mlx.backend import MlxBackend
+from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
+from localmix.backends.mlx.choose import Choice  # noqa: E402
 
 TEXT = (small_models.DATA / "stories260K" / "stories260K.greedy200.expected.txt").read_text()
 
@@ -92,6 +97,49 @@ def test_one_seed_gives_the_same_text(bundled: Model, seed: int) -> None:
         return answer.ids
 
     assert first(Model(model_path(), "mlx")) == first(bundled)
+
+
+def test_one_evaluation_a_token_queued_before_the_id_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else comes to the host: the experts chosen stay on the device."""
+    seen: list[str] = []
+
+    def noting(name: str, do: Any) -> Any:
+        return lambda *arguments, **options: (seen.append(name), do(*arguments, **options))[1]
+
+    def to_host(x: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(x, mx.array):
+            seen.append("to host")
+        return array(x, *arguments, **options)
+
+    model, array = Model(model_path(), "mlx"), np.array
+    context, prompt = Context(model, 64), model.tokenizer.encode("Once upon a time")
+    ids = context.choices(context.advance(prompt), Sampler(Options(seed=1, repeat_penalty=1.1)))
+    next(ids)
+    for module, name in ((mx, "eval"), (mx, "async_eval"), (Choice, "read")):
+        monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
+    monkeypatch.setattr(np, "array", to_host)
+    for _ in range(10):
+        next(ids)
+    assert seen == ["async_eval", "read", "to host", "to host"] * 10  # the best logit and the id
+
+
+def test_a_long_pass_is_queued_layer_by_layer(monkeypatch: pytest.MonkeyPatch, ids: list[int]) -> None:
+    model, queued = Model(model_path(), "mlx"), list[int]()
+    monkeypatch.setattr(mx, "async_eval", lambda arrays: queued.append(len(arrays)))
+    context = Context(model, 256)
+    context.advance(ids[:100])
+    assert queued == [2] * model.config.layers  # keys and values
+    context.advance(ids[100:120])
+    assert len(queued) == model.config.layers
+
+    def end() -> None:
+        if len(queued) == model.config.layers + 3:
+            raise KeyboardInterrupt
+
+    context.pause = end
+    with pytest.raises(KeyboardInterrupt):
+        context.advance(ids[:100])
+    assert context.ids == ids[:120]
 
 
 @pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)

@@ -36,6 +36,7 @@ def test_a_wrong_product_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_STACK", 4)
     monkeypatch.setattr(trial, "_TIMES", 1)
+    monkeypatch.setattr(trial, "_ROUNDS", 2)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -44,9 +45,16 @@ def test_a_trial_of_right_kernels(name: str) -> None:
 
 
 def test_a_trial_of_wrong_kernels() -> None:
-    kernels = ModelKernels("q4_k")
-    kernels.expand = lambda blocks, dtype: mx.full((*blocks.shape[:-1], 768), mx.nan)  # type: ignore[method-assign]
-    assert not trial.attempt("q4_k", kernels, size=256).passed
+    unpacks, multiplies = ModelKernels("q4_k"), ModelKernels("q4_k")
+    unpacks.expand = lambda blocks, dtype: mx.full((*blocks.shape[:-1], 768), mx.nan)  # type: ignore[method-assign]
+    right = multiplies.product
+
+    def wrong(blocks: mx.array, x: mx.array, rows: mx.array, matrices: mx.array) -> mx.array:
+        return right(blocks, x, rows, matrices) + (rows.size > 8)  # as if only constant arrays were read right
+
+    multiplies.product = wrong  # type: ignore[method-assign]
+    for kernels in (unpacks, multiplies):
+        assert not trial.attempt("q4_k", kernels, size=256).passed
 
 
 def test_no_kernels_of_our_own_on_a_cpu() -> None:
@@ -54,22 +62,68 @@ def test_no_kernels_of_our_own_on_a_cpu() -> None:
         assert choice.kernels() == {}
 
 
-def test_the_choice_is_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """On a GPU where one format's kernels are faster, one's are wrong, and one's are refused."""
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> list[str]:
+    """The formats tried on a GPU where q4_k's kernels are wrong, q5_k's refused, q2_k's slow, all others fast."""
     tried = []
 
     def attempt(name: str, kernels: object) -> trial.Trial:
         tried.append(name)
         if name == "q5_k":
-            raise RuntimeError("Metal says no")
-        return trial.Trial(0.5 if name == "q4_k" else 1e-4, 1e-3, 2e-3 if name != "q2_k" else 1e-4)
+            raise RuntimeError("Metal says\n no")
+        return trial.Trial(0.5 if name == "q4_k" else 1e-4, 1e-5, 2e-5 if name != "q2_k" else 1e-6)
 
     monkeypatch.setenv("LOCALMIX_CACHE_DIR", str(tmp_path / "new"))
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
-    monkeypatch.setattr(choice.trial, "attempt", attempt)
+    monkeypatch.setattr(trial, "attempt", attempt)
+    return tried
+
+
+def test_the_choice_is_measured_once_and_said(tried: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert list(choice.kernels()) == list(choice.kernels()) == ["q6_k", "q3_k"]
     assert tried == list(TABLE)
+    assert capsys.readouterr().err.splitlines() == [
+        "localmix: trying Metal kernels on this GPU, once",
+        "localmix: Metal kernels of q4_k are not used: wrong: error 5.0e-01, 10 µs, MLX's own 20 µs",
+        "localmix: Metal kernels of q5_k are not used: Metal says no",
+    ]
+    assert choice.verdicts()["q2_k"].why == "slower, not used: error 1.0e-04, 10 µs, MLX's own 1 µs"
+    metal = [selftest._metal(name) for name in TABLE]
+    assert [check.passed for check in metal] == [False, False, True, True, True]
+
+
+def test_kernels_that_end_the_process_are_not_tried_again(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Abort(BaseException):
+        pass
+
+    def attempt(name: str, kernels: object) -> trial.Trial:
+        raise Abort
+
+    with monkeypatch.context() as ending:
+        ending.setattr(trial, "attempt", attempt)
+        with pytest.raises(Abort):
+            choice.kernels()
+    assert list(choice.kernels()) == ["q6_k", "q3_k"]
+    assert "q4_k" not in tried
+    assert choice.verdicts()["q4_k"].why == "the program ended while they were tried"
+    assert selftest._metal("q6_k").passed
+    assert choice.judge("q4_k").why.startswith("wrong")  # as the self-test does
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"q4_k": {"used": 1}}}'])
+def test_what_was_measured_cannot_be_read_or_written(tried: list[str], tmp_path: pathlib.Path, content: str) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "metal.json").write_text(content)
+    assert list(choice.kernels()) == ["q6_k", "q3_k"]
+    (folder / "metal.json").unlink()
+    folder.rmdir()
+    folder.write_text("a file in the folder's place")
+    assert list(choice.kernels()) == ["q6_k", "q3_k"]
+    assert len(tried) == 2 * len(TABLE)
 
 
 def test_read_rate() -> None:

@@ -1,15 +1,18 @@
-"""Which formats are multiplied straight from the file's blocks on this machine: where our kernels are faster.
+"""Which formats are multiplied straight from the file's blocks on this machine: where our kernels are right and faster.
 
-Measured when MLX is first used on a GPU, and remembered for this GPU, MLX and source: a machine then always computes
-the same way. A kernel that Metal refuses, or that computes wrongly, is not used; `localmix doctor --selftest` says.
+Tried when MLX is first used on a GPU, and remembered for this GPU, macOS, MLX and source: a machine then always
+computes the same way. What is not used is multiplied by MLX's own kernels; `localmix doctor` says why.
 """
 
 import hashlib
 import json
 import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -20,42 +23,85 @@ from localmix.backends.mlx.metal.lanes import TABLE
 from quant.jit import CACHE_VARIABLE, default_root
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """On the kernels of one format. `right`: they run, and compute what they should; `why` is for people."""
+
+    right: bool
+    used: bool
+    why: str
+
+
+# Written before a trial: what stays there if Metal ends the process.
+_UNFINISHED = Verdict(False, False, "the program ended while they were tried")
+
+_Known = dict[str, dict[str, Verdict]]  # machine -> format -> verdict
+
+
 def kernels() -> dict[str, Kernels]:
     """Those that are used here; none without a GPU of Apple."""
+    return {name: MetalKernels(name) for name, verdict in verdicts().items() if verdict.used}
+
+
+def verdicts() -> dict[str, Verdict]:
+    """On every format; none without a GPU of Apple. What was never tried here is tried now, and said so on stderr."""
     if not mx.metal.is_available() or mx.default_device() == mx.cpu:
         return {}
-    file = Path(os.environ.get(CACHE_VARIABLE) or default_root()) / "metal.json"
-    known, here = _read(file), _machine()
-    if here not in known:
-        known[here] = [name for name in TABLE if _preferred(name)]
-        _write(file, known)
-    return {name: MetalKernels(name) for name in known[here] if name in TABLE}
+    known = _read(_file()).get(_machine(), {})
+    missing = [name for name in TABLE if name not in known]
+    if missing:
+        print("localmix: trying Metal kernels on this GPU, once", file=sys.stderr, flush=True)
+    for name in missing:
+        known[name] = judge(name)
+        if not known[name].right:
+            print(f"localmix: Metal kernels of {name} are not used: {known[name].why}", file=sys.stderr, flush=True)
+    return {name: known[name] for name in TABLE}
 
 
-def _preferred(name: str) -> bool:
+def judge(name: str) -> Verdict:
+    """Try the kernels of one format, and remember the verdict."""
+    _remember(name, _UNFINISHED)
     try:
         tried = trial.attempt(name, MetalKernels(name))
-    except RuntimeError:  # Metal's compiler
-        return False
-    return tried.passed and tried.faster
+    except (RuntimeError, ValueError) as error:  # Metal's compiler, or MLX
+        verdict = Verdict(False, False, " ".join(str(error).split()))
+    else:
+        outcome = "wrong" if not tried.passed else "faster" if tried.faster else "slower, not used"
+        verdict = Verdict(tried.passed, tried.passed and tried.faster, f"{outcome}: {tried.text}")
+    _remember(name, verdict)
+    return verdict
 
 
 def _machine() -> str:
     text = "".join(source.header(lanes) for lanes in TABLE.values()) + source.product() + source.expand()
-    return f"{memory.here().name}, MLX {version('mlx')}, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{memory.here().name}, macOS {platform.mac_ver()[0]}, MLX {version('mlx')}, {digest}"
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+def _file() -> Path:
+    return Path(os.environ.get(CACHE_VARIABLE) or default_root()) / "metal.json"
 
 
-def _write(file: Path, known: dict[str, Any]) -> None:
+def _remember(name: str, verdict: Verdict) -> None:
+    """Written aside and moved into place. Where nothing can be written it is tried again next time."""
+    file = _file()
+    known = _read(file)
+    known.setdefault(_machine(), {})[name] = verdict
+    plain = {here: {name: asdict(one) for name, one in formats.items()} for here, formats in known.items()}
+    aside = file.with_suffix(f".{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known))
+        aside.write_text(json.dumps(plain))
+        aside.replace(file)
     except OSError:
-        return  # measured again next time
+        with suppress(OSError):
+            aside.unlink()
+
+
+def _read(file: Path) -> _Known:
+    """What is known; nothing of a file that is damaged."""
+    try:
+        plain = json.loads(file.read_text())
+        return {here: {name: Verdict(**one) for name, one in formats.items()} for here, formats in plain.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

@@ -32,7 +32,7 @@ _PRODUCT = """
             const uint low = block_run(block + LANE_TABLE[lane][0][AT_LOW]);
             const uint high = block_run(block + LANE_TABLE[lane][0][AT_HIGH]);
             for (uint f = 0; f < FIELDS; ++f) {
-                constant uchar* at = LANE_TABLE[lane][f];
+                const constant uchar* at = LANE_TABLE[lane][f];
                 float dot = 0;
                 for (uint i = 0; i < RUN; ++i) dot += float(block_code(low, high, at, i)) * value[f][i];
                 sums[r] += block_scale(block, at) * dot - block_minimum(block, at) * total[f];
@@ -54,7 +54,7 @@ _EXPAND = """
     const uint low = block_run(block + LANE_TABLE[lane][0][AT_LOW]);
     const uint high = block_run(block + LANE_TABLE[lane][0][AT_HIGH]);
     for (uint f = 0; f < FIELDS; ++f) {
-        constant uchar* at = LANE_TABLE[lane][f];
+        const constant uchar* at = LANE_TABLE[lane][f];
         for (uint i = 0; i < RUN; ++i) {
             const float scaled = block_scale(block, at) * float(block_code(low, high, at, i));
             y[size_t(b) * BLOCK_WEIGHTS + at[AT_WEIGHT] + i] = T(scaled - block_minimum(block, at));
@@ -72,21 +72,21 @@ inline uint block_run(const device uchar* p) {
 
 inline uint block_bits(uint word, uint shift, uint mask) { return (word >> shift) & mask; }
 
-inline int block_code(uint low, uint high, constant uchar* at, uint i) {
+inline int block_code(uint low, uint high, const constant uchar* at, uint i) {
     const uint q = block_bits(low, 8 * i + at[AT_LOW_SHIFT], LOW_MASK);
     return int(q | block_bits(high, 8 * i + at[AT_HIGH_SHIFT], HIGH_MASK) << HIGH_AT) - ZERO;
 }
 
-inline uint block_level(const device uchar* block, constant uchar* at) {
+inline uint block_level(const device uchar* block, const constant uchar* at) {
     return block_bits(block[at[0]], at[1], at[2]) | block_bits(block[at[3]], at[4], at[5]) << 4;
 }
 
-inline float block_scale(const device uchar* block, constant uchar* at) {
+inline float block_scale(const device uchar* block, const constant uchar* at) {
     const int steps = int(block_level(block, at + AT_SCALE) ^ SCALE_SIGN) - SCALE_ZERO;
     return float(*(const device half*)(block + D_BYTE)) * float(steps);
 }
 
-inline float block_minimum(const device uchar* block, constant uchar* at) {
+inline float block_minimum(const device uchar* block, const constant uchar* at) {
     return MINIMA ? float(*(const device half*)(block + DMIN_BYTE)) * float(block_level(block, at + AT_LEAST)) : 0.0f;
 }
 """
