@@ -97,6 +97,7 @@ def test_ctrl_c_keeps_what_is_answered(tmp_path: Path, folder: Path, terminal: C
         ('{"messages": [{"role": "user", "content": "a"}]}', "messages with --raw"),
         ('{"messages": [{"role": "user"}]}', "the message {'role': 'user'}: expected"),
         ('{"messages": 1}', "expected a list"),
+        ('{"prompt": "a", "grammar": "root ::= ("}', "grammar: "),
         (json.dumps("word " * 600), "tokens, the context holds 512"),
     ],
 )
