@@ -66,24 +66,25 @@ def test_every_command(screen: Start, tmp_path: Path, sparse_path: Path) -> None
 
 
 def test_whatever_follows_a_command_the_conversation_goes_on(screen: Start, tmp_path: Path) -> None:
-    long = "x" * 300
+    long = "x" * 256
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
-    one = screen(columns=400)
+    one = screen(columns=330, rows=10)
     for line, said in (
         ("/set stop é\\n\\x", r"stop  'é\n\\x'"),
         ("/set stop", r"stop  'é\n\\x'"),
         ("/set stop off", "stop  none"),
         (f'/set json_schema {{"{long}": 1}}', "json_schema  {"),
+        ("/set json_schema none", "json_schema  none"),
         ("/set json_schema nowhere.json", "nowhere.json: cannot be read as text: No such file"),
         (f"/set json_schema {tmp_path}/bad.txt", "cannot be read as text: 'utf-8' codec"),
         ("/set grammar root ::= (", "grammar: "),
         ("/set json_schema", "json_schema  none"),
-        ("/file ~nobody/x", "~nobody/x: cannot be read"),
+        ("/file ~nosuchuser/x", "~nosuchuser/x: cannot be read"),
         (f"/file {long}", "File name too long"),
         ("/file /dev/zero", "/dev/zero: is no file"),
-        ("/load ~nobody/x", "no conversation ~nobody/x"),
+        ("/load ~nosuchuser/x", "no conversation ~nosuchuser/x"),
         (f"/load x/{long}", "no conversation x/xxx"),
-        ("/model ~nobody/x", "~nobody/x: no such file"),
+        ("/model ~nosuchuser/x", "~nosuchuser/x: no such file"),
         (f"/model {long}", "File name too long"),
         ("Hello", ""),
         (f"/save {tmp_path}/bad.txt/x", "cannot be saved"),
