@@ -17,6 +17,7 @@ from localmix.text import Reason, Text
 from quant.format import Floats
 
 if TYPE_CHECKING:
+    from localmix.backends.watch import Pause
     from localmix.model import Model
 
 
@@ -81,15 +82,18 @@ class Batching:
         parallel: int = PARALLEL,
         context: int | None = None,
         progress: Callable[["Batching"], None] | None = None,
+        pause: "Pause | None" = None,
     ) -> None:
-        """`progress` is called after every pass. LocalmixError: no room for `parallel` answers, or none asked for."""
+        """`progress` is called after every pass, `pause` before it and in it (see `localmix.backends.watch`): what it
+        raises ends all. LocalmixError: no room for `parallel` answers, or none asked for.
+        """
         if parallel < 1:
             raise LocalmixError(f"parallel = {parallel}: expected 1 or more")
         self.tokens = self.prompt_tokens = 0
         self._model, self._waiting, self._parallel = model, iter(requests), parallel
         self._cache: Any = model.cache(context)
         self._rows: list[_Row] = []
-        self._progress = progress
+        self._progress, self._pause = progress, pause
 
     @property
     def active(self) -> int:
@@ -118,13 +122,15 @@ class Batching:
 
     def _advance(self) -> None:
         """One pass: a token of every answer, and of the prompts as many as there is room for."""
+        if self._pause is not None:
+            self._pause()
         taking, room = [], CHUNK
         for row in sorted(self._rows, key=lambda row: len(row.ids) - row.computed):  # answers first
             if count := min(len(row.ids) - row.computed, room):
                 taking.append((row, count))
                 room -= count
         parts = [(row.sequence, row.computed, row.ids[row.computed :][:count]) for row, count in taking]
-        logits = self._model.forward(Batch.of(parts), self._cache)  # (rows, V)
+        logits = self._model.forward(Batch.of(parts), self._cache, pause=self._pause)  # (rows, V)
         for (row, count), after in zip(taking, logits, strict=True):
             self._took(row, count, after)
 

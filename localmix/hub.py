@@ -7,6 +7,7 @@ an interruption, and one of these has 26 GB. HF_ENDPOINT and HF_TOKEN mean what 
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from localmix.gguf.reader import map_header
 from localmix.store import Name, Pulled
 
 DEFAULT_FORMAT = "Q4_K_M"
+# Of a checkpoint, by who laid it out: the file that tells which it is, and the weights. Then what both may have.
+_LAYOUTS = (
+    ("config.json", re.compile(r"model[\w.-]*\.safetensors(\.index\.json)?")),
+    ("params.json", re.compile(r"consolidated[\w.-]*\.(safetensors(\.index\.json)?|pt)")),
+)
+_BESIDE = re.compile(r"tokenizer(_config\.json|\.json|\.model(\.v\d+)?)|added_tokens\.json|chat_template\.jinja")
 Progress = Callable[[str, int, int], None]  # what is done ("download", "verify"), bytes so far, bytes in all
 _BEGINNINGS = (1 << 23, 1 << 25, 1 << 27)  # bytes in which a header may end
 _STEP = 1 << 24  # bytes hashed at a time
@@ -35,20 +42,47 @@ class Remote:
     sha256: str | None  # the hub knows none for small files
 
 
-def pull(name: Name, progress: Progress) -> Pulled:
-    """Download a model that is not here yet. LocalmixError: it is not to be had; what was got is kept."""
-    remotes = find(name)
-    base = store.folder() / name.repository
-    _check_space(base, remotes)
-    for remote in remotes:
-        if not (base / remote.file).exists():
-            _download(remote, base / remote.file, progress)
-    return Pulled(Name(name.repository, store.format_of(remotes[0].file)), tuple(base / r.file for r in remotes))
-
-
 def find(name: Name) -> list[Remote]:
-    """The files that `pull` would download. LocalmixError: it is not to be had."""
-    return choose(name, _listed(name))
+    """The GGUF files that are the model. LocalmixError: it is not to be had."""
+    return choose(name, listed(name))
+
+
+def pull(name: Name, remotes: list[Remote], progress: Progress) -> Pulled:
+    """Download a model's files as far as they are not here. LocalmixError: see `fetch`."""
+    files = tuple(fetch(remotes, store.folder() / name.repository, progress))
+    return Pulled(Name(name.repository, store.format_of(remotes[0].file)), files)
+
+
+def fetch(remotes: list[Remote], folder: Path, progress: Progress) -> list[Path]:
+    """Download files into a folder. LocalmixError: one is not to be had; what was got is kept."""
+    _check_space(folder, remotes)
+    paths = [folder / remote.file for remote in remotes]
+    for number, (remote, path) in enumerate(zip(remotes, paths, strict=True), 1):
+        which = f" {number} of {len(remotes)}" if len(remotes) > 1 else ""
+        if not path.exists():
+            _download(remote, path, lambda what, *sizes, which=which: progress(what + which, *sizes))
+    return paths
+
+
+def checkpoint(name: Name, remotes: list[Remote]) -> list[Remote]:
+    """Of a repository's files those to convert a model of that name from; none where a GGUF file is as wanted.
+
+    A repository of GGUF files that has another's short name or place stands for that one. LocalmixError: the network.
+    """
+    if _fitting(name, remotes):
+        return []
+    if found := _of_checkpoint(remotes):
+        return found
+    source = next((key for key, value in store.REPOSITORIES.items() if value == name.repository and "/" in key), None)
+    return _of_checkpoint(listed(Name(source, None))) if source and name.format else []
+
+
+def _of_checkpoint(remotes: list[Remote]) -> list[Remote]:
+    names = [remote.file for remote in remotes]
+    for about, weights in _LAYOUTS:
+        if about in names and any(map(weights.fullmatch, names)):
+            return [r for r in remotes if r.file == about or weights.fullmatch(r.file) or _BESIDE.fullmatch(r.file)]
+    return []
 
 
 def headers(remotes: list[Remote], folder: Path) -> gguf.File:
@@ -87,7 +121,7 @@ def _fetch_beginning(remote: Remote, path: Path, size: int) -> None:
             http_get(url, out, headers=build_hf_headers(), expected_size=remote.size)
         except _EnoughError:
             return
-        except Exception as error:  # see `_listed`
+        except Exception as error:  # see `listed`
             raise _unreachable(remote.file, error) from error
 
 
@@ -100,20 +134,24 @@ def choose(name: Name, remotes: list[Remote]) -> list[Remote]:
     by_file = {remote.file: remote for remote in remotes}
     models = store.whole(list(by_file))
     if not models:
-        found = "a checkpoint" if any(file.endswith(".safetensors") for file in by_file) else "no model"
-        raise LocalmixError(
-            f"{name}: holds {found}, expected GGUF files: name a repository that has them, or download the "
-            "checkpoint and convert it with localmix quantize"
-        )
-    wanted = name.format or (DEFAULT_FORMAT if len(models) > 1 else None)
-    fitting = [model for model in models if wanted in (None, store.format_of(model[0]))]
+        found = "a checkpoint, which localmix pull converts" if _of_checkpoint(remotes) else "no model"
+        raise LocalmixError(f"{name}: holds {found}, expected GGUF files: name a repository that has them")
+    fitting = _fitting(name, remotes)
     if len(fitting) != 1:
         formats = ", ".join(sorted({store.format_of(model[0]) or model[0] for model in models}))
+        wanted = name.format or DEFAULT_FORMAT
         raise LocalmixError(f"{name}: {len(fitting)} models of format {wanted}, expected one; it has {formats}")
     return [by_file[file] for file in fitting[0]]
 
 
-def _listed(name: Name) -> list[Remote]:
+def _fitting(name: Name, remotes: list[Remote]) -> list[list[str]]:
+    """The files of each model of the wanted format."""
+    models = store.whole([remote.file for remote in remotes])
+    wanted = name.format or (DEFAULT_FORMAT if len(models) > 1 else None)
+    return [model for model in models if wanted in (None, store.format_of(model[0]))]
+
+
+def listed(name: Name) -> list[Remote]:
     """All files of a repository."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -142,7 +180,12 @@ def _unreachable(what: str, error: Exception) -> LocalmixError:
 
 
 def _check_space(base: Path, remotes: list[Remote]) -> None:
-    base.mkdir(parents=True, exist_ok=True)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalmixError(
+            f"{base}: cannot be made: {error.strerror}: name another folder in {store.FOLDER_VARIABLE}"
+        ) from None
     missing = sum(r.size - _size(_partial(base / r.file)) for r in remotes if not (base / r.file).exists())
     free = shutil.disk_usage(base).free
     if missing > free:
@@ -160,13 +203,14 @@ def _download(remote: Remote, target: Path, progress: Progress) -> None:
     disable_progress_bars()
     partial = _partial(target)
     partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.touch()  # of an empty file nothing will come
     start = _size(partial)
     if start < remote.size:
         with _Counted(partial, lambda done: progress("download", done, remote.size)) as out:
             url = hf_hub_url(remote.repository, remote.file, revision=remote.commit)
             try:
                 http_get(url, out, resume_size=start, headers=build_hf_headers(), expected_size=remote.size)
-            except Exception as error:  # see `_listed`
+            except Exception as error:  # see `listed`
                 raise _unreachable(remote.file, error) from error
     _verify(remote, partial, progress)
     os.replace(partial, target)

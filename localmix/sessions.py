@@ -31,17 +31,34 @@ def state() -> Path:
 
 def names() -> list[str]:
     """All kept conversations, the newest first."""
-    files = (state() / "sessions").glob("*.json")
-    return [file.stem for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
+    files = (file for file in (state() / "sessions").glob("*.json") if _is_name(file.stem))
+    return [file.stem for file in sorted(files, key=_changed, reverse=True)]
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None and not text.startswith(".")
+
+
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # gone since it was listed
+        return 0
 
 
 def path(name: str) -> Path:
     """The file of a conversation called `name`; what has a slash or ends in .json is a file itself."""
     if "/" in name or name.endswith(".json"):
-        return Path(name).expanduser()
-    if not _NAME.fullmatch(name) or name.startswith("."):
+        return Path(os.path.expanduser(name))
+    if not _is_name(name):
         raise LocalmixError(f"{name!r}: expected a name of letters, digits and - . + _ or spaces, or a path")
     return state() / "sessions" / f"{name}.json"
+
+
+def name(file: Path) -> str:
+    """What `path` finds a conversation's file by."""
+    kept = file.suffix == ".json" and file.absolute().parent == (state() / "sessions").absolute()
+    return file.stem if kept else str(file.absolute())
 
 
 def find(name: str | None = None) -> Path:
@@ -52,7 +69,7 @@ def find(name: str | None = None) -> Path:
             raise LocalmixError(f"there is no conversation to go on with in {state() / 'sessions'}")
         return path(known[0])
     found = path(name)
-    if not found.exists():
+    if not os.path.exists(found):
         some = f": there are {', '.join(known[:8])}" if known else ", nor any other"
         raise LocalmixError(f"there is no conversation {name}{some}")
     return found
@@ -81,7 +98,7 @@ class Keeper:
                 return None
             self.file = unused()
         said = None
-        if self.file.exists() and self._stamp() != self._seen:
+        if os.path.exists(self.file) and self._stamp() != self._seen:
             taken, self.file = self.file, unused()
             said = f"{taken} was changed by another program: this conversation is saved as {self.file}"
         saved.save(self.file, chat)
@@ -93,17 +110,17 @@ class Keeper:
     def rename(self, name: str, chat: Chat) -> None:
         """Save it under a name. LocalmixError: another conversation has it."""
         file = path(name)
-        if file.exists() and not (self.file and self.file.exists() and file.samefile(self.file)):
+        if os.path.exists(file) and not (self.file and self.file.exists() and file.samefile(self.file)):
             raise LocalmixError(f"{file} is there already: choose another name, or /load it first")
-        before, self.file, self._seen = self.file, file, None
-        self._look()
-        self.keep(chat)
+        renamed = Keeper(file)
+        renamed.keep(chat)  # before anything is given up: it may fail
+        before, self.file, self._seen = self.file, renamed.file, renamed._seen
         if before is not None and before != file and _BY_TIME.match(before.name):
             before.unlink(missing_ok=True)  # the same conversation under the name it had before
             saved.cache_path(before).unlink(missing_ok=True)
 
     def _look(self) -> None:
-        self._seen = self._stamp() if self.file is not None and self.file.exists() else None
+        self._seen = self._stamp() if self.file is not None and os.path.exists(self.file) else None
 
     def _stamp(self) -> tuple[int, int]:
         assert self.file is not None

@@ -97,7 +97,7 @@ def pulled() -> list[Pulled]:
     models = []
     for owner in _folders(folder()):
         for repository in _folders(owner):
-            files = [str(path.relative_to(repository)) for path in repository.rglob("*.gguf")]
+            files = [str(path.relative_to(repository)) for path in repository.rglob("*.gguf") if path.is_file()]
             for group in whole(files):
                 name = Name(f"{owner.name}/{repository.name}", format_of(group[0]))
                 models.append(Pulled(name, tuple(repository / file for file in group)))
@@ -119,7 +119,7 @@ def find(name: Name) -> Pulled | None:
 
 def resolve(given: Path) -> Path:
     """The file that -m means: a file as it is, else the pulled model of that name."""
-    name = None if given.exists() else parse(str(given))
+    name = None if os.path.exists(given) else parse(str(given))
     if name is None:
         return given
     if (model := find(name)) is None:
@@ -135,8 +135,11 @@ def here() -> str:
 
 def remove(model: Pulled) -> None:
     """Delete a model's files, and folders that are then empty."""
-    for file in model.files:
-        file.unlink()
+    try:
+        for file in model.files:
+            file.unlink()
+    except OSError as error:
+        raise LocalmixError(f"{error.filename}: cannot be deleted: {error.strerror}") from None
     above = model.path.parent
     while above != folder() and not any(above.iterdir()):
         above.rmdir()

@@ -81,6 +81,21 @@ def test_errors(stories: Model) -> None:
     assert list(Batching(stories, [])) == []
 
 
+def test_whatever_pause_raises_ends_all(stories: Model) -> None:
+    calls = 0
+
+    def pause() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise KeyboardInterrupt
+
+    batching = Batching(stories, [Request(i, [1, 40 + i], Options(temp=0)) for i in range(2)], pause=pause)
+    with pytest.raises(KeyboardInterrupt):
+        list(batching)
+    assert calls == 7
+
+
 def test_what_is_computed_for_one_does_not_depend_on_the_others(stories: Model) -> None:
     """Also not in the last bit, so that an answer is the same whoever happens to be there."""
     if stories.backend.name != "numba":

@@ -64,6 +64,34 @@ def test_names_and_the_newest(model: Model) -> None:
             sessions.path(bad)
 
 
+def test_a_name_finds_its_file(state: Path, tmp_path: Path) -> None:
+    assert sessions.name(state / "my cats.json") == "my cats"
+    for elsewhere in (tmp_path / "my cats.json", state / "cats", tmp_path / "a" / "cats"):
+        assert sessions.path(sessions.name(elsewhere)) == elsewhere
+
+
+def test_other_files_in_the_folder_are_no_conversations(model: Model, state: Path, tmp_path: Path) -> None:
+    keeper = sessions.Keeper()
+    keeper.keep(said(model, "one"))
+    (state / "a\x1bb.json").touch()
+    (state / "gone.json").symlink_to(tmp_path / "nowhere")
+    assert keeper.file is not None
+    assert sessions.names() == [keeper.file.stem, "gone"]
+    assert sessions.find() == keeper.file
+
+
+def test_a_name_that_cannot_be_had_changes_nothing(model: Model, state: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    keeper = sessions.Keeper()
+    keeper.keep(said(model, "one"))
+    before = keeper.file
+    with pytest.raises(LocalmixError, match="cannot be saved"):
+        keeper.rename(str(tmp_path / "file" / "x"), said(model, "one"))
+    keeper.keep(said(model, "one", "two"))
+    assert keeper.file == before
+    assert saved.read(sessions.path(sessions.names()[0])).questions == ["one", "two"]
+
+
 def test_two_programs_with_one_conversation_lose_nothing(model: Model) -> None:
     first = sessions.Keeper()
     first.keep(said(model, "one"))

@@ -1,5 +1,6 @@
 """`localmix chat`: a conversation, in a terminal or with one line of stdin after the other."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +91,9 @@ def _talk(
         talk.show_end()
     talk.run(read)
     if keeper is not None and talk.keeper and talk.keeper.file and not output.quiet:
-        note(f"localmix: kept as {talk.keeper.file.stem}: localmix chat --resume goes on")
+        name = sessions.name(talk.keeper.file)
+        which = "" if name in sessions.names()[:1] else f" {shlex.quote(name)}"
+        note(f"localmix: kept as {name}: localmix chat --resume{which} goes on")
     return talk.total
 
 

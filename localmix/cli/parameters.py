@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from localmix.model import Model
     from localmix.windows import Window
 
+
+def _unless_named(context: typer.Context, value: Path | None) -> Path | None:
+    """What -m says; None where only a setting says so, and the command line names a model or a conversation."""
+    source = context.get_parameter_source("model")
+    named = any(map(context.params.get, ("path", "resume", "synthetic")))
+    return None if named and source is not None and source.name != "COMMANDLINE" else value
+
+
 ModelArgument = Annotated[
     Path | None,
     typer.Argument(
@@ -35,6 +43,7 @@ ModelOption = Annotated[
         metavar="MODEL",
         help="A GGUF file, or the name of a pulled model.",
         show_default="the bundled model",
+        callback=_unless_named,
     ),
 ]
 BackendOption = Annotated[

@@ -1,5 +1,6 @@
 """What `localmix doctor` says of a model: where it is, whether it fits and how, how fast it will be, what to type."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -97,7 +98,7 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
     from localmix import gguf, store
     from localmix.bundled import model_path
 
-    name = None if path is None or path.exists() else store.parse(str(path))
+    name = None if path is None or os.path.exists(path) else store.parse(str(path))
     if name is None or store.find(name) is not None:
         found = model_path() if path is None else store.resolve(path)
         with gguf.open(found) as file:

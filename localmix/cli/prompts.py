@@ -65,6 +65,7 @@ class Reader:
             raise LocalmixError(f"the id {id!r}: expected a string or a whole number")
         own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
         options = Options(**{**self.options, **own})
+        self.model.sampler(options)  # a schema or grammar that is wrong is said now
         ids = checked(self._encode(row), self.model, self.context or self.model.config.context)
         return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
 

@@ -1,14 +1,21 @@
 """`localmix pull`: a model from the Hugging Face hub."""
 
+import shutil
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from localmix.cli.parameters import Output
+from localmix.cli.quantize import check_room, processors, progress_bar
 from localmix.cli.streams import note, overwrite, write
+from localmix.cli.targets import chosen_target
 from localmix.errors import LocalmixError
+from localmix.store import Name, Pulled
+
+if TYPE_CHECKING:
+    from localmix.hub import Progress, Remote
 
 _OFTEN = 0.1  # seconds between two lines of progress
 
@@ -20,7 +27,7 @@ def pull(
         str | None, typer.Option("--format", help="Weight format, such as Q4_K_M.", show_default="Q4_K_M")
     ] = None,
 ) -> None:
-    """Download a model from the Hugging Face hub.
+    """Download a model from the Hugging Face hub; a checkpoint without a GGUF file of that format is converted.
 
     An interrupted download goes on where it stopped. HF_TOKEN and HF_ENDPOINT are honoured; models lie in
     LOCALMIX_MODELS. Example: localmix pull mixtral, then localmix chat mixtral.
@@ -33,10 +40,40 @@ def pull(
         raise LocalmixError(f"{name}: expected owner/repository, as the hub names it, or one of {known}")
     model = store.find(wanted) if wanted.format else None
     if model is None:
-        model = hub.pull(wanted, _Progress() if not output.quiet and sys.stderr.isatty() else _silent)
+        progress = _Progress() if not output.quiet and sys.stderr.isatty() else _silent
+        remotes = hub.listed(wanted)
+        if files := hub.checkpoint(wanted, remotes):
+            model = converted(Name(wanted.repository, wanted.format or hub.DEFAULT_FORMAT), files, progress, output)
+        else:
+            model = hub.pull(wanted, hub.choose(wanted, remotes), progress)
     write(f"{model.path}\n")
     if not output.quiet:
         note(f"localmix: {model.name}, {model.size / 1e9:.1f} GB: localmix chat {model.name}")
+
+
+def converted(name: Name, remotes: "list[Remote]", progress: "Progress", output: Output) -> Pulled:
+    """A model of which there is only a checkpoint, downloaded and then deleted. What was done stays if it stops."""
+    from localmix import convert, hub, store
+
+    if (model := store.find(name)) is not None:
+        return model
+    target, title = chosen_target(name.format, None, None, 0), remotes[0].repository.rpartition("/")[2]
+    folder = store.folder() / name.repository / title
+    path = folder.with_name(f"{title}.{name.format}.gguf")
+    if not output.quiet:
+        size = sum(remote.size for remote in remotes)
+        note(f"localmix: {name} is converted from the checkpoint {remotes[0].repository}, {size / 1e9:.1f} GB")
+    hub.fetch(remotes, folder, progress)
+    checkpoint = convert.open_checkpoint(folder)
+    recipe, rows = target.formats(checkpoint, [])
+    plan = convert.make_plan(checkpoint, recipe, rows, convert.receipt(checkpoint, target.text))
+    check_room(plan, path, None)
+    with progress_bar("checking", plan.nbytes, output.quiet) as advance:
+        convert.check(plan, processors(), advance)
+    with progress_bar("writing", plan.nbytes, output.quiet) as advance:
+        convert.write(plan, path, processors(), advance, resume=True)
+    shutil.rmtree(folder)
+    return Pulled(name, (path,))
 
 
 class _Progress:

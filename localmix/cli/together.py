@@ -1,5 +1,6 @@
 """Answers a file of prompts, several at once, and says how far it is."""
 
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from localmix.batching import Batching
 from localmix.cli.parameters import Many
 from localmix.cli.prompts import Reader, Results
 from localmix.cli.streams import note, overwrite
+from localmix.cli.terminal.modes import Interrupts
 
 if TYPE_CHECKING:
     from localmix.batching import Request
@@ -26,9 +28,20 @@ def answer(reader: Reader, many: Many, quiet: bool) -> bool:
             note(f"localmix: {len(requests) - len(missing)} of {len(requests)} are answered in {many.out}")
     if not missing:
         return False
-    progress = _Progress(len(missing), quiet)
-    batching = Batching(model, missing, parallel=many.parallel, context=reader.context, progress=progress.passed)
-    interrupted = _write(batching, missing, results, progress)
+    progress, interrupts = _Progress(len(missing), quiet), Interrupts()
+    batching = Batching(
+        model,
+        missing,
+        parallel=many.parallel,
+        context=reader.context,
+        progress=progress.passed,
+        pause=interrupts.check,
+    )
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        interrupted = _write(batching, missing, results, progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
     progress.end(model, batching)
     return interrupted
 

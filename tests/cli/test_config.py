@@ -29,6 +29,15 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
     assert found["run", "temp"] == (0.8, "default")
 
 
+def test_a_model_on_the_command_line_goes_over_a_setting(tmp_path: Path) -> None:
+    place = {"LOCALMIX_STATE": str(tmp_path), "LOCALMIX_MODEL": str(tmp_path / "nowhere.gguf")}
+    assert "nowhere.gguf: no such file" in localmix("info", **place).stderr
+    assert localmix("info", STORIES, **place).returncode == 0
+    assert localmix("info", "-m", STORIES, **place).returncode == 0
+    assert "two models" in localmix("info", STORIES, "-m", STORIES, **place).stderr
+    assert "no conversation to go on with" in localmix("chat", "--resume", stdin=b"", **place).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

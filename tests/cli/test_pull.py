@@ -3,10 +3,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import checkpoint_folders
 import pytest
 from command_line import localmix
 from loopback_hub import Hub, serve
+from random_checkpoints import SPECS
 from small_models import STORIES
+
+from localmix.store import REPOSITORIES
 
 REPOSITORY = "some/Stories-GGUF"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -58,6 +62,39 @@ def test_all_parts_of_a_split_model(command: Command, tmp_path: Path) -> None:
     assert len(command("list").stdout.splitlines()) == 1
 
 
+def test_a_checkpoint_is_converted(command: Command, hub: Hub, tmp_path: Path) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "Tiny", SPECS[0], shards=2)
+    hub.repositories["some/Tiny"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.repositories["some/Tiny"] |= {"consolidated.safetensors": b"twice", "images/a.json": b"{}", "x.bin": b"x"}
+    hub.repositories["some/Tiny"] |= {"Tiny.F16.gguf": b"what is not asked for"}
+    file = tmp_path / "models" / "some" / "Tiny" / "Tiny.Q8_0.gguf"
+    shard = "model-00001-of-00002.safetensors"
+    partial = file.parent / "Tiny" / f"{shard}.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes((folder / shard).read_bytes()[:1000])  # as a kill leaves it
+    done = command("pull", "some/Tiny", "--format", "q8_0")
+    assert (done.returncode, done.stdout) == (0, f"{file}\n"), done.stderr
+    assert "converted from the checkpoint some/Tiny" in done.stderr
+    assert "bytes=1000-" in hub.ranges
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    by_hand = tmp_path / "by-hand.gguf"
+    assert command("quantize", folder, by_hand, "-f", "Q8_0").returncode == 0
+    assert file.read_bytes() == by_hand.read_bytes()
+    asked = len(hub.ranges)
+    assert command("pull", "some/Tiny:Q8_0").stdout == f"{file}\n"
+    assert len(hub.ranges) == asked
+    assert "expected one of" in command("pull", "some/Tiny:Q5_1X").stderr
+
+
+def test_a_format_that_nobody_made_is_converted_from_the_original(command: Command, hub: Hub, tmp_path: Path) -> None:
+    folder = checkpoint_folders.mistral(tmp_path / "Tiny", SPECS[0])
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.repositories |= {"mistralai/Mixtral-8x7B-v0.1": files, REPOSITORIES["mixtral-base"]: {"x.Q2_K.gguf": b""}}
+    done = command("pull", "mixtral-base:Q8_0")
+    assert done.stdout.endswith("/TheBloke/Mixtral-8x7B-v0.1-GGUF/Mixtral-8x7B-v0.1.Q8_0.gguf\n"), done.stderr
+    assert "context length" in command("info", "-m", "mixtral-base:q8_0").stdout.replace("_", " ")
+
+
 def test_a_download_goes_on_where_it_stopped(command: Command, hub: Hub, tmp_path: Path) -> None:
     name = f"{REPOSITORY}:F32"
     partial = tmp_path / "models" / REPOSITORY / "stories.F32.gguf.part"
@@ -89,13 +126,28 @@ def test_offline_says_what_is_here(command: Command) -> None:
     assert "localmix pull mixtral" in done.stderr
 
 
+def test_a_folder_that_cannot_be_had(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = command("pull", f"{REPOSITORY}:F32", LOCALMIX_MODELS=str(tmp_path / "file" / "models"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "cannot be made: Not a directory: name another folder in LOCALMIX_MODELS" in done.stderr
+
+
+def test_a_link_to_a_file_that_is_gone_is_no_model(command: Command, tmp_path: Path) -> None:
+    link = tmp_path / "models" / "some" / "thing" / "x.Q8_0.gguf"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "gone")
+    done = command("list")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("nobody/nothing", "no such repository"),
         (REPOSITORY, "0 models of format Q4_K_M, expected one; it has F32, Q2_K, Q8_0"),
         (f"{REPOSITORY}:Q3_K", "0 models of format Q3_K"),
-        ("checkpoint/only", "holds a checkpoint"),
+        ("checkpoint/only", "holds no model"),
         ("../..", "expected owner/repository"),
         ("mixtrall", "one of mixtral, "),
     ],

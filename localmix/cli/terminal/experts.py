@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
+from localmix.cli.terminal.markdown import wrap
 from localmix.cli.terminal.themes import Theme
 
 _LEVELS = (0.125, 0.75, 1.25, 2.0)  # times the share that each would have by chance: where the next shade begins
@@ -36,7 +37,8 @@ def picture(counts: NDArray[np.int64], active: int, columns: int, theme: Theme) 
     share = counts / tokens  # (L, E) of the tokens
     shades = np.searchsorted(_LEVELS, share / (active / experts), side="right")  # (L, E)
     title = f"{tokens} tokens, {active} of {experts} experts each; columns are layers, rows are experts"
-    found = [theme.styled(title, "quiet")]
+    room = max(columns - 1, 1)
+    found = wrap(theme.styled(title, "quiet"), room)
     label = len(str(experts - 1)) + 1
     wide = 2 if label + 2 * layers < columns else 1
     stripe = max((columns - label - 1) // wide, 1)
@@ -48,11 +50,12 @@ def picture(counts: NDArray[np.int64], active: int, columns: int, theme: Theme) 
             found.append(theme.styled(f"{expert:>{label - 1}} ", "quiet") + theme.styled(cells.rstrip(), "code"))
     layer, expert = (int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
     legend = ", ".join(f"{theme.shades[i]} {name}" for i, name in ((1, "less"), (2, "its share"), (3, "more")))
-    found += [
-        Text(),
-        theme.styled(f"{legend}, {theme.shades[4]} twice and more; blank: hardly ever", "quiet"),
-        theme.styled(f"busiest: expert {expert} in layer {layer}, {share.max():.0%} of the tokens", "quiet"),
-    ]
+    found.append(Text())
+    for line in (
+        f"{legend}, {theme.shades[4]} twice and more; blank: hardly ever",
+        f"busiest: expert {expert} in layer {layer}, {share.max():.0%} of the tokens",
+    ):
+        found += wrap(theme.styled(line, "quiet"), room)
     return found
 
 

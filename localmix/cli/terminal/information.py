@@ -1,12 +1,16 @@
 """The commands that show or set something: /system /set /stats /experts /model."""
 
 import difflib
+import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rich.text import Text
 
+from localmix.cli.parameters import read_text
+from localmix.cli.streams import harmless
 from localmix.cli.terminal import experts as picture_of
 from localmix.cli.terminal import markdown
 from localmix.errors import LocalmixError
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 _NAMES = [field.name for field in fields(Options)]
 _NOTHING = ("none", "off")
+_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+_ESCAPE = re.compile("|".join(map(re.escape, _ESCAPES)))
 
 
 def system(talk: "Talk", rest: str) -> None:
@@ -35,8 +41,10 @@ def set_option(talk: "Talk", rest: str) -> None:
         if key not in _NAMES:
             near = difflib.get_close_matches(key, _NAMES, n=1, cutoff=0)[0]
             raise LocalmixError(f"there is no option {name}: the nearest is {near}; /set shows all")
-        changed = talk.options | {key: _value(key, text.strip())}
-        talk.options = vars(Options(**changed))
+        if text.strip():
+            changed = Options(**talk.options | {key: _value(key, text.strip())})
+            talk.model.sampler(changed)  # a schema or grammar that is wrong is said now
+            talk.options = vars(changed)
     table(talk, [(key, _shown(talk.options[key])) for key in ([key] if name else _NAMES)])
 
 
@@ -77,7 +85,7 @@ def experts(talk: "Talk", rest: str) -> None:
 
 def model(talk: "Talk", rest: str) -> None:
     if rest:
-        talk.change_model(resolve(Path(rest).expanduser()))
+        talk.change_model(resolve(Path(os.path.expanduser(rest))))
     talk.display.note(f"model: {talk.model.file.path}")
 
 
@@ -88,7 +96,7 @@ def table(talk: "Talk", rows: list[tuple[str, str]]) -> None:
     room = columns - 1 - wide
     for name, text in rows:
         indent = wide if room >= 20 else 2
-        texts = markdown.wrap(Text(text), max(columns - 1 - indent, 1))
+        texts = markdown.wrap(Text(harmless(text)), max(columns - 1 - indent, 1))
         title = theme.styled(name, "strong")
         if room >= 20:
             texts[0] = title + Text(" " * (wide - len(name))) + texts[0]
@@ -101,19 +109,25 @@ def table(talk: "Talk", rows: list[tuple[str, str]]) -> None:
 def _value(key: str, text: str) -> Any:
     """A value as it was typed. `Options` checks whether it may be."""
     if key == "stop":
-        return () if text.lower() in ("", *_NOTHING) else (text.encode().decode("unicode_escape"),)
+        return () if text.lower() in ("", *_NOTHING) else (_unescaped(text),)
     kinds = get_args(next(field.type for field in fields(Options) if field.name == key))
     if text.lower() in _NOTHING and type(None) in kinds:
         return None
     if str in kinds:
-        path = Path(text).expanduser()
-        return path.read_text() if path.is_file() else text
+        path = os.path.expanduser(text)
+        named = os.path.isfile(path) or (key == "json_schema" and not text.startswith("{"))
+        return read_text(Path(path)) if named else text
     for number in (int, float):
         try:
             return number(text)
         except ValueError:
             continue
     raise LocalmixError(f"{key} = {text!r}: expected a number")
+
+
+def _unescaped(text: str) -> str:
+    """Text with the escapes that cannot be typed: a backslash before anything else stands for itself."""
+    return _ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
 
 
 def _shown(value: Any) -> str:

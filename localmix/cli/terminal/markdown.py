@@ -143,6 +143,7 @@ class _Page:
                 text.append(_plain(token), style.strip())
                 if kind == "image":
                     self._address(text, str(token.attrs.get("src", "")))
+        text.expand_tabs(_TAB)  # nobody knows how wide the terminal's are
         return text
 
     def _address(self, text: Text, address: str) -> None:

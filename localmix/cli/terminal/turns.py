@@ -1,5 +1,7 @@
 """The commands that change the conversation: /regen /undo /edit /save /load /file /clear."""
 
+import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 _BEGINNING = 50  # signs of a question that tell which conversation it is
 _LISTED = 20
+_LONGEST_TOKEN = 100  # bytes, about: what has more a token is not even read
 
 
 def regen(talk: "Talk", rest: str) -> None:
@@ -58,16 +61,22 @@ def load(talk: "Talk", rest: str) -> None:
 def file(talk: "Talk", rest: str) -> None:
     if not rest:
         raise LocalmixError("which file? as in /file notes.txt")
-    path = Path(rest.strip("'\"")).expanduser()
+    path = Path(os.path.expanduser(rest.strip("'\"")))
+    size = talk.chat.context.size
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # others may have no end
+            raise LocalmixError(f"{path}: is no file")
+        if status.st_size > size * _LONGEST_TOKEN:
+            raise LocalmixError(f"{path}: has {status.st_size} bytes, too many for a context of {size} tokens")
         text = path.read_bytes().decode()
     except OSError as error:
         raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise LocalmixError(f"{path}: is no UTF-8 text") from None
     tokens = len(talk.model.tokenizer.encode(text, bos=False))
-    if tokens >= talk.chat.context.size:
-        raise LocalmixError(f"{path}: has {tokens} tokens, the context holds {talk.chat.context.size}")
+    if tokens >= size:
+        raise LocalmixError(f"{path}: has {tokens} tokens, the context holds {size}")
     talk.files.append((path, text))
     talk.display.note(f"{path}: {len(text.splitlines())} lines, {tokens} tokens, go with the next message")
 
@@ -90,13 +99,14 @@ def _list(talk: "Talk") -> None:
     if not names:
         raise LocalmixError("no conversation is kept yet")
     for name in names[:_LISTED]:
-        path = sessions.path(name)
+        path, when = sessions.path(name), "gone"
         try:
             questions = saved.read(path).questions
             about = f"{len(questions)} turns: {_short(questions[0])}" if questions else "no turn"
         except LocalmixError as error:
             about = str(error)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+        if path.exists():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
         talk.display.note(f"{name}  ({when}, {about})", "code")
     if len(names) > _LISTED:
         talk.display.note(f"and {len(names) - _LISTED} older ones in {sessions.path(names[0]).parent}")

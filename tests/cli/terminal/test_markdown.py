@@ -43,7 +43,17 @@ def test_a_table_too_wide_has_its_cells_below_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\x1b]52;c;aGk=\x07", "a\rb", "&#13;&#27;&#x9b;&#x202e;", "`\x1b[2J`", "[\x07](\x1b)", "\u202eabc", "\x00"]
+    "text",
+    [
+        "\x1b]52;c;aGk=\x07",
+        "a\rb",
+        "&#13;&#27;&#x9b;&#x202e;",
+        "`\x1b[2J`",
+        "[\x07](\x1b)",
+        "\u202eabc",
+        "\x00",
+        "a\tb",
+    ],
 )
 def test_control_characters_become_pictures(text: str) -> None:
     for source in (
@@ -68,7 +78,7 @@ def test_whatever_is_written_is_printable_and_split_loses_nothing() -> None:
         finished, rest = markdown.split(source)
         assert finished + rest == source
         for line in markdown.lines(source, random.choice((1, 7, 80)), THEME):
-            assert not set(line.plain) & set("\x1b\r\n\x0b\x07\x85"), source
+            assert not set(line.plain) & set("\x1b\r\n\x0b\x07\x85\t"), source
 
 
 def test_what_is_finished_no_longer_changes() -> None:

@@ -65,6 +65,48 @@ def test_every_command(screen: Start, tmp_path: Path, sparse_path: Path) -> None
     assert questions(tmp_path)[3:] == ["Still there", "/not a command"]
 
 
+def test_whatever_follows_a_command_the_conversation_goes_on(screen: Start, tmp_path: Path) -> None:
+    long = "x" * 256
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
+    one = screen(columns=330, rows=10)
+    for line, said in (
+        ("/set stop é\\n\\x", r"stop  'é\n\\x'"),
+        ("/set stop", r"stop  'é\n\\x'"),
+        ("/set stop off", "stop  none"),
+        (f'/set json_schema {{"{long}": 1}}', "json_schema  {"),
+        ("/set json_schema none", "json_schema  none"),
+        ("/set json_schema nowhere.json", "nowhere.json: cannot be read as text: No such file"),
+        (f"/set json_schema {tmp_path}/bad.txt", "cannot be read as text: 'utf-8' codec"),
+        ("/set grammar root ::= (", "grammar: "),
+        ("/set json_schema", "json_schema  none"),
+        ("/file ~nosuchuser/x", "~nosuchuser/x: cannot be read"),
+        (f"/file {long}", "File name too long"),
+        ("/file /dev/zero", "/dev/zero: is no file"),
+        ("/load ~nosuchuser/x", "no conversation ~nosuchuser/x"),
+        (f"/load x/{long}", "no conversation x/xxx"),
+        ("/model ~nosuchuser/x", "~nosuchuser/x: no such file"),
+        (f"/model {long}", "File name too long"),
+        ("Hello", ""),
+        (f"/save {tmp_path}/bad.txt/x", "cannot be saved"),
+        ("/regen", ""),
+        ("/stats", str(tmp_path / "state" / "sessions")),
+        (f"/save {tmp_path}/my cats", f"saved: {tmp_path}/my cats"),
+    ):
+        one.say(line)
+        assert said in one.text.rpartition(f"> {line[:60]}")[2]
+    one.type("/quit\r")
+    assert one.end() == 0
+    assert f"localmix chat --resume '{tmp_path}/my cats' goes on" in one.text
+
+
+def test_a_file_that_is_far_too_long_is_not_read(screen: Start, tmp_path: Path) -> None:
+    with (tmp_path / "huge.log").open("wb") as file:
+        file.truncate(1 << 40)
+    one = screen()
+    one.say(f"/file {tmp_path}/huge.log")
+    one.see("too many for a context of")
+
+
 def test_500_lines_arrive_whole(screen: Start, tmp_path: Path) -> None:
     lines = "\n".join(f"{i}\tx='{i % 7}' \\ #" for i in range(500))
     one = screen()
@@ -300,7 +342,7 @@ def test_themes(screen: Start, tmp_path: Path, changes: dict[str, str]) -> None:
     assert ("▒" in one.text) == ("PYTHONIOENCODING" not in changes)
 
 
-def test_what_others_wrote_reaches_the_terminal_harmless(screen: Start, tmp_path: Path) -> None:
+def test_what_others_wrote_reaches_the_terminal_harmless(screen: Start, tmp_path: Path, sparse_path: Path) -> None:
     one = screen()
     one.say("One")
     one.say("/save cats")
@@ -312,8 +354,11 @@ def test_what_others_wrote_reaches_the_terminal_harmless(screen: Start, tmp_path
     text = path.read_text()
     assert answer in text
     path.write_text(text.replace(answer, evil))
-    again = screen("--resume", "cats")
-    again.ready()
+    named = tmp_path / "a\x1b]0;title\x07.gguf"
+    named.symlink_to(sparse_path)
+    again = screen("--resume", "cats", model=named)
+    again.say("/stats")
+    again.say("/set stop \x1b]0;title\x07")
     assert "\x1b]" not in again.seen
     assert "[2J" not in again.seen.replace("␛[2J", "").replace("�[2J", "")
     assert "␛]52;c;aGk=␇ ␍over" in again.text
