@@ -231,6 +231,24 @@ def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
         convert.open_checkpoint(folder)
 
 
+@pytest.mark.parametrize("code", [b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f", b"Pno reference\n", b"0"])
+def test_a_damaged_pickle(tmp_path: Path, code: bytes) -> None:
+    """A size that no memory has, a reference that is none, too little on the stack."""
+    folder = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL, pt=True)
+    checkpoint_folders.write_pt(folder / "consolidated.00.pt", {}, code)
+    with pytest.raises(FileFormatError, match=r"consolidated\.00\.pt: (its pickle is|found the reference)"):
+        convert.open_checkpoint(folder)
+
+
+def test_an_archive_of_another_version(tmp_path: Path) -> None:
+    path = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL, pt=True) / "consolidated.00.pt"
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\1\2") + 6] = 200  # the version needed to extract the first entry
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"is no PyTorch checkpoint .*: zip file version 20\.0"):
+        convert.open_checkpoint(path.parent)
+
+
 def test_folder_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"holds no config.json \(Hugging Face\) and no params.json"):
         convert.open_checkpoint(tmp_path)
