@@ -19,10 +19,10 @@ ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32
 INFINITY = np.float32(np.inf)
 
 # First scales tried a sign: how many, from which share of the one that just holds the largest value, in what steps.
-FEW = 6, np.float32(0.8), np.float32(0.13)
+FEW = 5, np.float32(0.8), np.float32(0.15)
 COARSE = 8, np.float32(0.75), np.float32(0.1)
 FINE = 24, np.float32(0.8), np.float32(0.025)
-# For codes of so many a sign: few steps cost Q3_K nothing, Q4_0 2 % of error; coarse ones Q6_K 11 %, IQ4 under 0.5 %.
+# For codes of so many a sign: few steps cost Q3_K 0.4 % of error, Q4_0 2 %; coarse ones Q6_K 11 %, IQ4 under 0.5 %.
 FEW_TO, FINE_FROM = 4, 16
 POLISH = 2  # rounds of codes and least squares for a group on its own
 ROUNDS = 1  # rounds of integers and d for a block; more bring under 0.1 % (measured on normal rows)
