@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Blocks = NDArray[np.void]
 Floats = NDArray[np.float32]
 
+LARGEST_SINGLE, LARGEST_BFLOAT, LARGEST_HALF = float(np.finfo(np.float32).max), float.fromhex("0x1.fep127"), 65504.0
+
 
 @dataclass(frozen=True)
 class Format:
@@ -35,6 +37,11 @@ class Format:
     def bits(self) -> float:
         """Bits a weight, scales included."""
         return self.dtype.itemsize * 8 / self.block
+
+    @property
+    def largest(self) -> float:
+        """No weight may be of larger magnitude: what the number can be that it is stored as, or that its scale is."""
+        return {"f32": LARGEST_SINGLE, "bf16": LARGEST_BFLOAT}.get(self.name, LARGEST_HALF)
 
     def row_bytes(self, width: int) -> int:
         """Bytes of a row of `width` weights; `width` must be a multiple of the block."""

@@ -19,7 +19,7 @@ from localmix.cli.targets import chosen_target, confirmed, say_expectations
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
-    from localmix.convert import Measurement, Plan
+    from localmix.convert import Checkpoint, Measurement, Plan
     from quant.recipe import Row
 
 
@@ -79,7 +79,7 @@ def quantize(
     checkpoint = convert.open_checkpoint(source, allow_requantize)
     context = min(ctx, checkpoint.context)
     target = chosen_target(format, target_ram, target_bpw, context)
-    recipe, rows = target.formats(checkpoint, overrides(tensor_type or ()))
+    recipe, rows = target.formats(checkpoint, overrides(tensor_type or (), checkpoint))
     seen = convert.Calibration({}, {}, []) if imatrix is None else convert.calibrated(checkpoint, imatrix)
     said = " ".join((target.text, *(tensor_type or ())))
     extra = convert.receipt(checkpoint, said, seen.receipt, measure is not None) | texts(meta or ())
@@ -158,12 +158,13 @@ def compared(measurement: "Measurement", written: Path, out: Path, quiet: bool) 
             note(f"{name:<18} {value}")
 
 
-def overrides(options: "list[str] | tuple[()]") -> "list[Row]":
-    """The rows that --tensor-type puts before the recipe's."""
+def overrides(options: "list[str] | tuple[()]", checkpoint: "Checkpoint") -> "list[Row]":
+    """The rows that --tensor-type puts before the recipe's. LocalmixError: one has no effect on `checkpoint`."""
     from quant import FORMATS
     from quant.recipe import Row
 
     rows = []
+    matrices = [name for name, source in checkpoint.tensors.items() if len(source.shape) > 1]
     for option in options:
         pattern, equals, format = option.rpartition("=")
         if not equals or FORMATS.get(format.lower()) is None or FORMATS[format.lower()].quantize is None:
@@ -173,6 +174,8 @@ def overrides(options: "list[str] | tuple[()]") -> "list[Row]":
             re.compile(pattern)
         except re.error as error:
             raise LocalmixError(f"--tensor-type {option}: {pattern} is no regular expression: {error}") from None
+        if not any(re.search(pattern, name) for name in matrices):
+            raise LocalmixError(f"--tensor-type {option}: no matrix is called so; one is {matrices[-1]}")
         rows.append(Row(pattern, format.lower()))
     return rows
 

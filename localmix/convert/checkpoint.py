@@ -1,7 +1,7 @@
 """What every reader of a checkpoint hands over: metadata and named matrices, not a weight read yet."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 from localmix.convert.hyper import Hyper, metadata, shapes
 from localmix.convert.matrix import Held, Matrix
 from localmix.convert.safetensors import Named
+from localmix.convert.settings import Settings
+from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import FileFormatError
 from localmix.fingerprint import fingerprint
 from localmix.gguf.metadata import Writable
@@ -56,12 +58,12 @@ class Checkpoint:
 Lookup = Callable[[str], Matrix]
 
 
-def assemble(
-    path: Path, h: Hyper, source: Named, lookup: Lookup, vocabulary: Mapping[str, Writable], notes: list[str]
-) -> Checkpoint:
+def assemble(path: Path, h: Hyper, source: Named, lookup: Lookup, config: Settings, notes: list[str]) -> Checkpoint:
     """The checkpoint whose matrix for each GGUF name `lookup` finds in `source`; every shape is checked here."""
+    if h.active > h.experts:
+        raise FileFormatError(f"{config.path}: {h.active} experts a token are more than the {h.experts} that there are")
     tensors = {}
-    for name, shape in shapes(h).items():
+    for name, shape in shapes(h):
         matrix = lookup(name)
         expected = (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1])
         if (matrix.rows, matrix.width) != expected:
@@ -73,4 +75,5 @@ def assemble(
     if h.rope_factors is not None:
         factors = np.asarray(h.rope_factors, np.float32)
         tensors["rope_freqs.weight"] = Source(factors.shape, Held(factors[None], path))
-    return Checkpoint(path, source.files, Model(h.layers, h.experts), metadata(h) | dict(vocabulary), tensors, notes)
+    vocabulary = read_vocabulary(path, h.vocabulary, config)
+    return Checkpoint(path, source.files, Model(h.layers, h.experts), metadata(h) | vocabulary, tensors, notes)

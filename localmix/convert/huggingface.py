@@ -21,11 +21,10 @@ from localmix.convert.names import (
 )
 from localmix.convert.safetensors import Named, read_folder, read_json
 from localmix.convert.settings import Settings
-from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import FileFormatError, UnsupportedError
 from quant.format import Floats
 
-MODEL_TYPES = ("mixtral", "mistral", "llama")
+ROPE_BASES = {"mixtral": 1e6, "mistral": 1e4, "llama": 1e4}  # by model_type: those of configurations without one
 
 
 def read(folder: Path) -> Checkpoint:
@@ -36,8 +35,7 @@ def read(folder: Path) -> Checkpoint:
     if not slices:
         raise FileFormatError(f"{folder}: holds no model*.safetensors; is the download complete?")
     tensors = Named(folder, slices)
-    vocabulary = read_vocabulary(folder, h.vocabulary, config)
-    checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), vocabulary, notes)
+    checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), config, notes)
     tensors.finish(r"rotary_emb\.inv_freq$" + (r"|^lm_head\.weight$" if h.tied else ""))
     return checkpoint
 
@@ -45,8 +43,8 @@ def read(folder: Path) -> Checkpoint:
 def hyper(config: Settings) -> tuple[Hyper, list[str]]:
     """The numbers of config.json, and what the user should know about them."""
     kind = config.text("model_type")
-    if kind not in MODEL_TYPES:
-        raise UnsupportedError(f"{config.path}: model_type is {kind!r}, expected one of {', '.join(MODEL_TYPES)}")
+    if kind not in ROPE_BASES:
+        raise UnsupportedError(f"{config.path}: model_type is {kind!r}, expected one of {', '.join(ROPE_BASES)}")
     if config.text("hidden_act", "silu") != "silu":
         raise UnsupportedError(f"{config.path}: hidden_act is {config.text('hidden_act')!r}, expected 'silu'")
     for key in ("attention_bias", "mlp_bias"):
@@ -54,7 +52,7 @@ def hyper(config: Settings) -> tuple[Hyper, list[str]]:
             raise UnsupportedError(f"{config.path}: {key} is true: biases are not supported")
     width, heads = config.whole("hidden_size"), config.whole("num_attention_heads")
     head_dim = config.whole("head_dim", width // heads)
-    base, factor, factors = rope(config, head_dim)
+    base, factor, factors = rope(config, head_dim, ROPE_BASES[kind])
     context, notes = context_length(config)
     mixture = kind == "mixtral"
     return Hyper(
@@ -86,11 +84,15 @@ def context_length(config: Settings) -> tuple[int, list[str]]:
     return window, [f"the context is {window}, not {context}: the model's sliding window is not supported"]
 
 
-def rope(config: Settings, head_dim: int) -> tuple[float, float, Floats | None]:
+def rope(config: Settings, head_dim: int, default: float) -> tuple[float, float, Floats | None]:
     """Base, factor that positions are divided by, and factors of single frequencies."""
     parameters = config.within("rope_parameters")  # transformers 5
     scaling = parameters if parameters.values else config.within("rope_scaling")  # transformers 4
-    base = (parameters if "rope_theta" in parameters else config).real("rope_theta", 10000.0)
+    base = (parameters if "rope_theta" in parameters else config).real("rope_theta", default)
+    if any(place.real("partial_rotary_factor", 1.0) != 1.0 for place in (config, parameters)):
+        raise UnsupportedError(
+            f"{config.path}: partial_rotary_factor is not 1: heads that rotate in part are not supported"
+        )
     kind = scaling.text("rope_type", scaling.values.get("type") or "default")
     if kind == "default":
         return base, 1.0, None
@@ -130,7 +132,7 @@ class Lookup:
             return matrix
         if matrix.rows != heads * self.h.head_dim:
             expected = f"{heads} heads of {self.h.head_dim}"
-            raise FileFormatError(f"{self.tensors.folder}: tensor {stored} has {matrix.rows} rows, expected {expected}")
+            raise FileFormatError(f"{matrix.origin(0)} has {matrix.rows} rows, expected {expected}")
         return Interleaved(matrix, heads)
 
     def experts(self, name: str, role: str) -> Matrix:

@@ -4,6 +4,7 @@ Every reader of a checkpoint fills in one Hyper; from here on all sources are al
 Letters: D width · H heads · K kv heads · E experts · F hidden · V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,37 +35,30 @@ class Hyper:
     rope_factors: Floats | None = None  # (head_dim / 2,), divides each frequency: Llama 3's long contexts
 
 
-def shapes(h: Hyper) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the GGUF but rope_freqs, in file order."""
+def shapes(h: Hyper) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every tensor of the GGUF but rope_freqs, in file order, one at a time: a damaged number asks for millions."""
     q, kv = h.heads * h.head_dim, h.kv_heads * h.head_dim
-    found: dict[str, tuple[int, ...]] = {"token_embd.weight": (h.vocabulary, h.width)}
+    yield "token_embd.weight", (h.vocabulary, h.width)
     for i in range(h.layers):
         blk = f"blk.{i}."
-        found |= {
-            blk + "attn_norm.weight": (h.width,),
-            blk + "attn_q.weight": (q, h.width),
-            blk + "attn_k.weight": (kv, h.width),
-            blk + "attn_v.weight": (kv, h.width),
-            blk + "attn_output.weight": (h.width, q),
-            blk + "ffn_norm.weight": (h.width,),
-        }
+        yield blk + "attn_norm.weight", (h.width,)
+        yield blk + "attn_q.weight", (q, h.width)
+        yield blk + "attn_k.weight", (kv, h.width)
+        yield blk + "attn_v.weight", (kv, h.width)
+        yield blk + "attn_output.weight", (h.width, q)
+        yield blk + "ffn_norm.weight", (h.width,)
         if h.experts:
-            found |= {
-                blk + "ffn_gate_inp.weight": (h.experts, h.width),
-                blk + "ffn_gate_exps.weight": (h.experts, h.hidden, h.width),
-                blk + "ffn_up_exps.weight": (h.experts, h.hidden, h.width),
-                blk + "ffn_down_exps.weight": (h.experts, h.width, h.hidden),
-            }
+            yield blk + "ffn_gate_inp.weight", (h.experts, h.width)
+            yield blk + "ffn_gate_exps.weight", (h.experts, h.hidden, h.width)
+            yield blk + "ffn_up_exps.weight", (h.experts, h.hidden, h.width)
+            yield blk + "ffn_down_exps.weight", (h.experts, h.width, h.hidden)
         else:
-            found |= {
-                blk + "ffn_gate.weight": (h.hidden, h.width),
-                blk + "ffn_up.weight": (h.hidden, h.width),
-                blk + "ffn_down.weight": (h.width, h.hidden),
-            }
-    found["output_norm.weight"] = (h.width,)
+            yield blk + "ffn_gate.weight", (h.hidden, h.width)
+            yield blk + "ffn_up.weight", (h.hidden, h.width)
+            yield blk + "ffn_down.weight", (h.width, h.hidden)
+    yield "output_norm.weight", (h.width,)
     if not h.tied:
-        found["output.weight"] = (h.vocabulary, h.width)
-    return found
+        yield "output.weight", (h.vocabulary, h.width)
 
 
 def metadata(h: Hyper) -> dict[str, Writable]:

@@ -13,8 +13,7 @@ from localmix.convert.matrix import Matrix, Stack, Stored, Transposed
 from localmix.convert.names import MISTRAL, MISTRAL_FIRST, source_name
 from localmix.convert.safetensors import Named, read_folder, read_json
 from localmix.convert.settings import Settings
-from localmix.convert.vocabulary import read_vocabulary
-from localmix.errors import FileFormatError
+from localmix.errors import FileFormatError, UnsupportedError
 
 CONTEXT = 32768  # params.json does not say
 
@@ -27,15 +26,16 @@ def read(folder: Path) -> Checkpoint:
         raise FileFormatError(f"{folder}: holds no consolidated*.safetensors or consolidated.*.pt")
     h, notes = hyper(config, tied="output.weight" not in slices)
     tensors = Named(folder, slices)
-
-    lookup = Lookup(h, tensors)
-    checkpoint = assemble(folder, h, tensors, lookup, read_vocabulary(folder, h.vocabulary, config), notes)
+    checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), config, notes)
     tensors.finish(r"^rope\.freqs$")
     return checkpoint
 
 
 def hyper(config: Settings, tied: bool) -> tuple[Hyper, list[str]]:
     """The numbers of params.json, and what the user should know about them."""
+    for key in ("yarn", "llama_4_scaling"):  # how newer models reach further than they were trained
+        if key in config:
+            raise UnsupportedError(f"{config.path}: {key} is not supported")
     width, heads = config.whole("dim"), config.whole("n_heads")
     mixture = config.within("moe")
     window = config.whole("sliding_window") if "sliding_window" in config else None

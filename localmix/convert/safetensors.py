@@ -6,6 +6,7 @@ weight is read, so that a damaged download is found at once.
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def read_folder(folder: Path, prefix: str = "model") -> dict[str, Slice]:
 def read_indexed(folder: Path, weight_map: Any, index: Path) -> dict[str, Slice]:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise FileFormatError(f"{index}: weight_map: expected an object that names a file for each tensor")
-    missing = sorted({name for name in weight_map.values() if not (folder / name).is_file()})
+    missing = sorted({name for name in weight_map.values() if not os.path.isfile(folder / name)})
     if missing:
         raise FileFormatError(
             f"{index}: {len(missing)} of its files are missing, the first is {missing[0]}; finish the download"
@@ -92,12 +93,16 @@ def read_indexed(folder: Path, weight_map: Any, index: Path) -> dict[str, Slice]
 
 def read_header(path: Path) -> dict[str, Slice]:
     """The tensors of one file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, MAX_HEADER):
-            raise FileFormatError(f"{path}: header of {length} bytes in a file of {size}: truncated or no safetensors")
-        raw = file.read(length)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, MAX_HEADER):
+                found = f"header of {length} bytes in a file of {size}"
+                raise FileFormatError(f"{path}: {found}: truncated or no safetensors")
+            raw = file.read(length)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}; is the download complete?") from None
     entries = parse_json(raw, path)
     source = OpenFile(path)
     start = 8 + length
@@ -110,7 +115,7 @@ def read_entry(source: OpenFile, name: str, entry: Any, start: int, size: int) -
     where = f"{source.path}: tensor {name}"
     try:
         kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        sound = all(isinstance(n, int) and n >= 0 for n in (*shape, first, last))
+        sound = isinstance(kind, str) and all(isinstance(n, int) and n >= 0 for n in (*shape, first, last))
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:

@@ -7,6 +7,8 @@ from typing import Any
 from localmix.errors import FileFormatError
 
 REQUIRED = object()
+LARGEST = 3e38  # of single precision, in which a GGUF file has real numbers
+MOST = 2**31  # what a GGUF file says in 32 bits, and llama.cpp reads with a sign
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,15 @@ class Settings:
 
     def whole(self, key: str, default: Any = REQUIRED) -> int:
         """A positive whole number."""
-        return int(self._checked(key, default, "a positive whole number", lambda v: isinstance(v, int) and v > 0))
+        return int(
+            self._checked(key, default, "a positive whole number", lambda v: isinstance(v, int) and 0 < v < MOST)
+        )
 
     def real(self, key: str, default: Any = REQUIRED) -> float:
         """A positive number."""
-        return float(self._checked(key, default, "a positive number", lambda v: isinstance(v, int | float) and v > 0))
+        return float(
+            self._checked(key, default, "a positive number", lambda v: isinstance(v, int | float) and 0 < v < LARGEST)
+        )
 
     def flag(self, key: str, default: bool) -> bool:
         return bool(self._checked(key, default, "true or false", lambda v: isinstance(v, bool)))

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def check(plan: Plan, threads: int, progress: Progress = lambda nbytes: None) -> None:
-    """Look at every weight, before hours are spent. FileFormatError: one that is not finite, and where it is."""
+    """Look at every weight, before hours are spent. FileFormatError: one that cannot be written, and where it is."""
     jobs = (job for output in plan.outputs for job in chunks(output, 0, threads))
     for (output, start, stop), _ in in_order(read, jobs, threads):
         progress((stop - start) * output.row_bytes)
@@ -87,13 +87,15 @@ def chunks(output: Output, done: int, threads: int) -> Iterator[Job]:
 
 
 def read(output: Output, start: int, stop: int) -> Floats:
-    """Rows as float32 (stop - start, width), as kernels want them. FileFormatError: a weight that is not finite."""
+    """Rows as float32 (stop - start, width), as kernels want them. FileFormatError: a weight that cannot be written."""
     rows = np.require(output.source.matrix.read(start, stop), np.float32, ["C", "W"])
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
+    largest = output.info.format.largest
+    if not (rows.max(initial=0) <= largest and rows.min(initial=0) >= -largest):  # a NaN is the largest and the least
+        row, column = np.argwhere(~(abs(rows) <= largest))[0]
         raise FileFormatError(
             f"{output.source.matrix.origin(start + row)}: weight [{start + row}, {column}] of {output.info.name} is "
-            f"{rows[row, column]}, expected a number: the checkpoint is damaged"
+            f"{rows[row, column]}, expected a number up to {largest:g} for {output.info.format.name}: "
+            "the checkpoint is damaged, or needs BF16"
         )
     return rows
 

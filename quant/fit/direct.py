@@ -9,6 +9,7 @@ single ones of the same loop between others (measured: 7 times as slow).
 import numpy as np
 from numpy.typing import NDArray
 
+from quant import f16
 from quant.format import Blocks, Floats
 from quant.jit import kernel
 
@@ -27,7 +28,7 @@ def round_signed(rows: Floats, bottom: int, layout: np.dtype) -> Blocks:
     x, blocks, raw = in_blocks(rows, layout)
     d = np.empty(len(x), np.float32)
     signed_blocks(x, bottom, d, raw, *places(layout))
-    blocks["d"] = d
+    blocks["d"] = in_half(d)
     return blocks.reshape(len(rows), -1)
 
 
@@ -36,7 +37,7 @@ def round_between(rows: Floats, top: int, layout: np.dtype) -> Blocks:
     x, blocks, raw = in_blocks(rows, layout)
     d, m = np.empty((2, len(x)), np.float32)
     between_blocks(x, top, d, m, raw, *places(layout))
-    blocks["d"], blocks["m"] = d, m
+    blocks["d"], blocks["m"] = in_half(d), in_half(m)
     return blocks.reshape(len(rows), -1)
 
 
@@ -45,8 +46,13 @@ def round_bytes(rows: Floats, layout: np.dtype) -> Blocks:
     x, blocks, raw = in_blocks(rows, layout)
     d = np.empty(len(x), np.float32)
     byte_blocks(x, d, raw.view(np.int8), places(layout)[0])
-    blocks["d"] = d
+    blocks["d"] = in_half(d)
     return blocks.reshape(len(rows), -1)
+
+
+def in_half(values: Floats) -> NDArray:
+    """Scales in half precision: in vectors, for NumPy's one at a time were a quarter of the time of Q4_1."""
+    return f16.quantize(values, None)
 
 
 def in_blocks(rows: Floats, layout: np.dtype) -> tuple[Floats, Blocks, Bytes]:

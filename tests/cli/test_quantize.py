@@ -124,6 +124,8 @@ def test_the_default_name_is_one_file_here(source: Path, tmp_path: Path, monkeyp
         (["--tensor-type", "attn"], "--tensor-type attn: expected PATTERN=FORMAT"),
         (["--tensor-type", "attn=mxfp4"], "--tensor-type attn=mxfp4: expected PATTERN=FORMAT, the format one of f32"),
         (["--tensor-type", "attn(=q8_0"], "is no regular expression"),
+        (["--tensor-type", "atn_v=q8_0"], "--tensor-type atn_v=q8_0: no matrix is called so; one is output.weight"),
+        (["--tensor-type", "attn_norm=q8_0"], "no matrix is called so"),
         (["--meta", "general.architecture=gpt"], "expected KEY=TEXT"),
         (["--meta", "license"], "expected KEY=TEXT"),
     ],

@@ -67,10 +67,16 @@ def test_wrong_shape(tmp_path: Path) -> None:
     [
         ({"num_local_experts": 5}, "ffn_gate_inp.weight would have 4 rows of 32, expected 5 of 32"),
         ({"num_hidden_layers": 3}, "model.layers.2.input_layernorm.weight is missing"),
-        ({"head_dim": 4}, "self_attn.q_proj.weight has 32 rows, expected 4 heads of 4"),
+        ({"head_dim": 4}, r"model\.safetensors: .*self_attn.q_proj.weight has 32 rows, expected 4 heads of 4"),
+        ({"num_experts_per_tok": 5}, r"config\.json: 5 experts a token are more than the 4 that there are"),
+        ({"num_hidden_layers": 2**30}, "model.layers.2.input_layernorm.weight is missing"),
+        ({"num_hidden_layers": 10**30}, "expected a positive whole number"),
+        ({"vocab_size": 2**30}, "token_embd.weight would have 64 rows"),
+        ({"rms_norm_eps": 10**400}, "expected a positive number"),
+        ({"rope_theta": float("inf")}, "expected a positive number"),
         ({"hidden_size": None}, "hidden_size is missing, expected a positive whole number"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small', expected a positive number"),
-        ({"vocab_size": 5}, "the tokenizer has 10 tokens, config.json says vocab_size 5"),
+        ({"vocab_size": 5}, "token_embd.weight would have 64 rows of 32, expected 5 of 32"),
     ],
 )
 def test_contradicting_config(tmp_path: Path, config: dict[str, Any], message: str) -> None:
@@ -85,6 +91,7 @@ def test_contradicting_config(tmp_path: Path, config: dict[str, Any], message: s
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
         ({"attention_bias": True}, "biases are not supported"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is not 1"),
     ],
 )
 def test_what_is_not_supported_is_refused(tmp_path: Path, config: dict[str, Any], message: str) -> None:
@@ -111,6 +118,69 @@ def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
     with pytest.raises(FileFormatError, match=place):
         convert.write(plan, tmp_path / "out.gguf", threads=2)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(("recipe", "refused"), [("F16", True), ("Q4_0", True), ("BF16", False)])
+def test_weights_that_a_format_cannot_hold(tmp_path: Path, recipe: str, refused: bool) -> None:
+    """They would become infinite, or make the scale of their block so."""
+
+    def enlarge(tensors: dict[str, np.ndarray]) -> None:
+        tensors[GATE][3, 7] = -1e6
+
+    plan = convert.make_plan(convert.open_checkpoint(folder_of(tmp_path, enlarge)), RECIPES[recipe])
+    if not refused:
+        convert.check(plan, threads=1)
+        return
+    with pytest.raises(FileFormatError, match=rf"tensor {GATE}: weight .* is -999424.0, expected a number up to 65504"):
+        convert.check(plan, threads=1)
+
+
+def test_more_tokens_than_the_embedding_has(tmp_path: Path) -> None:
+    def shorten(tensors: dict[str, np.ndarray]) -> None:
+        tensors.update({k: v[:5] for k, v in tensors.items() if len(v) == 64 and v.ndim == 2})
+
+    with pytest.raises(FileFormatError, match=r"the tokenizer has 10 tokens, config\.json says vocab_size 5"):
+        convert.open_checkpoint(folder_of(tmp_path, shorten, vocab_size=5))
+
+
+def test_mistrals_ways_to_reach_further_are_refused(tmp_path: Path) -> None:
+    folder = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL)
+    params = json.loads((folder / "params.json").read_text()) | {"yarn": {"factor": 16.0}}
+    (folder / "params.json").write_text(json.dumps(params))
+    with pytest.raises(UnsupportedError, match=r"params\.json: yarn is not supported"):
+        convert.open_checkpoint(folder)
+
+
+def test_shards_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL, shards=3)
+    shard = folder / "model-00002-of-00003.safetensors"
+    shard.unlink()
+    shard.symlink_to("nowhere")  # as the hub's cache has them, when a download was cut off
+    with pytest.raises(FileFormatError, match="1 of its files are missing"):
+        convert.open_checkpoint(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(FileFormatError, match=r"model-00002-of-00003\.safetensors: cannot be read: No such file"):
+        convert.open_checkpoint(folder)
+    shard.unlink()
+    shard.mkdir()
+    with pytest.raises(FileFormatError, match=r"model-00002-of-00003\.safetensors: cannot be read: Is a directory"):
+        convert.open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]},
+    ],
+)
+def test_entries_that_describe_no_tensor(tmp_path: Path, entry: Any) -> None:
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", MIXTRAL)
+    text = json.dumps({"model.norm.weight": entry}).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises(FileFormatError, match=r"tensor model\.norm\.weight: found .*, expected dtype, shape"):
+        convert.open_checkpoint(folder)
 
 
 def test_missing_shard_and_false_index(tmp_path: Path) -> None:
@@ -159,6 +229,24 @@ def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
     checkpoint_folders.write_pt(folder / "consolidated.00.pt", {}, code)
     with pytest.raises(FileFormatError, match=r"asks to run posix\.system"):
         convert.open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("code", [b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f", b"Pno reference\n", b"0"])
+def test_a_damaged_pickle(tmp_path: Path, code: bytes) -> None:
+    """A size that no memory has, a reference that is none, too little on the stack."""
+    folder = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL, pt=True)
+    checkpoint_folders.write_pt(folder / "consolidated.00.pt", {}, code)
+    with pytest.raises(FileFormatError, match=r"consolidated\.00\.pt: (its pickle is|found the reference)"):
+        convert.open_checkpoint(folder)
+
+
+def test_an_archive_of_another_version(tmp_path: Path) -> None:
+    path = checkpoint_folders.mistral(tmp_path / "model", MIXTRAL, pt=True) / "consolidated.00.pt"
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\1\2") + 6] = 200  # the version needed to extract the first entry
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"is no PyTorch checkpoint .*: zip file version 20\.0"):
+        convert.open_checkpoint(path.parent)
 
 
 def test_folder_of_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ PUBLISHED = {"Q2_K": 0.209, "Q3_K_M": 0.0437, "Q4_0": 0.0229, "Q4_K_S": 0.0172, 
 def mixtral() -> Checkpoint:
     """All of it but the weights."""
     nothing = Held(np.zeros((1, 1), np.float32), Path("none"))
-    tensors = {name: Source(shape, nothing) for name, shape in shapes(MIXTRAL).items()}
+    tensors = {name: Source(shape, nothing) for name, shape in shapes(MIXTRAL)}
     return Checkpoint(Path("mixtral"), (), Model(32, 8), metadata(MIXTRAL), tensors)
 
 
@@ -73,7 +73,7 @@ def test_overrides_stay(mixtral: Checkpoint) -> None:
 def test_rows_that_do_not_divide_get_formats_that_do() -> None:
     odd = Hyper("odd", 2, 96, 160, 4, 2, 24, 64, 128, 1e-5, 1e4)
     nothing = Held(np.zeros((1, 1), np.float32), Path("none"))
-    tensors = {name: Source(shape, nothing) for name, shape in shapes(odd).items()}
+    tensors = {name: Source(shape, nothing) for name, shape in shapes(odd)}
     checkpoint = Checkpoint(Path("odd"), (), Model(2, 0), metadata(odd), tensors)
     plan = convert.make_plan(checkpoint, budget.FITTED, budget.fit(checkpoint, [], 6 * checkpoint.weights // 8))
     assert plan.nbytes <= 6 * checkpoint.weights // 8

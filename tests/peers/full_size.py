@@ -76,7 +76,7 @@ def shards(h: Hyper) -> Iterator[dict[str, tuple[int, ...]]]:
     """The tensors of each file: names as in the checkpoint, and shapes."""
     found: dict[str, tuple[int, ...]] = {}
     size = 0
-    for name, shape in shapes(h).items():
+    for name, shape in shapes(h):
         parts = [(e, shape[1:]) for e in range(shape[0])] if "_exps" in name else [(0, shape)]
         for expert, part in parts:
             found[source_name(HUGGING_FACE, name, expert)] = part
