@@ -1,12 +1,16 @@
 """From a file to a network. To add an architecture: a module here and a row in ARCHS."""
 
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from localmix import gguf
 from localmix.arch import config, llama, mixtral
 from localmix.arch.decoder import FeedForward, Layer, Network
 from localmix.arch.tensors import Tensors
 from localmix.errors import FileFormatError, UnsupportedError
+from quant.format import Floats
 
 Builder = Callable[[Tensors, config.Config, int], FeedForward]
 # Files of the llama family are Mixtral when they have experts: `general.architecture` says "llama" for both.
@@ -28,21 +32,39 @@ def load(file: gguf.File) -> Network:
     build = ARCHS[name, c.experts > 0]
     token_embd = tensors.matrix("token_embd.weight", (c.vocabulary, c.width))
     tied = "output.weight" not in tensors
-    factors = "rope_freqs.weight" in tensors
     network = Network(
         config=c,
         token_embd=token_embd,
         layers=tuple(_layer(tensors, c, i, build) for i in range(c.layers)),
         output_norm=tensors.small("output_norm.weight", (c.width,)),
         output=token_embd if tied else tensors.matrix("output.weight", (c.vocabulary, c.width)),
-        rope_inverse=config.rope_inverse(
-            c, tensors.small("rope_freqs.weight", (c.rope_dims // 2,)) if factors else None
-        ),
+        rope_inverse=config.rope_inverse(c, _rope_factors(tensors, c)),
     )
     tensors.finish()
-    if not len(file.metadata.get("tokenizer.ggml.tokens", ())):
-        raise FileFormatError(f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary")
+    _check_vocabulary(path, file.metadata.get("tokenizer.ggml.tokens"), c.vocabulary)
     return network
+
+
+def _rope_factors(tensors: Tensors, c: config.Config) -> Floats | None:
+    """What the angles are divided by, if the file has a tensor of it."""
+    if "rope_freqs.weight" not in tensors:
+        return None
+    factors = tensors.small("rope_freqs.weight", (c.rope_dims // 2,))
+    if not (np.isfinite(factors).all() and (factors > 0).all()):
+        raise FileFormatError(
+            f"{tensors.path}: tensor rope_freqs.weight: expected finite numbers above 0: it is damaged"
+        )
+    return factors
+
+
+def _check_vocabulary(path: str, tokens: Any, rows: int) -> None:
+    """As many tokens as rows of the embedding: an id of one must mean something to the other."""
+    if tokens is None:
+        raise FileFormatError(f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary")
+    if not isinstance(tokens, list):
+        raise FileFormatError(f"{path}: tokenizer.ggml.tokens is no list of strings: convert the model again")
+    if len(tokens) != rows:
+        raise FileFormatError(f"{path}: tokenizer.ggml.tokens has {len(tokens)} tokens, token_embd.weight {rows} rows")
 
 
 def _layer(t: Tensors, c: config.Config, i: int, build: Builder) -> Layer:

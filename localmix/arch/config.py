@@ -2,7 +2,7 @@
 not implemented is refused by name, never ignored.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ _KNOWN = {
     "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
     "rope.scaling.finetuned", "tensor_data_layout",
 }  # fmt: skip
+_FRACTIONS = (
+    "attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scale_linear", "rope.scaling.factor",
+)  # fmt: skip
 # Keys that change nothing at these values; at any other they would.
 _NEUTRAL = {
     "attention.causal": True, "use_parallel_residual": False, "attention.scale": 0.0, "logit_scale": 1.0,
@@ -58,7 +61,7 @@ def read(path: str, metadata: dict[str, Any], vocabulary: int) -> Config:
         if key not in found:
             raise FileFormatError(f"{path}: metadata key {prefix}{key} is missing: the file is incomplete")
     for key, value in found.items():
-        if key not in _KNOWN and not (key in _NEUTRAL and value == _NEUTRAL[key]):
+        if key not in _KNOWN and not (key in _NEUTRAL and np.array_equal(value, _NEUTRAL[key])):
             raise UnsupportedError(f"{path}: {prefix}{key} = {value!r} changes the arithmetic: not supported")
 
     def number(key: str, default: float | None = None) -> Any:
@@ -68,6 +71,8 @@ def read(path: str, metadata: dict[str, Any], vocabulary: int) -> Config:
             raise UnsupportedError(f"{path}: {prefix}{key} = {value!r}: expected one number for all layers")
         if not np.isfinite(values[0]) or values[0] < 0:
             raise FileFormatError(f"{path}: {prefix}{key} = {value!r}: expected a finite number, not negative")
+        if key not in _FRACTIONS and values.dtype.kind == "f":
+            raise FileFormatError(f"{path}: {prefix}{key} = {value!r}: expected a whole number")
         return values[0].item()
 
     heads = number("attention.head_count")
@@ -90,26 +95,23 @@ def read(path: str, metadata: dict[str, Any], vocabulary: int) -> Config:
         active=number("expert_used_count", 0) if experts else 0,
         rope_dims=number("rope.dimension_count", head_dim),
         rope_base=number("rope.freq_base", 10000.0),
-        rope_scale=_rope_scale(path, prefix, found),
+        rope_scale=_rope_scale(path, prefix, found, number),
     )
-    _check(path, prefix, config, number("attention.value_length", head_dim), found)
+    _check(path, prefix, config, number("attention.value_length", head_dim), number("attention.sliding_window", 0))
     return config
 
 
-def _rope_scale(path: str, prefix: str, found: dict[str, Any]) -> float:
+def _rope_scale(path: str, prefix: str, found: dict[str, Any], number: Callable[..., Any]) -> float:
     kind = found.get("rope.scaling.type", "linear" if "rope.scale_linear" in found else "none")
     if kind == "none":
         return 1.0
     if kind != "linear":
         raise UnsupportedError(f"{path}: {prefix}rope.scaling.type = {kind!r}: expected 'none' or 'linear'")
-    factor = float(found.get("rope.scaling.factor", found.get("rope.scale_linear", 1.0)))
-    if not (math.isfinite(factor) and factor >= 0):
-        raise FileFormatError(f"{path}: {prefix}rope.scaling.factor = {factor}: expected a positive number")
-    return factor or 1.0  # some files write 0 for "not scaled"
+    factor = number("rope.scaling.factor" if "rope.scaling.factor" in found else "rope.scale_linear", 1.0)
+    return float(factor) or 1.0  # some files write 0 for "not scaled"
 
 
-def _check(path: str, prefix: str, c: Config, value_length: int, found: dict[str, Any]) -> None:
-    window = found.get("attention.sliding_window", 0)
+def _check(path: str, prefix: str, c: Config, value_length: int, window: int) -> None:
     rules = [
         (c.layers > 0, f"block_count = {c.layers}", "at least 1"),
         (0 < c.context < 1 << 31, f"context_length = {c.context}", "1 to 2147483647"),

@@ -62,10 +62,15 @@ class Backend(Protocol):
 
 
 NAMES = ("numba", "mlx", "reference")
+MOST_THREADS = 512  # as llama.cpp; thousands would take the memory and all the time to start
 
 
 def pick(name: str | None = None, threads: int | None = None) -> Backend:
     """The backend called `name`, or the best one for this machine. `threads`: None is one a physical core."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise LocalmixError(
+            f"{threads} threads: expected 1 to {MOST_THREADS}, best as many as there are physical cores"
+        )
     name = name or best()
     if name == "reference":
         from localmix.backends.reference import Reference

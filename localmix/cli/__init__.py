@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from localmix import __version__
-from localmix.cli import settings
+from localmix.cli import settings, streams
 from localmix.cli.bench import bench
 from localmix.cli.calibrate import calibrate
 from localmix.cli.chat import chat
@@ -25,7 +25,6 @@ from localmix.cli.pull import pull
 from localmix.cli.quantize import quantize
 from localmix.cli.rm import rm
 from localmix.cli.run import run
-from localmix.cli.streams import harmless
 from localmix.errors import LocalmixError
 
 app = typer.Typer(
@@ -62,13 +61,14 @@ def main() -> None:
     """Run the command line. What a user can cause is one line on stderr and exit code 1."""
     if sys.platform == "win32":
         sys.exit("localmix: this is Windows, expected Linux or macOS: install localmix inside WSL")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal may not know every character
     try:
+        streams.opened()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal may not know every character
         command = get_command(app)
         command.main(default_map=settings.apply(command))
     except LocalmixError as error:
         if "--debug" in sys.argv:  # also where the options could not be read
             raise
-        sys.exit("localmix: " + harmless(str(error).replace("\n", " ")))
+        sys.exit("localmix: " + streams.harmless(str(error).replace("\n", " ")))

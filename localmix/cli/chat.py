@@ -55,7 +55,7 @@ def chat(
     if system is not None:
         conversation.system = system
     keeper = None if private else sessions.Keeper(kept)
-    if sys.stdin is not None and sys.stdin.isatty() and not as_json:
+    if sys.stdin.isatty() and not as_json:
         total = _talk(conversation, options, engine, output, keeper, theme)
     else:
         total = _answer_lines(conversation, options, output, keeper if resume else None, as_json)

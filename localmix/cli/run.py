@@ -72,8 +72,6 @@ def _joined(prompt: str | None, piped: str | None) -> str:
 
 def _piped() -> str | None:
     """All of stdin, if something is piped into it."""
-    if sys.stdin is None:  # closed
-        return None
     kind = fstat(sys.stdin.fileno()).st_mode
     if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
         return None

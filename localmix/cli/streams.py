@@ -6,7 +6,7 @@ window or type commands.
 
 import os
 import sys
-from typing import NoReturn, TextIO
+from typing import Literal, TextIO
 
 import typer
 
@@ -26,10 +26,29 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROL)
 
 
+def opened() -> None:
+    """Streams that the caller has closed: stdin is empty and stderr goes nowhere. LocalmixError: stdout is.
+
+    They take the numbers of the closed ones, so that no file opened later does.
+    """
+    if sys.stdin is None:
+        sys.stdin = _nowhere("r")
+    if sys.stdout is None:
+        sys.stdout = _nowhere("w")
+        raise LocalmixError("stdout is closed, expected somewhere to write to, if only > /dev/null")
+    if sys.stderr is None:
+        sys.stderr = _nowhere("w")
+
+
+def _nowhere(mode: Literal["r", "w"]) -> TextIO:
+    """As Python opens the standard streams: the descriptor is not closed with the object."""
+    return open(os.open(os.devnull, os.O_RDWR), mode, closefd=False)
+
+
 def decoded(raw: bytes) -> str:
     """Bytes of stdin as text, without the newline at the end."""
     try:
-        return raw.decode().removesuffix("\n")
+        return raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at {error.start}"
         raise LocalmixError(f"stdin: found {found}, expected UTF-8 text: convert it, for example with iconv") from None
@@ -67,10 +86,14 @@ def _put(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        _leave(stream)
+        _divert(stream)
+        raise typer.Exit(_CLOSED_PIPE) from None
+    except OSError as error:
+        _divert(stream)
+        if stream is sys.stdout:  # else there is nowhere to say so, and the product is not concerned
+            raise LocalmixError(f"stdout: cannot be written: {error.strerror}") from None
 
 
-def _leave(stream: TextIO) -> NoReturn:
-    """Nobody reads any more. Python would complain once it flushes at exit: let that go nowhere."""
+def _divert(stream: TextIO) -> None:
+    """What is left goes nowhere: Python would complain once it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    raise typer.Exit(_CLOSED_PIPE)

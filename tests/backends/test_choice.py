@@ -24,6 +24,13 @@ def test_best(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, instal
     assert backends.best() == best
 
 
+@pytest.mark.parametrize("name", backends.NAMES)
+@pytest.mark.parametrize("threads", [-1, 0, 9999])
+def test_a_number_of_threads_that_makes_no_sense(name: str, threads: int) -> None:
+    with pytest.raises(LocalmixError, match=f"{threads} threads: expected 1 to 512"):
+        backends.pick(name, threads)
+
+
 def test_unknown() -> None:
     with pytest.raises(LocalmixError, match="unknown backend 'cuda': expected one of numba, mlx, reference"):
         backends.pick("cuda")
