@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localmix.batch import CHUNK, Batch
+from localmix.batch import Batch
 from localmix.errors import LocalmixError
 from localmix.generate import checked
 from localmix.options import PARALLEL, Options
@@ -124,7 +124,7 @@ class Batching:
         """One pass: a token of every answer, and of the prompts as many as there is room for."""
         if self._pause is not None:
             self._pause()
-        taking, room = [], CHUNK
+        taking, room = [], self._model.chunk
         for row in sorted(self._rows, key=lambda row: len(row.ids) - row.computed):  # answers first
             if count := min(len(row.ids) - row.computed, room):
                 taking.append((row, count))

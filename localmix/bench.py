@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from localmix import inventory
-from localmix.batch import CHUNK, Batch
+from localmix.batch import Batch
 
 if TYPE_CHECKING:
     from localmix.model import Model
@@ -75,8 +75,8 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
         sequence = cache.share(start, depth)
         ids = _ids(model, rng, length)
         began = time.perf_counter()
-        for at in range(0, length, CHUNK):
-            model.forward(Batch.of([(sequence, depth + at, ids[at : at + CHUNK])]), cache)
+        for at in range(0, length, model.chunk):
+            model.forward(Batch.of([(sequence, depth + at, ids[at : at + model.chunk])]), cache)
         seconds = time.perf_counter() - began
         cache.free(sequence)
         return length / seconds

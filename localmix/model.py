@@ -15,7 +15,7 @@ import numpy as np
 from localmix import arch, backends, gguf, tokenizer
 from localmix.backends import Chooses
 from localmix.backends.watch import Pause, Watch
-from localmix.batch import CHUNK, Batch
+from localmix.batch import CHUNK, Batch, chunk
 from localmix.constrain import Grammars
 from localmix.context import Context
 from localmix.errors import LocalmixError, concerning
@@ -37,6 +37,7 @@ class Model:
         self.kv = kv  # how caches keep keys and values, unless they are asked for otherwise
         self.network = arch.load(self.file)
         self.config = self.network.config
+        self.chunk = chunk(self.config.products)  # tokens of a prompt that are computed at once
         with concerning(path):
             self.tokenizer = tokenizer.from_metadata(self.file.metadata)
             self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)

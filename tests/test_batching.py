@@ -38,7 +38,7 @@ def test_texts_are_those_of_one_at_a_time(stories: Model, parallel: int) -> None
 def test_a_prompt_is_read_while_others_go_on(stories: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [Options(temp=0, max_tokens=12, seed=1)] * 10
     whole = answers(stories, options)
-    monkeypatch.setattr("localmix.batching.CHUNK", 6)
+    monkeypatch.setattr(stories, "chunk", 6)
     assert answers(stories, options) == whole
 
 

@@ -39,12 +39,6 @@ def nats(model: Model) -> np.ndarray:
     return np.concatenate(found)
 
 
-@pytest.fixture
-def upcycled(upcycled_path: Path, backend: str) -> Model:
-    """With keys of 32 bits: how many rows a product has decides how it sums, and 16 bits round that up or down."""
-    return localmix.load(upcycled_path, backend, kv="f32")
-
-
 @pytest.fixture(scope="module")
 def noisy_path(tmp_path_factory: pytest.TempPathFactory, upcycled_path: Path) -> Path:
     """The upcycled model with noise on its weights."""

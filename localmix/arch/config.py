@@ -52,6 +52,12 @@ class Config:
     rope_base: float
     rope_scale: float  # positions are divided by this
 
+    @property
+    def products(self) -> int:
+        """Multiplications with the weights of one layer for one token, the router's left out."""
+        attention = 2 * self.width * (self.heads + self.kv_heads) * self.head_dim
+        return attention + max(self.active, 1) * 3 * self.width * self.hidden
+
 
 def read(path: str, metadata: dict[str, Any], vocabulary: int) -> Config:
     """The configuration of a file of the llama family. `vocabulary` is the number of rows of the embedding."""

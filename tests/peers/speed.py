@@ -17,7 +17,7 @@ import llama_cpp
 import numpy as np
 
 import localmix
-from localmix.batch import CHUNK, Batch
+from localmix.batch import Batch
 
 
 class Peer:
@@ -94,8 +94,8 @@ class Ours:
     def prompt(self, ids: list[int], depth: int) -> float:
         sequence = self._at(depth)
         began = time.perf_counter()
-        for at in range(0, len(ids), CHUNK):
-            self.model.forward(Batch.of([(sequence, depth + at, ids[at : at + CHUNK])]), self._cache)
+        for at in range(0, len(ids), self.model.chunk):
+            self.model.forward(Batch.of([(sequence, depth + at, ids[at : at + self.model.chunk])]), self._cache)
         seconds = time.perf_counter() - began
         self._cache.free(sequence)
         return len(ids) / seconds
