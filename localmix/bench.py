@@ -46,8 +46,11 @@ class Plan:
     repeats: int = 5
 
 
-def run(model: "Model", plan: Plan, bandwidth: float | None) -> Iterator[Result]:
-    """Every test of the plan that the model's context has room for. `bandwidth` in bytes a second."""
+def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> Iterator[Result]:
+    """Every test of the plan that the model's context has room for.
+
+    `bandwidth` measures the bytes a second that can be read, just before each run whose share of it is asked for.
+    """
     for depth in plan.depths:
         for length in plan.prompts:
             if depth + length <= model.config.context:
@@ -86,13 +89,17 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
     return _result(model, f"pp{length}", depth, 1, speed, spread, macs)
 
 
-def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: float | None) -> Result:
+def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Callable[[], float] | None) -> Result:
     rng = np.random.default_rng(0)
     cache = model.cache()
     start = cache.new()
     cache.fill(start, depth)
+    read = inventory.take(model.file).read + (depth + plan.decoded / 2) * cache.position_bytes  # bytes a token
+    bound = bandwidth if batch == 1 else None
+    shares = []
 
     def once() -> float:
+        most = bound() if bound else 0.0
         sequences = [cache.share(start, depth) for _ in range(batch)]
         began = time.perf_counter()
         for i in range(plan.decoded):
@@ -102,15 +109,14 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: float
         seconds = time.perf_counter() - began
         for sequence in sequences:
             cache.free(sequence)
+        if most:
+            shares.append(read * plan.decoded / seconds / most)
         return batch * plan.decoded / seconds
 
     speed, spread = _median(once, plan.repeats)
     macs = products(model, output=True) * speed / 1e9
-    gb = share = None
-    if batch == 1:
-        positions = depth + plan.decoded / 2
-        gb = (inventory.take(model.file).read + positions * cache.position_bytes) * speed / 1e9
-        share = gb * 1e9 / bandwidth if bandwidth else None
+    gb = read * speed / 1e9 if batch == 1 else None
+    share = float(np.median(shares[1:])) if shares else None  # the first run is not counted
     return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
 
 

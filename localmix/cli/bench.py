@@ -4,7 +4,8 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,11 +62,15 @@ def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as
 
     model = engine.load(path)
     b = model.backend
-    bound, memory = _bound(model) if plan.decoded else (None, "")
-    if not output.quiet:
-        reads = f"; this machine reads {bound / 1e9:.1f} GB/s from {memory}" if bound else ""
-        note(f"{model.file.path}: {b.name} {b.isa}, {b.threads} threads{reads}")
-    results = bench.run(model, plan, bound)
+    with ExitStack() as stack:
+        bound, memory = _bound(model, stack) if plan.decoded else (None, "")
+        if not output.quiet:
+            reads = f"; this machine reads {bound() / 1e9:.1f} GB/s from {memory}" if bound else ""
+            note(f"{model.file.path}: {b.name} {b.isa}, {b.threads} threads{reads}")
+        _write(bench.run(model, plan, bound), as_json, as_csv)
+
+
+def _write(results: Iterable["Result"], as_json: bool, as_csv: bool) -> None:
     if as_json:
         write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
     elif as_csv:
@@ -74,14 +79,14 @@ def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as
         _write_table(results)
 
 
-def _bound(model: "Model") -> tuple[float, str]:
-    """Bytes a second that the model's device reads, and from what."""
+def _bound(model: "Model", stack: ExitStack) -> tuple[Callable[[], float], str]:
+    """What measures the bytes a second that the model's device reads, and from what; `stack` ends it."""
     from localmix import bandwidth
 
     rate = model.backend.read_rate() if hasattr(model.backend, "read_rate") else None
     if rate is not None:
-        return rate, "the GPU's memory"
-    return bandwidth.measure(Path(model.file.path), model.backend.threads), "a mapped file"
+        return lambda: rate, "the GPU's memory"
+    return stack.enter_context(bandwidth.probing(Path(model.file.path), model.backend.threads)), "a mapped file"
 
 
 def _write_table(results: Iterable["Result"]) -> None:
