@@ -12,8 +12,9 @@ from localmix.backends.numba import isa
 from localmix.errors import LocalmixError
 
 HERE = Path(__file__).parent
-# Of the products for prompts a few formats stand for all: what differs between formats runs in the other kernels too.
-FEW = "not test_many_tokens or q4_0 or q2_k or q6_k or iq4_xs or f16-"
+# Some formats stand for all: zero points of every size, signed codes, minima, looked-up levels, single bits, floats.
+SOME = "q4_0 or q5_0 or q2_k or q6_k or q8_0 or iq4_xs or f16- or [f16]"
+FEW = f"not test_formats or (({SOME}) and not test_many_tokens) or (test_many_tokens and (q4_0 or q2_k or q8_0))"
 
 
 @pytest.mark.parametrize("name", [one.name for one in isa.runnable() if one != isa.active()])
