@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """T tokens. `wanted` names the rows whose logits are asked for."""
+    """T tokens. `wanted` names the rows whose logits are asked for, in their order."""
 
     ids: NDArray[np.int32]  # (T,)
     positions: NDArray[np.int32]  # (T,)
@@ -52,3 +52,15 @@ class Batch:
         positions = np.concatenate([np.arange(s.start, s.start + s.count, dtype=np.int32) for s in spans])
         last = np.array([s.row + s.count - 1 for s in spans], np.int32)
         return cls(rows, positions, tuple(spans), np.arange(row, dtype=np.int32) if every else last)
+
+    def only_wanted(self) -> "Batch":
+        """The wanted rows alone; those that follow each other in a sequence are one span."""
+        spans: list[Span] = []
+        for span in self.spans:
+            rows = self.wanted[(self.wanted >= span.row) & (self.wanted < span.row + span.count)]
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+                if len(run):
+                    row, start = int(np.searchsorted(self.wanted, run[0])), span.start + int(run[0]) - span.row
+                    spans.append(Span(span.sequence, row, start, len(run)))
+        wanted = np.arange(len(self.wanted), dtype=np.int32)
+        return Batch(self.ids[self.wanted], self.positions[self.wanted], tuple(spans), wanted)

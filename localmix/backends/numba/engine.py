@@ -41,6 +41,7 @@ class Engine:
         logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
         b.grow(len(batch))
         inputs = self._inputs(batch, cache)  # kept alive until the pass is over
+        self._embed(batch.ids)
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
         alone = len(batch) == 1 and self._listener is None
         kernel = self._decode if alone else self._prompt
@@ -49,10 +50,30 @@ class Engine:
         elif alone:
             self._run(kernel, 0, c.layers)
         else:
-            for _ in self._layers(kernel, batch, pause):
-                pass
+            self._read(kernel, batch, cache, pause)
         del inputs
         return logits
+
+    def _read(self, kernel: int, batch: Batch, cache: Cache, pause: Pause | None) -> None:
+        """Layer after layer; of the last one the keys and values of all tokens, all else of those that are wanted."""
+        last = self._config.layers - 1
+        if self._listener is not None or len(batch.wanted) == len(batch):
+            for _ in self._layers(kernel, batch, pause):
+                pass
+            return
+        for layer in range(last):
+            self._run(kernel, layer, layer + 1, finish=False)
+            if pause is not None:
+                pause()
+        step, wanted = self._buffers.step, batch.only_wanted()
+        step["keys_only"] = 1
+        self._run(kernel, last, last + 1, finish=False)
+        step["keys_only"] = 0
+        x = self._buffers.rows("x", (len(batch), self._config.width), np.float32)
+        x[: len(wanted)] = x[batch.wanted]
+        inputs = self._inputs(wanted, cache)
+        self._run(kernel, last, last + 1)
+        del inputs
 
     @property
     def _prompt(self) -> int:
@@ -87,7 +108,7 @@ class Engine:
         self._team.run(kernel, b.step.ctypes.data)
 
     def _inputs(self, batch: Batch, cache: Cache) -> list[NDArray]:
-        """Embeddings, rotations, spans and pages of a batch: what the record points to."""
+        """Rotations, spans and pages of a batch: what the record points to."""
         s, inverse = self._buffers.step, self._program.network.rope_inverse
         angle = batch.positions[:, None] * inverse  # (T, n)
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
@@ -100,7 +121,6 @@ class Engine:
         s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
         s["cos"], s["sin"], s["spans"] = cos.ctypes.data, sin.ctypes.data, spans.ctypes.data
         s["pages"], s["wanted"] = table.ctypes.data, batch.wanted.ctypes.data
-        self._embed(batch.ids)
         return [cos, sin, spans, table, batch.wanted]
 
     def _embed(self, ids: NDArray[np.int32]) -> None:

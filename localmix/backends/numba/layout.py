@@ -32,7 +32,8 @@ NETWORK = _record(
     eps="f8",
 )
 
-# One forward pass over layers first to last (exclusive); the final norm and output follow if `finish`.
+# One forward pass over layers first to last (exclusive); the final norm and output follow if `finish`. With `keys_only`
+# it ends where the keys and values of the first are stored.
 # Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a layer's input as floats
 # and quantized), chosen, mix and place (A a token). Rows of T · A slots, grouped by expert: order (the slot's token),
 # gathered and gathered_floats (its input), hidden and hidden_floats (its hidden state), outs (its result).
@@ -40,7 +41,7 @@ NETWORK = _record(
 STEP = _record(
     "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
     "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts "
-    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs"
+    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.

@@ -65,6 +65,8 @@ def prompt(step: int, thread: int) -> None:
         _normed(s, n, layer.attn_norm, 0, me, counter)
         _qkv(s, n, layer, me, counter + COUNTER)
         _append(s, n, index, counter + 2 * COUNTER)
+        if s.keys_only:
+            return
         _attend(s, n, index, me, counter + 3 * COUNTER)
         _output(s, n, layer, me, counter + 4 * COUNTER)  # two phases
         _normed(s, n, layer.ffn_norm, layer.gate_inp, me, counter + 6 * COUNTER)
