@@ -19,8 +19,9 @@ def processor_seconds(*command: str) -> float:
 
 
 def test_help_is_instant() -> None:
-    # Of several, because on a busy machine caches are cold; one that succeeds is enough.
-    assert any(processor_seconds(*MAIN, "--help") < 0.2 for _ in range(12))
+    """Under 0.2 s on a machine of today, where loading Typer takes 0.09: of slower or busy ones more is not asked."""
+    typer = min(processor_seconds(sys.executable, "-c", "import typer") for _ in range(5))
+    assert any(processor_seconds(*MAIN, "--help") < max(0.2, 2.2 * typer) for _ in range(10))
 
 
 def test_help_loads_nothing() -> None:
