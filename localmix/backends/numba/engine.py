@@ -46,7 +46,7 @@ class Engine:
         alone = len(batch) == 1 and self._listener is None
         kernel = self._decode if alone else self._prompt
         if watch is not None:
-            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch, pause)]))
+            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch, pause, c.layers)]))
         elif alone:
             self._run(kernel, 0, c.layers)
         else:
@@ -58,17 +58,13 @@ class Engine:
         """Layer after layer; of the last one the keys and values of all tokens, all else of those that are wanted."""
         last = self._config.layers - 1
         if self._listener is not None or len(batch.wanted) == len(batch):
-            for _ in self._layers(kernel, batch, pause):
+            for _ in self._layers(kernel, batch, pause, last + 1):
                 pass
             return
-        for layer in range(last):
-            self._run(kernel, layer, layer + 1, finish=False)
-            if pause is not None:
-                pause()
-        step, wanted = self._buffers.step, batch.only_wanted()
-        step["keys_only"] = 1
-        self._run(kernel, last, last + 1, finish=False)
-        step["keys_only"] = 0
+        for _ in self._layers(kernel, batch, pause, last):
+            pass
+        wanted = batch.only_wanted()
+        self._run(kernel, last, last + 1, finish=False, keys_only=True)
         x = self._buffers.rows("x", (len(batch), self._config.width), np.float32)
         x[: len(wanted)] = x[batch.wanted]
         inputs = self._inputs(wanted, cache)
@@ -80,10 +76,10 @@ class Engine:
         self._program.need_tiles()
         return native.address("prompt.prompt")
 
-    def _layers(self, kernel: int, batch: Batch, pause: Pause | None) -> Iterator[int]:
-        """Layer after layer, each once it is computed: between two, Python sees an interrupt, and calls `pause`."""
+    def _layers(self, kernel: int, batch: Batch, pause: Pause | None, count: int) -> Iterator[int]:
+        """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`."""
         last, listener = self._config.layers - 1, self._listener
-        for layer in range(last + 1):
+        for layer in range(count):
             if listener is not None:
                 listener.before(layer, len(batch))
             self._run(kernel, layer, layer + 1, finish=layer == last and listener is None)
@@ -100,10 +96,10 @@ class Engine:
         """The experts (T, A) that the layer just computed chose."""
         return self._buffers.rows("chosen", (len(batch), self._config.active), np.int32).copy()
 
-    def _run(self, kernel: int, first: int, last: int, finish: bool = True) -> None:
-        """Layers first to last (exclusive), then the output if `finish`."""
+    def _run(self, kernel: int, first: int, last: int, finish: bool = True, keys_only: bool = False) -> None:
+        """Layers first to last (exclusive), then the output if `finish`; or only the first's keys and values."""
         b = self._buffers
-        b.step["first"], b.step["last"], b.step["finish"] = first, last, finish
+        b.step["first"], b.step["last"], b.step["finish"], b.step["keys_only"] = first, last, finish, keys_only
         b.counters[:] = 0
         self._team.run(kernel, b.step.ctypes.data)
 
