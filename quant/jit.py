@@ -6,6 +6,7 @@ another processor or another Numba never meets a stale entry. Kernels run withou
 whoever has more of them calls a kernel from several Python threads.
 """
 
+import fcntl
 import hashlib
 import os
 import sys
@@ -40,14 +41,16 @@ class Kernel:
         config: Any = numba.config
         teach_numba_kernels()
         folder = cache_folder(Path(self.function.__code__.co_filename).parent)
-        compile_lazily = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)
-        with WRAPPING:
-            previous = config.CACHE_DIR
-            config.CACHE_DIR = str(folder or "")  # read once, while the function is being wrapped
-            try:
-                return compile_lazily(self.function)
-            finally:
-                config.CACHE_DIR = previous
+        dispatcher = numba.njit(nogil=True, error_model="numpy")(self.function)
+        if folder is not None:
+            with WRAPPING:
+                previous = config.CACHE_DIR
+                config.CACHE_DIR = str(folder)  # read once, while the cache is being made
+                try:
+                    dispatcher._cache = cache_of(self.function, folder / "lock")
+                finally:
+                    config.CACHE_DIR = previous
+        return dispatcher
 
 
 def kernel(function: Callable[..., Any]) -> Kernel:
@@ -66,6 +69,22 @@ def teach_numba_kernels() -> None:
     @typeof_impl.register(Kernel)
     def _(value: Kernel, context: Any) -> Any:
         return typeof_impl(value.dispatcher, context)
+
+
+def cache_of(function: Callable[..., Any], lock: Path) -> Any:
+    """Numba's cache of one function, written by one process at a time.
+
+    Two that choose a file for what they compiled could otherwise choose the same for different arguments.
+    """
+    from numba.core.caching import FunctionCache
+
+    class OneWriter(FunctionCache):
+        def save_overload(self, sig: Any, data: Any) -> None:
+            with lock.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                super().save_overload(sig, data)
+
+    return OneWriter(function)
 
 
 @cache

@@ -1,14 +1,18 @@
-"""Commands as a user runs them: in a process of their own, with pipes or a terminal."""
+"""Commands as a user runs them: in a process of their own, without or with a terminal."""
 
 import fcntl
+import multiprocessing
 import os
 import pty
 import select
 import subprocess
 import sys
+import tempfile
 import termios
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 MAIN = [sys.executable, "-W", "error", "-c", "from localmix.cli import main; main()"]
@@ -20,18 +24,64 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"} | changes
 
 
+# Importing takes most of the time of a short command: it is done once, in a process that every command is a fork of.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["localmix.cli.prompts", "localmix.model", "localmix.backends.numba.backend"])
+
+
 def localmix(*arguments: object, stdin: bytes | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with pipes. `stdin` None: nothing is piped in."""
-    done = subprocess.run(
-        [*MAIN, *map(str, arguments)],
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        input=stdin,
-        capture_output=True,
-        timeout=SECONDS,
-        env=environment(**changes),
-        check=False,
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    """Run a command without a terminal; `changes` of the environment take a process of their own from the beginning.
+
+    `stdin` None: nothing is piped in.
+    """
+    command = list(map(str, arguments))
+    with ExitStack() as stack:
+        given, out, err = (stack.enter_context(tempfile.NamedTemporaryFile()) for _ in range(3))
+        given.write(stdin or b"")
+        given.flush()
+        files = [os.devnull if stdin is None else given.name, out.name, err.name]
+        code = _new(command, files, environment(**changes)) if changes else _forked(command, files)
+        stdout, stderr = out.read().decode(), err.read().decode()
+    return subprocess.CompletedProcess(command, code, stdout, stderr)
+
+
+def _new(command: list[str], files: list[str], environment: dict[str, str]) -> int:
+    with open(files[0], "rb") as stdin, open(files[1], "wb") as stdout, open(files[2], "wb") as stderr:
+        return subprocess.run(
+            [*MAIN, *command],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=environment,
+            timeout=SECONDS,
+            check=False,
+        ).returncode
+
+
+def _forked(command: list[str], files: list[str]) -> int:
+    process = FORKS.Process(target=_run, args=(command, files, environment(), os.getcwd()))
+    process.start()
+    process.join(SECONDS)
+    code = process.exitcode
+    process.kill()
+    assert code is not None, f"{command} has not ended in {SECONDS} s"
+    return code
+
+
+def _run(command: list[str], files: list[str], environment: dict[str, str], folder: str) -> None:
+    """In the fork."""
+    from localmix.cli import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files):
+        os.dup2(os.open(file, os.O_WRONLY if number else os.O_RDONLY), number)
+    sys.stdin, sys.stdout = os.fdopen(0, "r", encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1)
+    warnings.simplefilter("error")
+    sys.argv = ["-c", *command]  # as Python names what MAIN runs
+    main()
 
 
 class Terminal:

@@ -1,6 +1,8 @@
 """What all tests share: models, backends, and a kernel cache that is theirs alone."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,10 +14,19 @@ from localmix.model import Model
 
 BACKENDS = ("reference", "numba", "mlx")  # another one joins every test of backends here
 
-# A folder for each worker: nothing of the user's is touched, and two that compile at once never meet.
+
+def own_folder() -> str:
+    """A folder for as long as this process runs."""
+    folder = tempfile.mkdtemp(prefix="localmix-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+# Nothing of the user's is touched. What one worker compiled is there for the others.
 os.environ["LOCALMIX_CONFIG"] = os.devnull
-os.environ["LOCALMIX_STATE"] = tempfile.mkdtemp(prefix="localmix-state-")
-os.environ["LOCALMIX_CACHE_DIR"] = tempfile.mkdtemp(prefix="localmix-tests-")
+os.environ["LOCALMIX_STATE"] = own_folder()
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["LOCALMIX_CACHE_DIR"] = own_folder()
 
 
 @pytest.fixture(params=BACKENDS)

@@ -1,4 +1,5 @@
 import resource
+import statistics
 import subprocess
 import sys
 
@@ -20,8 +21,13 @@ def processor_seconds(*command: str) -> float:
 
 def test_help_is_instant() -> None:
     """Under 0.2 s on a machine of today, where loading Typer takes 0.09: of slower or busy ones more is not asked."""
-    typer = min(processor_seconds(sys.executable, "-c", "import typer") for _ in range(5))
-    assert any(processor_seconds(*MAIN, "--help") < max(0.2, 2.2 * typer) for _ in range(10))
+    ratios = []
+    for _ in range(7):  # in turn: a machine may be fast in one second and slow in the next
+        typer, seconds = processor_seconds(sys.executable, "-c", "import typer"), processor_seconds(*MAIN, "--help")
+        if seconds < 0.2:
+            return
+        ratios.append(seconds / typer)
+    assert statistics.median(ratios) < 2.2
 
 
 def test_help_loads_nothing() -> None:

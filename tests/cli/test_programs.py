@@ -60,8 +60,9 @@ def test_a_wrong_schema_is_one_line(tmp_path: Path, content: str | None, message
     if content is not None:
         path.write_text(content)
     done = localmix(*RAW, "--json-schema", path)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-    assert message in done.stderr
+    said = [line for line in done.stderr.splitlines() if "compiling" not in line]  # the first one may have to
+    assert (done.returncode, done.stdout, len(said)) == (1, "", 1), done.stderr
+    assert message in said[0]
 
 
 def test_exit_codes() -> None:
