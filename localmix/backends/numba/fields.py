@@ -31,6 +31,7 @@ from localmix.backends.numba.simd import (
 )
 
 CODES = vec(I8, 64)
+I1 = ir.IntType(1)
 
 
 def row_order(codes: Codes) -> list[list[int]]:
@@ -64,13 +65,26 @@ def _row_part(b: ir.IRBuilder, codes: Codes, part: Bits, blocks: Sequence[Any], 
     """One field of the 64 codes in those columns."""
     at = offset(codes.name, part.field)
     if part.run == 1:
-        words = [b.zext(load(b, I16, blocks[c // codes.block], at + c % codes.block // 8), I64) for c in columns]
-        mask = reduce(b.or_, [b.shl(word, I64(16 * i)) for i, word in enumerate(words)])
-        return b.select(b.bitcast(mask, vec(ir.IntType(1), 64)), const(CODES, 1 << part.at), const(CODES, 0))
+        return _row_bits(b, codes, part, blocks, columns)
     span = part.run * 8 // part.bits  # columns that share bytes
     places = [(c // codes.block, at + c % codes.block // span * part.run + c % part.run) for c in columns]
     shifts = [c % span // part.run * part.bits for c in columns]
     return _shifted(b, _bytes(b, blocks, places), shifts, part)
+
+
+def _row_bits(b: ir.IRBuilder, codes: Codes, part: Bits, blocks: Sequence[Any], columns: list[int]) -> Any:
+    """A field of neighbouring bits, of at most 4 bytes a block, of the 64 codes in those columns."""
+    at = offset(codes.name, part.field)
+    places = [(blocks[c // codes.block], c % codes.block // 8) for c in columns]
+    if "avx512bw" in isa.active().needs:  # bits are a mask
+        words = [b.zext(load(b, I16, block, at + byte), I64) for block, byte in places]
+        mask = b.bitcast(reduce(b.or_, [b.shl(word, I64(16 * i)) for i, word in enumerate(words)]), vec(I1, 64))
+    else:  # each lane gets the byte that its bit is in; a block is longer than the 16 bytes that are read
+        fields = join(b, [load(b, vec(I8, 16), block, at) for block, _ in places])
+        bytes_ = shuffle(b, fields, [16 * q + byte + i // 8 for q, (_, byte) in enumerate(places) for i in range(16)])
+        bit = const(CODES, [1 << i % 8 for i in range(64)])
+        mask = b.icmp_unsigned("==", b.and_(bytes_, bit), bit)
+    return b.select(mask, const(CODES, 1 << part.at), const(CODES, 0))
 
 
 def _bytes(b: ir.IRBuilder, blocks: Sequence[Any], places: list[tuple[int, int]]) -> Any:
