@@ -33,7 +33,7 @@ class Bits:
 @dataclass(frozen=True)
 class Codes:
     """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already;
-    `row_scales` is for a format whose blocks of 256 have a quicker way than to read 16 blocks and turn what comes."""
+    `row_scales` is for a format with blocks of 256."""
 
     name: str
     group: int  # weights that share a scale: 16 or 32

@@ -4,7 +4,7 @@ Along a row a vector holds 64 codes, in the order in which they are stored. For 
 rows, which are turned before they are unpacked: half or a quarter of the shuffles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -21,6 +21,7 @@ from localmix.backends.numba.simd import (
     I32,
     I64,
     const,
+    fence,
     half_to_float,
     join,
     load,
@@ -108,31 +109,54 @@ def picked(b: ir.IRBuilder, vectors: Sequence[Any], places: Sequence[int], run: 
     return shuffle(b, vectors[used[0]], lanes, vectors[used[-1]])
 
 
-def tile_codes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> list[Any]:
-    """The codes of one block in each of 16 rows: vector k has codes 4k to 4k + 3, lane r those of row r."""
-    parts = [_tile_part(b, codes.name, part, rows) for part in codes.parts]
-    return [codes.finish(b, reduce(b.or_, pieces)) for pieces in zip(*parts, strict=True)]
+def tile_codes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """The codes of one block in each of 16 rows, four columns at a time: the first column, and a vector in whose lane r
+    are those of row r. To be stored at once: 16 registers hold few of them.
+    """
+    main, span = codes.parts[0], max(_columns(part) for part in codes.parts)
+    least = min(part.run for part in codes.parts if part.run > 1)
+    size = _turned_bytes(main)
+    squares: dict[tuple[Bits, int], list[Any]] = {}
+
+    def four(part: Bits, column: int) -> Any:
+        run, inside = divmod(column, _columns(part))
+        if part.run == 1:
+            return _neighbouring(b, squares, codes.name, part, rows, inside)
+        shift, byte = divmod(inside, part.run)
+        first = byte // _turned_bytes(part) * _turned_bytes(part)
+        key = part, offset(codes.name, part.field) + run * part.run + first
+        if key not in squares:
+            squares[key] = turn(b, [load(b, vec(I32, _turned_bytes(part) // 4), p, key[1]) for p in rows])
+        return _shifted(b, b.bitcast(squares[key][(byte - first) // 4], CODES), [shift * part.bits] * 4, part)
+
+    for first in range(0, codes.block, span):
+        for at in range(0, least, size):
+            for run in range(first, first + span, _columns(main)):
+                for place in range(run + at, run + main.run, max(least, size)):
+                    fence(b)  # or LLVM reads all of the block before it writes any, and keeps it on the stack meanwhile
+                    for shifted in range(place, run + _columns(main), main.run):
+                        for column in range(shifted, shifted + size, 4):
+                            yield column, codes.finish(b, reduce(b.or_, [four(part, column) for part in codes.parts]))
 
 
-def _tile_part(b: ir.IRBuilder, name: str, part: Bits, rows: Sequence[Any]) -> list[Any]:
-    ints = vec(I32, 16)
-    if part.run == 1:
-        (word,) = turn(b, [load(b, vec(I32, 1), p, offset(name, part.field)) for p in rows])
-        nibbles = [b.and_(b.lshr(word, const(ints, 4 * k)), const(ints, 15)) for k in range(8)]
-        spread = [b.and_(b.mul(n, const(ints, 0x00204081)), const(ints, 0x01010101)) for n in nibbles]
-        return [b.bitcast(b.shl(s, const(ints, part.at)), CODES) for s in spread]
-    out = []
-    runs = [_runs(b, p, name, part) for p in rows]
-    for i in range(len(runs[0])):
-        columns = turn(b, [load(b, vec(I32, part.run // 4), row[i]) for row in runs])
-        for shift in range(0, 8, part.bits):
-            out += [_shifted(b, b.bitcast(c, CODES), [shift] * 4, part) for c in columns]
-    return out
+def _turned_bytes(part: Bits) -> int:
+    """Bytes of each row that are turned at once: the more, the more rounds of shuffles, and the fewer loads."""
+    return part.run if "avx512f" in isa.active().needs else 16
 
 
-def _runs(b: ir.IRBuilder, p: Any, name: str, part: Bits) -> list[Any]:
-    """The addresses of the runs of a field in a block."""
-    return [b.add(p, I64(offset(name, part.field) + i)) for i in range(0, size(name, part.field), part.run)]
+def _columns(part: Bits) -> int:
+    """Columns whose bits stand in one run of bytes; of neighbouring bits all that there are."""
+    return 32 if part.run == 1 else part.run * 8 // part.bits
+
+
+def _neighbouring(b: ir.IRBuilder, squares: Any, name: str, part: Bits, rows: Sequence[Any], column: int) -> Any:
+    """The same of a field of one bit a column, 32 in a word."""
+    ints, at = vec(I32, 16), offset(name, part.field)
+    if (part, at) not in squares:
+        squares[part, at] = turn(b, [load(b, vec(I32, 1), p, at) for p in rows])
+    nibble = b.and_(b.lshr(squares[part, at][0], const(ints, column)), const(ints, 15))
+    spread = b.and_(b.mul(nibble, const(ints, 0x00204081)), const(ints, 0x01010101))
+    return b.bitcast(b.shl(spread, const(ints, part.at)), CODES)
 
 
 def _shifted(b: ir.IRBuilder, x: Any, quarters: list[int], part: Bits) -> Any:
@@ -203,23 +227,29 @@ def scales_and_minima(b: ir.IRBuilder, p: Any, name: str) -> tuple[Any, Any]:
     return shuffle(b, floats, range(8)), shuffle(b, floats, range(8, 16))
 
 
+def words_of_rows(b: ir.IRBuilder, rows: Sequence[Any], at: int, count: int) -> list[Any]:
+    """Words of 32 bits at a place of a block in each of 16 rows, a row in each lane: 1, 2 or 4 of them."""
+    return turn(b, [load(b, vec(I32, count), p, at) for p in rows])
+
+
+def bits_of(b: ir.IRBuilder, word: Any, at: int, count: int) -> Any:
+    """Some bits of a vector of words."""
+    return b.and_(b.lshr(word, const(word.type, at)), const(word.type, (1 << count) - 1))
+
+
 def scales_and_minima_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[list[Any], list[Any]]:
     """The same of a block in each of 16 rows, a row in each lane: 8 vectors of scales and 8 of minima."""
-    halves_, first, second, last = turn(b, [load(b, vec(I32, 4), p, offset(name, "d")) for p in rows])
+    halves_, first, second, last = words_of_rows(b, rows, offset(name, "d"), 4)
     half_lanes = [b.trunc(b.lshr(halves_, const(halves_.type, n)), vec(I16, 16)) for n in (0, 16)]
     d, dmin = (half_to_float(b, h, hardware_half()) for h in half_lanes)
 
-    def six(low: Any, at: int, high: Any = None, high_at: int = 0) -> Any:
-        """Bits of a word as a number: 6 from `at` on, or 4, and the upper 2 from `high_at` on."""
-        value = b.and_(b.lshr(low, const(low.type, at)), const(low.type, 63 if high is None else 15))
-        if high is None:
-            return value
-        upper = b.and_(b.lshr(high, const(low.type, high_at)), const(low.type, 3))
-        return b.or_(value, b.shl(upper, const(low.type, 4)))
+    def six(low: Any, at: int, high: Any, high_at: int) -> Any:
+        """Four bits from `at` on, and the upper two from `high_at` on."""
+        return b.or_(bits_of(b, low, at, 4), b.shl(bits_of(b, high, high_at, 2), const(low.type, 4)))
 
     bytes_ = (0, 8, 16, 24)
-    scales = [six(first, at) for at in bytes_] + [six(last, at, first, at + 6) for at in bytes_]
-    minima = [six(second, at) for at in bytes_] + [six(last, at + 4, second, at + 6) for at in bytes_]
+    scales = [bits_of(b, first, at, 6) for at in bytes_] + [six(last, at, first, at + 6) for at in bytes_]
+    minima = [bits_of(b, second, at, 6) for at in bytes_] + [six(last, at + 4, second, at + 6) for at in bytes_]
     return (
         [b.fmul(b.sitofp(v, vec(F32, 16)), d) for v in scales],
         [b.fmul(b.sitofp(v, vec(F32, 16)), dmin) for v in minima],

@@ -6,10 +6,11 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import half, small
+from localmix.backends.numba.dots import hardware_half
+from localmix.backends.numba.fields import bits_of, half, small, words_of_rows
 from localmix.backends.numba.iq4_nl import finish
 from localmix.backends.numba.kernels import kernels
-from localmix.backends.numba.simd import F32, const, vec
+from localmix.backends.numba.simd import F32, I16, const, half_to_float, vec
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
@@ -21,6 +22,23 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(signed, half(b, p, "iq4_xs", "d", 8)), None
 
 
+def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    first, low = words_of_rows(b, rows, offset("iq4_xs", "d"), 2)  # first: d, then scales_h
+    d, scales_ = half_to_float(b, b.trunc(first, vec(I16, 16)), hardware_half()), []
+    for g in range(8):
+        six = b.or_(bits_of(b, low, 4 * g, 4), b.shl(bits_of(b, first, 16 + 2 * g, 2), const(low.type, 4)))
+        scales_.append(b.fmul(b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16)), d))
+    return scales_, [None] * 8
+
+
 gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes("iq4_xs", group=32, zero=128, parts=(Bits("qs", bits=4, run=16),), scales=scales, finish=finish)
+    Codes(
+        "iq4_xs",
+        group=32,
+        zero=128,
+        parts=(Bits("qs", bits=4, run=16),),
+        scales=scales,
+        row_scales=row_scales,
+        finish=finish,
+    )
 )

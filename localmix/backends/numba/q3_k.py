@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import half, small
+from localmix.backends.numba.fields import bits_of, half, halves, small, words_of_rows
 from localmix.backends.numba.kernels import kernels
 from localmix.backends.numba.simd import F32, const, vec
 
@@ -19,8 +19,23 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.fmul(signed, half(b, p, "q3_k", "d", 16)), None
 
 
+def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    _, *low, high = words_of_rows(b, rows, offset("q3_k", "scales") - 4, 4)  # four, and none beyond the block
+    d, scales_ = halves(b, rows, "q3_k", "d"), []
+    for g in range(16):
+        four, two = bits_of(b, low[g // 4 % 2], g % 4 * 8 + g // 8 * 4, 4), bits_of(b, high, g % 4 * 8 + g // 4 * 2, 2)
+        six = b.or_(four, b.shl(two, const(two.type, 4)))
+        scales_.append(b.fmul(b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16)), d))
+    return scales_, [None] * 16
+
+
 gemv, gemm, row, gemv16, gemm16 = kernels(
     Codes(
-        "q3_k", group=16, zero=4, parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)), scales=scales
+        "q3_k",
+        group=16,
+        zero=4,
+        parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)),
+        scales=scales,
+        row_scales=row_scales,
     )
 )

@@ -115,6 +115,11 @@ def splat(b: ir.IRBuilder, value: Any, lanes: int) -> Any:
     return shuffle(b, b.insert_element(undefined, value, I32(0)), [0] * lanes)
 
 
+def fence(b: ir.IRBuilder) -> None:
+    """LLVM moves no load and no store from one side to the other; the processor may."""
+    b.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
+
+
 def call(b: ir.IRBuilder, name: str, result: ir.Type, *values: Any, flags: Sequence[str] = ()) -> Any:
     """An LLVM intrinsic or a C function."""
     kind = ir.FunctionType(result, [v.type for v in values])

@@ -34,7 +34,6 @@ from localmix.backends.numba.simd import (
     record,
     splat,
     store,
-    turn,
     vec,
     void,
     word,
@@ -44,14 +43,10 @@ from localmix.backends.numba.sums import begin
 
 def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], list[Any]]:
     """For each group of columns of a block: the scales of 16 rows, and their minima or None."""
-    if codes.block == 32:
-        s, m = codes.scales(b, rows)
-        return [s], [m]
     if codes.row_scales:
         return codes.row_scales(b, rows)
-    pairs = [codes.scales(b, [p]) for p in rows]
-    scales = turn(b, [s for s, _ in pairs])
-    return scales, [None] * len(scales) if pairs[0][1] is None else turn(b, [m for _, m in pairs])
+    s, m = codes.scales(b, rows)
+    return [s], [m]
 
 
 def _packer(codes: Codes) -> Any:
@@ -64,13 +59,13 @@ def _packer(codes: Codes) -> Any:
         """One block of each row."""
         rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
         scales, minima = _scales(b, codes, rows)
-        for k, code in enumerate(tile_codes(b, codes, rows)):
-            g, inside = divmod(4 * k, group)
-            store(b, code, tile, g * span + inside * ROWS, align=64)
         for g, (s, m) in enumerate(zip(scales, minima, strict=True)):
             store(b, s, tile, g * span + ROWS * group, align=64)
             if m is not None:
                 store(b, m, tile, g * span + ROWS * group + 4 * ROWS, align=64)
+        for column, code in tile_codes(b, codes, rows):
+            g, inside = divmod(column, group)
+            store(b, code, tile, g * span + inside * ROWS, align=64)
 
     @inner
     def pack(w: int, row_bytes: int, width: int, tile: int) -> None:
