@@ -6,6 +6,7 @@ the place of the parameter that is annotated with it, and hands the command the 
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -62,11 +63,19 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 NdJson = Annotated[bool, typer.Option("--ndjson", help="Write a line of JSON for each piece, and one at the end.")]
 
 
+def _hush(quiet: bool) -> bool:
+    """For what is below the command line: its variable says what is in force, wherever that came from."""
+    os.environ["LOCALMIX_QUIET"] = str(int(quiet))
+    return quiet
+
+
 @dataclass(frozen=True)
 class Output:
     """What is said on stderr."""
 
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no timings on stderr.")] = False
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", callback=_hush, help="No progress and no timings on stderr.")
+    ] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False  # see cli.main
 
 

@@ -26,6 +26,7 @@ from localmix.backends.numba import isa
 
 _PACKAGE = "localmix.backends.numba"
 _MARK = "_native_arguments"
+QUIET_VARIABLE = "LOCALMIX_QUIET"  # 1: nothing is said about compiling; the command line's -q sets it
 _NONE = subprocess.DEVNULL
 _WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
@@ -144,20 +145,25 @@ def _folder() -> Path | None:
 
 def _compile(name: str) -> bytes:
     """The kernel's symbol name, a newline, and its object code."""
-    first = not _compiled
     _compiled.append(name)
-    if sys.stderr.isatty():
-        print(f"\r\x1b[Klocalmix: compiling for this machine, once: {name}", end="", file=sys.stderr, flush=True)
-    elif first:
-        print("localmix: compiling kernels for this machine, once", file=sys.stderr, flush=True)
+    _tell(f"localmix: compiling for this machine, once: {name}")
     from localmix.backends.numba.compiler import compile_kernel
 
     module, _, attribute = name.rpartition(".")
     python = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
     symbol, code = compile_kernel(python, getattr(python, _MARK))
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    _tell("")
     return symbol.encode() + b"\n" + code
+
+
+def _tell(text: str) -> None:
+    """On stderr: on a terminal in the place of the line before, else one line for all kernels."""
+    if sys.stderr is None or os.environ.get(QUIET_VARIABLE) == "1":
+        return
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif len(_compiled) == 1 and text:
+        print("localmix: compiling kernels for this machine, once", file=sys.stderr, flush=True)
 
 
 def _store(path: Path, data: bytes) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 NAMES = ["serve.serve", "serve.lead", "q4_0.row", "q8_0.row", "f16.row"]
 PREPARE = f"from localmix.backends.numba import native; native.prepare({NAMES}); print(*native.compiled())"
 
@@ -20,3 +22,11 @@ def test_another_process_compiles_every_other_kernel(tmp_path: Path) -> None:
     assert compiled(tmp_path) == NAMES[::2]
     assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
     assert compiled(tmp_path) == []
+
+
+@pytest.mark.parametrize(("quiet", "said"), [("0", "localmix: compiling kernels for this machine, once\n"), ("1", "")])
+def test_compiling_is_said_once_and_not_to_the_quiet(tmp_path: Path, quiet: str, said: str) -> None:
+    code = "from localmix.backends.numba import native; native.address('serve.lead'); native.address('f32.row')"
+    environment = os.environ | {"LOCALMIX_CACHE_DIR": str(tmp_path), "LOCALMIX_QUIET": quiet}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == said
