@@ -26,7 +26,9 @@ def environment(**changes: str) -> dict[str, str]:
 
 # Importing takes most of the time of a short command: it is done once, in a process that every command is a fork of.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["localmix.cli.prompts", "localmix.model", "localmix.backends.numba.backend"])
+FORKS.set_forkserver_preload(
+    ["localmix.cli.app", "localmix.cli.prompts", "localmix.model", "localmix.backends.numba.backend"]
+)
 
 
 def localmix(*arguments: object, stdin: bytes | None = None, **changes: str) -> subprocess.CompletedProcess[str]:

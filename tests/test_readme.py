@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_line import localmix
 
-from localmix.cli import app
+from localmix.cli.app import app
 from localmix.options import Options
 
 ROOT = Path(__file__).parents[1]

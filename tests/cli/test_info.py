@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from localmix import gguf
-from localmix.cli import app
+from localmix.cli.app import app
 from localmix.cli.info import amount, cell
 from quant import FORMATS
 

@@ -31,7 +31,7 @@ def test_help_is_instant() -> None:
 
 
 def test_help_loads_nothing() -> None:
-    code = f"import sys, localmix.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    code = f"import sys, localmix.cli.app; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"
 
@@ -83,3 +83,20 @@ def test_windows_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit, match="this is Windows, expected Linux or macOS"):
         cli.main()
+
+
+INTERRUPTED = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "localmix.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from localmix.cli import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_is_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -12,7 +12,7 @@ from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
 from localmix import __version__, convert, gguf
-from localmix.cli import app
+from localmix.cli.app import app
 from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
 from localmix.fingerprint import fingerprint

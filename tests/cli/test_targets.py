@@ -9,7 +9,8 @@ from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
 from localmix import gguf, inventory
-from localmix.cli import app, targets
+from localmix.cli import targets
+from localmix.cli.app import app
 from localmix.errors import LocalmixError
 
 

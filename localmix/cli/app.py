@@ -1,0 +1,72 @@
+"""The commands: `localmix x` is the function `x` of cli/x.py. To add a command: a module and a line in `app`.
+
+Modules here import what is heavy inside their functions, so that `--help` is instant.
+"""
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from localmix import __version__
+from localmix.cli import settings, streams
+from localmix.cli.bench import bench
+from localmix.cli.calibrate import calibrate
+from localmix.cli.chat import chat
+from localmix.cli.config import config
+from localmix.cli.doctor import doctor
+from localmix.cli.info import info
+from localmix.cli.list import list
+from localmix.cli.parameters import grouped
+from localmix.cli.perplexity import perplexity
+from localmix.cli.pull import pull
+from localmix.cli.quantize import quantize
+from localmix.cli.rm import rm
+from localmix.cli.run import run
+from localmix.errors import LocalmixError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, chat, info, bench, quantize, calibrate, perplexity, pull, list, rm, config, doctor):
+    app.command()(grouped(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print("localmix", __version__)
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    wanted: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run sparse mixture-of-experts language models on the machine you have.
+
+    Exit codes: 0 done; 1 a problem, which one line on stderr names; 2 a command line that cannot be read;
+    130 Ctrl-C; 141 the reader of stdout has closed it.
+    """
+
+
+def execute() -> None:
+    """Read the command line and do what it says; see `localmix.cli.main`."""
+    try:
+        streams.opened()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal may not know every character
+        command = get_command(app)
+        command.main(default_map=settings.apply(command))
+    except LocalmixError as error:
+        if "--debug" in sys.argv:  # also where the options could not be read
+            raise
+        sys.exit("localmix: " + streams.harmless(str(error).replace("\n", " ")))
