@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import symmetric
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=symmetric.UNEVEN, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])

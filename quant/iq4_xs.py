@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import symmetric
+from quant.fit.packing import pack
 from quant.format import Floats, Format
 from quant.iq4_nl import LEVELS
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=8, size=32, bottom=symmetric.UNEVEN, levels=32)
 LAYOUT = np.dtype([("d", "<f2"), ("scales_h", "u1", 2), ("scales_l", "u1", 4), ("qs", "u1", 128)])

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import affine
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=16, size=16, top=3, levels=15)
 LAYOUT = np.dtype([("scales", "u1", 16), ("qs", "u1", 64), ("d", "<f2"), ("dmin", "<f2")])

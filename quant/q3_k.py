@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import symmetric
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=16, size=16, bottom=4, levels=32)
 LAYOUT = np.dtype([("hmask", "u1", 32), ("qs", "u1", 64), ("scales", "u1", 12), ("d", "<f2")])

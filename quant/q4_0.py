@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 
 from quant.fit import symmetric
 from quant.fit.direct import round_signed
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=8, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])

@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 
 from quant.fit import affine
 from quant.fit.direct import round_between
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=1, size=32, top=15, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)])

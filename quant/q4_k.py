@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import affine
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=8, size=32, top=15, levels=63)
 LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", 128)])

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import affine
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import pack, unpack
+from quant.layout import unpack
 from quant.q4_k import apply_scales, put_scales
 
 GRID = affine.Grid(groups=8, size=32, top=31, levels=63)

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit import symmetric
+from quant.fit.packing import pack
 from quant.format import Floats, Format
-from quant.layout import merge, pack, single, unpack
+from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=16, size=16, bottom=32, levels=128)
 LAYOUT = np.dtype([("ql", "u1", 128), ("qh", "u1", 64), ("scales", "i1", 16), ("d", "<f2")])

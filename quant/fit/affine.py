@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit.half import to_half
-from quant.fit.lanes import LANES, emphasize, group_weights, load_tile, store_tile
+from quant.fit.lanes import LANES, emphasize, group_weights, load_tile, same_for_all_tiles, store_tile
 from quant.format import Floats
 from quant.jit import kernel
 
@@ -80,12 +80,14 @@ def fit_groups(
     n = groups.shape[0]
     factors, integers = np.empty((2, n), np.float32), np.empty((2, n), np.uint8)
     codes = np.empty((n, size), np.uint8)
-    x, w = np.empty((size, LANES), np.float32), np.empty((size, LANES), np.float32)
+    x = np.empty((size, LANES), np.float32)
+    w, base = np.empty_like(x), np.empty_like(x)
     q, k = np.empty((size, LANES), np.uint8), np.zeros((WORK_ROWS, LANES), np.float32)
     for first in range(0, n, LANES):
         load_tile(groups, first, x)
-        load_tile(weights, first, w)
-        emphasize(x, w, k[0])
+        if not (first and same_for_all_tiles(weights)):
+            load_tile(weights, first, base)
+        emphasize(x, base, k[0], w)
         search_groups(x, w, k, top, levels)
         first_integers(k, in_block, levels)
         for _ in range(ROUNDS):
@@ -161,8 +163,11 @@ def keep_better(k: Floats, levels: int) -> None:
             minimum = ZERO
             scale = wxq / wqq if wqq > ZERO else ZERO
         error = k[WXX, lane] - scale * wxq + minimum * wx
-        if scale > ZERO and error < k[ERROR, lane]:
-            k[ERROR, lane], k[SCALE, lane], k[MINIMUM, lane] = error, scale, minimum
+        least, best, beside = k[ERROR, lane], k[SCALE, lane], k[MINIMUM, lane]
+        better = scale > ZERO and error < least
+        k[ERROR, lane] = error if better else least
+        k[SCALE, lane] = scale if better else best
+        k[MINIMUM, lane] = minimum if better else beside
 
 
 @kernel
@@ -234,9 +239,11 @@ def improve_integers(x: Floats, w: Floats, k: Floats, top: int, levels: int) -> 
         codes_from_integers(k, TRY_S, TRY_M)
         code_sums(x, w, k, top)
         for lane in range(LANES):
-            error = squared_error(k, lane, k[D, lane] * k[TRY_S, lane], k[DMIN, lane] * k[TRY_M, lane])
-            if error < k[ERROR, lane]:
-                k[ERROR, lane], k[S, lane], k[M, lane] = error, k[TRY_S, lane], k[TRY_M, lane]
+            s, m, least, best, beside = k[TRY_S, lane], k[TRY_M, lane], k[ERROR, lane], k[S, lane], k[M, lane]
+            error = squared_error(k, lane, k[D, lane] * s, k[DMIN, lane] * m)
+            k[ERROR, lane] = error if error < least else least
+            k[S, lane] = s if error < least else best
+            k[M, lane] = m if error < least else beside
 
 
 @kernel

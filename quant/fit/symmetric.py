@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant.fit.half import to_half
-from quant.fit.lanes import LANES, emphasize, group_weights, load_tile, store_tile
+from quant.fit.lanes import LANES, emphasize, group_weights, load_tile, same_for_all_tiles, store_tile
 from quant.format import Floats
 from quant.jit import kernel
 
@@ -80,12 +80,14 @@ def fit_groups(
     """Fit groups (N, size) under weights (n, size), again and again: d and scales (N,), codes (N, size)."""
     n = groups.shape[0]
     d, scales, codes = np.empty(n, np.float32), np.empty(n, np.int8), np.empty((n, size), np.uint8)
-    x, w = np.empty((size, LANES), np.float32), np.empty((size, LANES), np.float32)
+    x = np.empty((size, LANES), np.float32)
+    w, base = np.empty_like(x), np.empty_like(x)
     q, k = np.empty((size, LANES), np.uint8), np.zeros((WORK_ROWS, LANES), np.float32)
     for first in range(0, n, LANES):
         load_tile(groups, first, x)
-        load_tile(weights, first, w)
-        emphasize(x, w, k[0])
+        if not (first and same_for_all_tiles(weights)):
+            load_tile(weights, first, base)
+        emphasize(x, base, k[0], w)
         search_groups(x, w, k, bottom)
         first_integers(k, in_block, levels)
         for _ in range(ROUNDS):
@@ -158,10 +160,11 @@ def write_codes(x: Floats, k: Floats, codes: NDArray, bottom: int) -> None:
 def keep_better(k: Floats) -> None:
     """Where least squares on the codes last tried beats the best so far, take its scale."""
     for lane in range(LANES):
-        scale = k[WXQ, lane] / k[WQQ, lane] if k[WQQ, lane] > ZERO else ZERO
-        error = k[WXX, lane] - scale * k[WXQ, lane]
-        if error < k[ERROR, lane]:
-            k[ERROR, lane], k[SCALE, lane] = error, scale
+        wqq, wxq, least, best = k[WQQ, lane], k[WXQ, lane], k[ERROR, lane], k[SCALE, lane]
+        scale = wxq / wqq if wqq > ZERO else ZERO
+        error = k[WXX, lane] - scale * wxq
+        k[ERROR, lane] = error if error < least else least
+        k[SCALE, lane] = scale if error < least else best
 
 
 @kernel
@@ -186,12 +189,14 @@ def search_groups(x: Floats, w: Floats, k: Floats, bottom: int) -> None:
         width = holds * (narrowest + np.float32(step >> 1) * distance)
         width = -width if step & 1 else width
         for lane in range(LANES):
-            k[INVERSE, lane] = width / k[LARGEST, lane] if k[LARGEST, lane] != ZERO else ZERO
+            largest = k[LARGEST, lane]
+            k[INVERSE, lane] = width / largest if largest != ZERO else ZERO
         code_sums(x, w, k, bottom)
         keep_better(k)
     for _ in range(POLISH):
         for lane in range(LANES):
-            k[INVERSE, lane] = ONE / k[SCALE, lane] if k[SCALE, lane] != ZERO else ZERO
+            scale = k[SCALE, lane]
+            k[INVERSE, lane] = ONE / scale if scale != ZERO else ZERO
         code_sums(x, w, k, bottom)
         keep_better(k)
 
@@ -235,9 +240,10 @@ def improve_integers(x: Floats, w: Floats, k: Floats, bottom: int, levels: int) 
         inverse_from_integers(k, TRY_S)
         code_sums(x, w, k, bottom)
         for lane in range(LANES):
-            error = squared_error(k, lane, k[D, lane] * k[TRY_S, lane])
-            if error < k[ERROR, lane]:
-                k[ERROR, lane], k[S, lane] = error, k[TRY_S, lane]
+            tried, least, best = k[TRY_S, lane], k[ERROR, lane], k[S, lane]
+            error = squared_error(k, lane, k[D, lane] * tried)
+            k[ERROR, lane] = error if error < least else least
+            k[S, lane] = tried if error < least else best
 
 
 @kernel

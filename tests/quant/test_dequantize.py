@@ -9,6 +9,7 @@ import pytest
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from quant import BY_ID, FORMATS, Format
+from quant.fit import packing
 from quant.layout import pack, unpack
 
 SCALES = {"d", "dmin", "m"}  # the half-precision fields
@@ -61,7 +62,9 @@ def test_dequantize_keeps_leading_axes_and_reads_strided_views(row: Format) -> N
 @pytest.mark.parametrize(("bits", "run"), [(4, 16), (4, 1), (2, 32), (2, 4), (1, 1), (1, 32)])
 def test_pack_is_the_inverse_of_unpack(bits: int, run: int) -> None:
     packed = np.random.default_rng(1).integers(0, 256, (5, 64), dtype=np.uint8)
-    assert np.array_equal(pack(unpack(packed, bits, run), bits, run), packed)
+    fields = unpack(packed, bits, run)
+    assert np.array_equal(pack(fields, bits, run), packed)
+    assert np.array_equal(packing.pack(fields, bits, run), packed)
 
 
 def test_importing_and_dequantizing_leaves_numba_out() -> None:
