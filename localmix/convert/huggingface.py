@@ -5,6 +5,8 @@ experts one by one or merged. Queries and keys are reordered to GGUF's rotation.
 """
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +21,41 @@ from localmix.convert.names import (
     HUGGING_FACE_ROUTER,
     source_name,
 )
-from localmix.convert.safetensors import Named, read_folder, read_json
+from localmix.convert.safetensors import Named, Slice, read_folder, read_json
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError, UnsupportedError
 from quant.format import Floats
 
+EMBEDDING, OUTPUT = (source_name(HUGGING_FACE, name) for name in ("token_embd.weight", "output.weight"))
+COMPARED = 64  # rows at a time
 ROPE_BASES = {"mixtral": 1e6, "mistral": 1e4, "llama": 1e4}  # by model_type: those of configurations without one
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`. Reads headers and the tokenizer, no weights."""
+    """The checkpoint in `folder`. Reads headers and the tokenizer, and no weights but to see whether two are tied."""
     config = Settings(folder / "config.json", read_json(folder / "config.json"))
     h, notes = hyper(config)
     slices = read_folder(folder)
     if not slices:
         raise FileFormatError(f"{folder}: holds no model*.safetensors; is the download complete?")
+    if h.tied and differ(slices.get(EMBEDDING), slices.get(OUTPUT)):
+        h = replace(h, tied=False)
+        notes.append(f"{OUTPUT} is kept: config.json ties it to the embedding, but its weights are others")
     tensors = Named(folder, slices)
     checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), config, notes)
-    tensors.finish(r"rotary_emb\.inv_freq$" + (r"|^lm_head\.weight$" if h.tied else ""))
+    tensors.finish(r"rotary_emb\.inv_freq$" + (rf"|^{re.escape(OUTPUT)}$" if h.tied else ""))
     return checkpoint
+
+
+def differ(embedding: Slice | None, output: Slice | None) -> bool:
+    """Whether both are there and not the same: then `transformers` (5) does not tie them, whatever it was told."""
+    if embedding is None or output is None:
+        return False
+    a, b = embedding.matrix, output.matrix
+    if (a.rows, a.width) != (b.rows, b.width):
+        return True
+    spans = ((start, min(start + COMPARED, a.rows)) for start in range(0, a.rows, COMPARED))
+    return any(not np.array_equal(a.read(*span), b.read(*span)) for span in spans)
 
 
 def hyper(config: Settings) -> tuple[Hyper, list[str]]:

@@ -127,3 +127,18 @@ def test_bytes_do_not_depend_on_threads_or_chunks(tmp_path: Path, monkeypatch: p
     assert len(list(chunks(plan.outputs[0], 0, 1))) > 10
     convert.write(plan, tmp_path / "many.gguf", threads=3)
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "many.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_output_beside_a_tied_embedding_is_kept_if_it_differs(tmp_path: Path, same: bool) -> None:
+    spec = BY_NAME["dense_tied_linear"]
+    folder = checkpoint_folders.hugging_face(tmp_path / "model", spec, "F32")
+    tensors = checkpoint_folders.weights(spec)
+    output = tensors["model.embed_tokens.weight"].copy()
+    output[-1, -1] += np.float32(not same)
+    checkpoint_folders.safetensors(folder / "model.safetensors", tensors | {"lm_head.weight": output}, "F32")
+    found = converted(folder)
+    assert ("output.weight" in found.tensors) != same
+    assert same or np.array_equal(found.tensors["output.weight"].data, output)
+    notes = [note for note in convert.open_checkpoint(folder).notes if "lm_head.weight is kept" in note]
+    assert len(notes) == (0 if same else 1)
