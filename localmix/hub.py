@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from localmix import gguf, store
+from localmix.amounts import amount
 from localmix.errors import LocalmixError
 from localmix.gguf.reader import map_header
 from localmix.store import Name, Pulled
@@ -53,9 +54,12 @@ def pull(name: Name, remotes: list[Remote], progress: Progress) -> Pulled:
     return Pulled(Name(name.repository, store.format_of(remotes[0].file)), files)
 
 
-def fetch(remotes: list[Remote], folder: Path, progress: Progress) -> list[Path]:
-    """Download files into a folder. LocalmixError: one is not to be had; what was got is kept."""
-    _check_space(folder, remotes)
+def fetch(remotes: list[Remote], folder: Path, progress: Progress, converted: int = 0) -> list[Path]:
+    """Download files into a folder, if there is room for them and for so many bytes that will be made of them.
+
+    LocalmixError: one is not to be had; what was got is kept.
+    """
+    _check_space(folder, remotes, converted)
     paths = [folder / remote.file for remote in remotes]
     for number, (remote, path) in enumerate(zip(remotes, paths, strict=True), 1):
         which = f" {number} of {len(remotes)}" if len(remotes) > 1 else ""
@@ -179,7 +183,7 @@ def _unreachable(what: str, error: Exception) -> LocalmixError:
     return LocalmixError(f"{what}: cannot be had from {constants.ENDPOINT} ({reason}); {store.here()}")
 
 
-def _check_space(base: Path, remotes: list[Remote]) -> None:
+def _check_space(base: Path, remotes: list[Remote], converted: int) -> None:
     try:
         base.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -188,10 +192,11 @@ def _check_space(base: Path, remotes: list[Remote]) -> None:
         ) from None
     missing = sum(r.size - _size(_partial(base / r.file)) for r in remotes if not (base / r.file).exists())
     free = shutil.disk_usage(base).free
-    if missing > free:
+    if missing + converted > free:
+        purpose = f", {amount(converted, 'B')} or more of them for the converted file" if converted else ""
         raise LocalmixError(
-            f"{base}: {free / 1e9:.1f} GB are free, expected {missing / 1e9:.1f}: make room with localmix rm, or "
-            f"name another folder in {store.FOLDER_VARIABLE}"
+            f"{base}: {amount(free, 'B')} are free, expected {amount(missing + converted, 'B')}{purpose}: make room "
+            f"with localmix rm, or name another folder in {store.FOLDER_VARIABLE}"
         )
 
 

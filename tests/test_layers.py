@@ -29,7 +29,7 @@ ADDRESSES = {
 LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
-     "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled"),
+     "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled", "localmix.amounts"),
     ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends",
      "localmix.arch"),
     ("localmix.model", "localmix.context", "localmix.generate", "localmix.session", "localmix.batching",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from localmix.amounts import amount
 from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Threads
 from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
@@ -76,8 +77,7 @@ def _title(name: str) -> str:
 
 def _shown(name: str, value: Any) -> str:
     if "bytes" in name:
-        size = f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.1f} MB"
-        return size + "/s" * name.endswith("_per_second")
+        return amount(value, "B") + "/s" * name.endswith("_per_second")
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
@@ -93,5 +93,5 @@ def _mlx() -> dict[str, str]:
 
     backend = MlxBackend()
     size = backend.device.working_set
-    rows = {"mlx": backend.isa + ("" if size is None else f", {size / 1e9:.1f} GB for the GPU")}
+    rows = {"mlx": backend.isa + ("" if size is None else f", {amount(size, 'B')} for the GPU")}
     return rows | {f"metal_{name}": verdict.why for name, verdict in choice.verdicts().items()}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from localmix.amounts import amount
 from localmix.cli.parameters import Json, ModelArgument, ModelOption, Output, chosen
 from localmix.cli.streams import harmless, write
 
@@ -196,16 +197,6 @@ def cell(text: str) -> str:
     """Text from a file as one line without control characters, cut to a width that a table can hold."""
     line = harmless(" ".join(text[: 4 * _WIDTH].split())).encode("utf-8", "replace").decode()
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
-
-
-def amount(number: int, unit: str = "") -> str:
-    """A count with three digits and a prefix: 46.7 G, 1.19 GB, 131 kB."""
-    value, prefix = float(number), ""
-    for larger in "kMGT":
-        if value < 999.5:
-            break
-        value, prefix = value / 1000, larger
-    return f"{value:.3g} {prefix}{unit}".rstrip()
 
 
 def _print_tables(tables: Tables) -> None:

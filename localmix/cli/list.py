@@ -2,6 +2,7 @@
 
 import json
 
+from localmix.amounts import amount
 from localmix.cli.parameters import Json, Output
 from localmix.cli.streams import note, write
 
@@ -16,6 +17,6 @@ def list(output: Output, as_json: Json = False) -> None:
         write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
         return
     for model in models:
-        write(f"{model.name}\t{model.size / 1e9:.2f} GB\t{model.path}\n")
+        write(f"{model.name}\t{amount(model.size, 'B')}\t{model.path}\n")
     if not models and not output.quiet:
         note(f"localmix: no models in {store.folder()}: get one with localmix pull mixtral")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localmix.amounts import amount
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def examine(
         how = _FITS
         if (backend or backends.best()) == "mlx":
             held, room = _on_mlx(file, threads, free)
-            no = f"no: it needs {held.weights / 1e9:.1f} GB there, {room / 1e9:.1f} GB are free"
+            no = f"no: it needs {amount(held.weights, 'B')} there, {amount(room, 'B')} are free"
             if backend is None and forecast.fit(held, room) == "no" != forecast.fit(sizes, free):
                 backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
             else:
@@ -109,7 +110,7 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
     remotes = hub.find(name)
     size, free = sum(remote.size for remote in remotes), _disk_free(store.folder())
     if size > free:
-        raise LocalmixError(f"{name}: has {size / 1e9:.1f} GB, {free / 1e9:.1f} GB of disk are free: make room first")
+        raise LocalmixError(f"{name}: has {amount(size, 'B')}, {amount(free, 'B')} of disk are free: make room first")
     with tempfile.TemporaryDirectory(prefix="localmix-") as folder, hub.headers(remotes, Path(folder)) as file:
         yield file, f"{remotes[0].repository}/{remotes[0].file} on the hub, not here yet", False
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localmix.amounts import amount
 from localmix.cli.answer import INTERRUPTED
 from localmix.cli.parameters import Output
 from localmix.cli.perplexity import comparison_table
@@ -194,7 +195,6 @@ def texts(options: "list[str] | tuple[()]") -> dict[str, str]:
 def report(plan: "Plan", path: Path, notes: "list[str]") -> None:
     """What will be written, on stderr: sizes by role and format, and what is not as asked; `notes` on importance."""
     from localmix import inventory
-    from localmix.cli.info import amount
 
     found = inventory.take(plan)
     for part in found.parts:

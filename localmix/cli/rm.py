@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from localmix.amounts import amount
 from localmix.cli.parameters import Output
 from localmix.cli.streams import note
 from localmix.errors import LocalmixError
@@ -23,4 +24,4 @@ def rm(
     size = model.size
     store.remove(model)
     if not output.quiet:
-        note(f"localmix: deleted {model.name}, {size / 1e9:.2f} GB")
+        note(f"localmix: deleted {model.name}, {amount(size, 'B')}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from localmix.amounts import amount
 from localmix.cli.streams import note
 from localmix.errors import LocalmixError
 
@@ -78,7 +79,6 @@ def size(text: str) -> int:
 def say_expectations(plan: "Plan", context: int, threads: int) -> None:
     """What the chosen formats will take, lose and allow, on stderr."""
     from localmix import bandwidth, inventory
-    from localmix.cli.info import amount
     from localmix.convert.budget import memory
     from localmix.convert.loss import Sensitivity
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from math import prod
 
 from localmix import inventory
+from localmix.amounts import amount
 from localmix.batch import CHUNK
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.loss import Sensitivity
@@ -76,8 +77,8 @@ def fit(checkpoint: Checkpoint, overrides: list[Row], most: int) -> list[Row]:
     free = most - narrowest.nbytes
     if free < 0:
         raise LocalmixError(
-            f"the weights may take {_size(most)}, the least they can is {_size(narrowest.nbytes)} (all of them "
-            f"{LADDER[0].upper()}): allow more, or take a smaller model"
+            f"the weights may take {amount(most, 'B')}, the least they can is {amount(narrowest.nbytes, 'B')} "
+            f"(all of them {LADDER[0].upper()}): allow more, or take a smaller model"
         )
     fixed = {name for name in chosen if any(re.search(row.pattern, name) for row in overrides)}
     steps = sorted(_steps(narrowest, fixed), key=lambda step: -step.worth)
@@ -97,9 +98,9 @@ def fit_memory(checkpoint: Checkpoint, overrides: list[Row], most: int, context:
     least = memory(make_plan(checkpoint, Recipe(0, LADDER[0]), overrides), context)
     if least.total > most:
         raise LocalmixError(
-            f"{_size(most)} of memory are too few: the weights take {_size(least.weights)} or more (all of them "
-            f"{LADDER[0].upper()}), the cache of {context} tokens {_size(least.cache)}, the program "
-            f"{_size(least.work)}, {_size(least.total)} in all: allow more, a shorter context (--ctx), "
+            f"{amount(most, 'B')} of memory are too few: the weights take {amount(least.weights, 'B')} or more "
+            f"(all of them {LADDER[0].upper()}), the cache of {context} tokens {amount(least.cache, 'B')}, the program "
+            f"{amount(least.work, 'B')}, {amount(least.total, 'B')} in all: allow more, a shorter context (--ctx), "
             "or take a smaller model"
         )
     return fit(checkpoint, overrides, most - least.cache - least.work)
@@ -132,7 +133,3 @@ def _hull(points: list[tuple[int, float, TensorInfo]]) -> list[tuple[int, float,
 
 def _fall(a: tuple[int, float, TensorInfo], b: tuple[int, float, TensorInfo]) -> float:
     return (a[1] - b[1]) / (b[0] - a[0])
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"

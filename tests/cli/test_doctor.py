@@ -86,7 +86,7 @@ def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     assert (rows(large, large)["fits"], rows(large, large)["command"]) == ("resident", "localmix chat")
     other = rows(small, large)
     assert (other["fits"], other["command"]) == ("resident", "localmix chat --backend numba")
-    assert other["mlx"] == "no: it needs 0.0 GB there, 0.0 GB are free; the processor can run it"
+    assert other["mlx"] == "no: it needs 20.8 MB there, 10 MB are free; the processor can run it"
     for refused in (rows(small, large, "mlx"), rows(large, small)):
         assert refused["fits"] == "no"
         assert refused["command"] == "none: choose a smaller format or model"

@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from localmix import gguf
+from localmix.amounts import amount
 from localmix.cli.app import app
-from localmix.cli.info import amount, cell
+from localmix.cli.info import cell
 from quant import FORMATS
 
 METADATA: dict[str, Any] = {

@@ -1,7 +1,9 @@
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import checkpoint_folders
 import pytest
@@ -10,7 +12,11 @@ from loopback_hub import Hub, serve
 from random_checkpoints import SPECS
 from small_models import STORIES
 
-from localmix.store import REPOSITORIES
+from localmix.cli.parameters import Output
+from localmix.cli.pull import converted
+from localmix.errors import LocalmixError
+from localmix.hub import Remote
+from localmix.store import REPOSITORIES, Name
 
 REPOSITORY = "some/Stories-GGUF"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -84,6 +90,19 @@ def test_a_checkpoint_is_converted(command: Command, hub: Hub, tmp_path: Path) -
     assert command("pull", "some/Tiny:Q8_0").stdout == f"{file}\n"
     assert len(hub.ranges) == asked
     assert "expected one of" in command("pull", "some/Tiny:Q5_1X").stderr
+
+
+@pytest.mark.parametrize(
+    ("format", "needed"), [("Q8_0", r"15\.3 MB.*, 5\.31 MB or more"), ("F32", "30 MB.*, 20 MB or more")]
+)
+def test_the_converted_file_must_fit_beside_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, format: str, needed: str
+) -> None:
+    monkeypatch.setenv("LOCALMIX_MODELS", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=15_000_000))
+    remote = Remote("some/Tiny", "0", "model.safetensors", 10_000_000, None)
+    with pytest.raises(LocalmixError, match=rf"15 MB are free, expected {needed} of them for the converted file"):
+        converted(Name("some/Tiny", format), [remote], lambda *_: pytest.fail("something came"), Output(quiet=True))
 
 
 def test_a_format_that_nobody_made_is_converted_from_the_original(command: Command, hub: Hub, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.amounts import amount
 from localmix.backends.mlx.forms import GROUP
 from localmix.backends.mlx.memory import UNLIMITED, Budget
 from localmix.batch import Batch, Span
@@ -196,7 +197,7 @@ class Cache:
         left, size = self._budget.left, more * self.position_bytes
         if left is not None and size > left:
             raise LocalmixError(
-                f"{more} more tokens of context take {size / 1e9:.2f} GB, {left / 1e9:.2f} GB are left on this GPU: "
+                f"{more} more tokens of context take {amount(size, 'B')}, {amount(left, 'B')} are left on this GPU: "
                 "use a shorter context (--ctx), or keep keys and values in 8 bits (kv q8_0)"
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from localmix.amounts import amount
 from localmix.backends.mlx.matrix import Arithmetic
 from localmix.errors import LocalmixError
 from localmix.weights import Weight
@@ -77,8 +78,8 @@ def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, le
     smaller = (name for name in _LADDER if bytes_of(count, name, arithmetic) + context <= left)
     fits = next((f"quantized to {name} it would fit" for name in smaller), "no format of it would fit")
     raise LocalmixError(
-        f"the model needs {size / 1e9:.1f} GB on the GPU and {context / 1e9:.1f} GB for {_LEAST} tokens of context, "
-        f"{max(0, left) / 1e9:.1f} GB are left beside {_ACTIVATIONS / 1e9:.1f} GB for activations: {fits}; "
+        f"the model needs {amount(size, 'B')} on the GPU and {amount(context, 'B')} for {_LEAST} tokens of context, "
+        f"{amount(max(0, left), 'B')} are left beside {amount(_ACTIVATIONS, 'B')} for activations: {fits}; "
         "or use --backend numba, which reads the file where it is"
     )
 

@@ -52,7 +52,7 @@ def test_limits_are_set_from_what_the_system_recommends(monkeypatch: pytest.Monk
     ("format", "arithmetic", "gigabytes", "refusal"),
     [
         ("q4_k", STRAIGHT, 30, None),  # 26.3 GB as in the file
-        ("q4_k", AFFINE, 29, "needs 29.2 GB on the GPU and 0.1 GB for 512 tokens of context, 27.9 GB are left"),
+        ("q4_k", AFFINE, 29, "needs 29.2 GB on the GPU and 67.1 MB for 512 tokens of context, 27.9 GB are left"),
         ("q4_k", STRAIGHT, 22, "quantized to q3_k it would fit"),
         ("q8_0", STRAIGHT, 45, "quantized to q6_k it would fit"),
         ("q4_0", STRAIGHT, 8, "no format of it would fit; or use --backend numba"),
