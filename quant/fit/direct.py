@@ -7,6 +7,9 @@ single ones of the same loop between others (measured: 7 times as slow). Extreme
 are in the order of the weights: of those it knows that they may be compared in any order.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,86 +35,81 @@ Words = NDArray[np.uint64]
 
 def round_signed(rows: Floats, bottom: int, layout: np.dtype) -> Blocks:
     """w = d * (q - bottom), the weight of largest magnitude at q = 0: blocks (R, n) of rows (R, n * 32)."""
-    x, blocks, raw = in_blocks(rows, layout)
-    d = np.empty(len(x), np.float32)
-    signed_blocks(x, bottom, d, raw, *places(layout))
-    blocks["d"] = in_half(d)
-    return blocks.reshape(len(rows), -1)
+    blocks, raw = empty_blocks(rows, layout)
+    signed_blocks(rows.reshape(-1, BLOCK), bottom, raw, *places(layout, "d", "qs", "qh"))
+    return blocks
 
 
 def round_between(rows: Floats, top: int, layout: np.dtype) -> Blocks:
     """w = d * q + m, the lowest weight at q = 0 and the highest at `top`: blocks (R, n) of rows (R, n * 32)."""
-    x, blocks, raw = in_blocks(rows, layout)
-    d, m = np.empty((2, len(x)), np.float32)
-    between_blocks(x, top, d, m, raw, *places(layout))
-    blocks["d"], blocks["m"] = in_half(d), in_half(m)
-    return blocks.reshape(len(rows), -1)
+    blocks, raw = empty_blocks(rows, layout)
+    between_blocks(rows.reshape(-1, BLOCK), top, raw, *places(layout, "d", "m", "qs", "qh"))
+    return blocks
 
 
 def round_bytes(rows: Floats, layout: np.dtype) -> Blocks:
     """w = d * q, the weight of largest magnitude at q = 127 or -127: blocks (R, n) of rows (R, n * 32)."""
-    x, blocks, raw = in_blocks(rows, layout)
-    d = np.empty(len(x), np.float32)
-    byte_blocks(x, d, raw.view(np.int8), places(layout)[0])
-    blocks["d"] = in_half(d)
-    return blocks.reshape(len(rows), -1)
+    blocks, raw = empty_blocks(rows, layout)
+    byte_blocks(rows.reshape(-1, BLOCK), raw, *places(layout, "d", "qs"))
+    return blocks
 
 
-def in_half(values: Floats) -> NDArray:
-    """Scales in half precision: in vectors, for NumPy's one at a time were a quarter of the time of Q4_1."""
-    return f16.quantize(values, None)
+def empty_blocks(rows: Floats, layout: np.dtype) -> tuple[Blocks, Bytes]:
+    """Blocks (R, n) for rows (R, n * 32), and the bytes (R * n, B) that they are."""
+    blocks = np.empty((len(rows), rows.shape[1] // BLOCK), layout)
+    return blocks, blocks.view(np.uint8).reshape(-1, layout.itemsize)
 
 
-def in_blocks(rows: Floats, layout: np.dtype) -> tuple[Floats, Blocks, Bytes]:
-    """The weights (N, 32), blocks (N,) for them, and the bytes (N, B) of these blocks."""
-    x = rows.reshape(-1, BLOCK)
-    blocks = np.empty(len(x), layout)
-    return x, blocks, blocks.view(np.uint8).reshape(len(x), -1)
-
-
-def places(layout: np.dtype) -> tuple[int, int]:
-    """Where in a block the low bits and the fifth bits of the codes begin; 0 for fifth bits that it has not."""
-    fields = layout.fields
-    assert fields is not None
-    return fields["qs"][1], fields["qh"][1] if "qh" in fields else 0
+def places(layout: np.dtype, *fields: str) -> tuple[int, ...]:
+    """Where in a block these fields begin; 0 for one that it has not."""
+    known: Mapping[str, Any] = layout.fields or {}
+    return tuple(known[name][1] if name in known else 0 for name in fields)
 
 
 @kernel
-def signed_blocks(x: Floats, bottom: int, d: Floats, out: Bytes, low: int, fifth: int) -> None:
-    inverse, codes = np.empty(TILE, np.float32), np.empty((TILE, BLOCK), np.uint8)
-    bits, high, low_end, words = x.view(np.int32), d.view(np.int32), inverse.view(np.int32), codes.view(np.uint64)
+def signed_blocks(x: Floats, bottom: int, out: Bytes, at_d: int, low: int, fifth: int) -> None:
+    scales, inverses, codes = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty((TILE, BLOCK), np.uint8)
+    bits, words, halves = x.view(np.int32), codes.view(np.uint64), np.empty(TILE, np.uint16)
     for i in range(0, x.shape[0], TILE):
-        some, scale = x[i : i + TILE], d[i : i + TILE]
-        find_extremes(bits[i : i + TILE], high[i : i + TILE], low_end)
-        keep_largest(some, scale, inverse)
-        invert(scale, np.float32(-bottom), inverse)
+        some, place = x[i : i + TILE], out[i : i + TILE]
+        d, inverse = scales[: len(some)], inverses[: len(some)]
+        find_extremes(bits[i : i + TILE], d.view(np.int32), inverse.view(np.int32))
+        keep_largest(some, d, inverse)
+        invert(d, np.float32(-bottom), inverse)
+        put_halves(d, halves, place, at_d)
         signed_codes(some, inverse, bottom, codes)
-        put_codes(words, out[i : i + TILE], low, fifth)
+        put_codes(words, place, low, fifth)
 
 
 @kernel
-def between_blocks(x: Floats, top: int, d: Floats, m: Floats, out: Bytes, low: int, fifth: int) -> None:
-    inverse, codes = np.empty(TILE, np.float32), np.empty((TILE, BLOCK), np.uint8)
-    bits, high, low_end, words = x.view(np.int32), d.view(np.int32), m.view(np.int32), codes.view(np.uint64)
+def between_blocks(x: Floats, top: int, out: Bytes, at_d: int, at_m: int, low: int, fifth: int) -> None:
+    scales, lowest, inverses = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    codes, halves = np.empty((TILE, BLOCK), np.uint8), np.empty(TILE, np.uint16)
+    bits, words = x.view(np.int32), codes.view(np.uint64)
     for i in range(0, x.shape[0], TILE):
-        some, scale, lowest = x[i : i + TILE], d[i : i + TILE], m[i : i + TILE]
-        find_extremes(bits[i : i + TILE], high[i : i + TILE], low_end[i : i + TILE])
-        for block in range(len(scale)):
-            scale[block] -= lowest[block]
-        invert(scale, np.float32(top), inverse)
-        between_codes(some, inverse, lowest, top, codes)
-        put_codes(words, out[i : i + TILE], low, fifth)
+        some, place = x[i : i + TILE], out[i : i + TILE]
+        d, m, inverse = scales[: len(some)], lowest[: len(some)], inverses[: len(some)]
+        find_extremes(bits[i : i + TILE], d.view(np.int32), m.view(np.int32))
+        for block in range(len(d)):
+            d[block] -= m[block]
+        invert(d, np.float32(top), inverse)
+        put_halves(d, halves, place, at_d)
+        put_halves(m, halves, place, at_m)
+        between_codes(some, inverse, m, top, codes)
+        put_codes(words, place, low, fifth)
 
 
 @kernel
-def byte_blocks(x: Floats, d: Floats, out: NDArray[np.int8], at: int) -> None:
-    inverse = np.empty(TILE, np.float32)
-    bits, magnitude = x.view(np.int32), d.view(np.int32)
+def byte_blocks(x: Floats, out: Bytes, at_d: int, at: int) -> None:
+    scales, inverses, halves = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.uint16)
+    bits = x.view(np.int32)
     for i in range(0, x.shape[0], TILE):
-        some, scale = x[i : i + TILE], d[i : i + TILE]
-        find_magnitudes(bits[i : i + TILE], magnitude[i : i + TILE])
-        invert(scale, np.float32(127), inverse)
-        put_bytes(some, inverse, out[i : i + TILE], at)
+        some, place = x[i : i + TILE], out[i : i + TILE]
+        d, inverse = scales[: len(some)], inverses[: len(some)]
+        find_magnitudes(bits[i : i + TILE], d.view(np.int32))
+        invert(d, np.float32(127), inverse)
+        put_halves(d, halves, place, at_d)
+        put_bytes(some, inverse, place.view(np.int8), at)
 
 
 @kernel
@@ -191,6 +189,14 @@ def between_codes(x: Floats, inverse: Floats, lowest: Floats, top: int, codes: B
     for i in range(x.shape[0]):
         for j in range(BLOCK):
             codes[i, j] = min(np.int32((x[i, j] - lowest[i]) * inverse[i] + HALF), np.int32(top))
+
+
+@kernel
+def put_halves(values: Floats, halves: NDArray[np.uint16], out: Bytes, at: int) -> None:
+    """Values in half precision, one a block; low byte first, as everywhere in GGUF. `halves` is for the work."""
+    f16.narrow(values.view(np.uint32), halves)
+    for i in range(out.shape[0]):
+        out[i, at], out[i, at + 1] = np.uint8(halves[i]), np.uint8(halves[i] >> np.uint16(8))
 
 
 @kernel
