@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType
 
-from quant import FORMATS, Format
+from quant import FORMATS, Format, f16
 from quant.fit import affine, symmetric
 from quant.fit.half import to_half
 
@@ -81,6 +81,13 @@ def test_every_kind_of_number_is_rounded_to_16_bits(name: str) -> None:
     numbers = ~np.isnan(rows)
     assert np.array_equal(ours[numbers], theirs.view(np.uint16)[numbers])
     assert np.isnan(FORMATS[name].dequantize(quantize(rows, None))[~numbers]).all()
+
+
+def test_every_half_is_widened_as_numpy_does() -> None:
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(2, -1)[:, ::-1]
+    assert np.array_equal(f16.widen(halves), f16.dequantize(halves), equal_nan=True)
+    signs = np.signbit(f16.widen(halves)), np.signbit(halves)
+    assert np.array_equal(*signs)
 
 
 @pytest.mark.parametrize("name", LLAMA_ERROR)
