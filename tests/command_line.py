@@ -26,23 +26,22 @@ def environment(**changes: str) -> dict[str, str]:
 
 # Importing takes most of the time of a short command: it is done once, in a process that every command is a fork of.
 FORKS = multiprocessing.get_context("forkserver")
+READ_LATE = ("LOCALMIX_", "HF_")  # variables that nothing reads before a command is under way
 FORKS.set_forkserver_preload(
     ["localmix.cli.app", "localmix.cli.prompts", "localmix.model", "localmix.backends.numba.backend"]
 )
 
 
 def localmix(*arguments: object, stdin: bytes | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command without a terminal; `changes` of the environment take a process of their own from the beginning.
-
-    `stdin` None: nothing is piped in.
-    """
+    """Run a command without a terminal, in a changed environment. `stdin` None: nothing is piped in."""
     command = list(map(str, arguments))
     with ExitStack() as stack:
         given, out, err = (stack.enter_context(tempfile.NamedTemporaryFile()) for _ in range(3))
         given.write(stdin or b"")
         given.flush()
         files = [os.devnull if stdin is None else given.name, out.name, err.name]
-        code = _new(command, files, environment(**changes)) if changes else _forked(command, files)
+        forked = all(name.startswith(READ_LATE) for name in changes)
+        code = (_forked if forked else _new)(command, files, environment(**changes))
         stdout, stderr = out.read().decode(), err.read().decode()
     return subprocess.CompletedProcess(command, code, stdout, stderr)
 
@@ -60,8 +59,8 @@ def _new(command: list[str], files: list[str], environment: dict[str, str]) -> i
         ).returncode
 
 
-def _forked(command: list[str], files: list[str]) -> int:
-    process = FORKS.Process(target=_run, args=(command, files, environment(), os.getcwd()))
+def _forked(command: list[str], files: list[str], environment: dict[str, str]) -> int:
+    process = FORKS.Process(target=_run, args=(command, files, environment, os.getcwd()))
     process.start()
     process.join(SECONDS)
     code = process.exitcode
