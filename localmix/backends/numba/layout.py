@@ -17,8 +17,8 @@ def _record(fields: str, **others: object) -> np.dtype:
     return np.dtype([(name, "i8") for name in fields.split()] + list(others.items()))
 
 
-# One product: rows of a weight with rows of activations.
-JOB = _record("w row_bytes rows width x x_stride tokens y y_stride scratch")
+# One product: rows of a weight with rows of activations; `then` is where weights begin that will be wanted after them.
+JOB = _record("w row_bytes rows width x x_stride tokens y y_stride scratch then")
 
 # A weight matrix, its kernels, whether they take float activations, and how many rows are one piece of work.
 WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
@@ -41,7 +41,7 @@ NETWORK = _record(
 STEP = _record(
     "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
     "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts "
-    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
+    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only threads"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.

@@ -12,7 +12,7 @@ import numpy as np
 
 from localmix.backends.numba.activations import quantize64, quantize64_wide, store_q8_0
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
+from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, TILES, WEIGHT
 from localmix.backends.numba.simd import (
     atomic_add,
     atomic_load,
@@ -127,9 +127,11 @@ def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int
 
 @inner
 def products(
-    w: Record, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int
+    w: Record, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int, then: int
 ) -> None:
-    """y[t] = rows first.. of w, times x[t]. The job's scratch is set by the thread."""
+    """y[t] = rows first.. of w, times x[t]. `then` is where the weights begin that this thread reads next, if all goes
+    as it mostly does. The job's scratch is set by the thread.
+    """
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
     j.row_bytes = w.row_bytes
@@ -138,7 +140,14 @@ def products(
     j.x, j.x_stride = x, x_stride
     j.tokens = tokens
     j.y, j.y_stride = y, y_stride
+    j.then = then
     call1(w.gemm, job)
+
+
+@inner
+def following(w: Record, first: int, threads: int) -> int:
+    """Where the piece begins that a thread gets after the one from row `first` on, if threads take turns."""
+    return w.data + (first + threads * TILES) * w.row_bytes
 
 
 @inner

@@ -20,6 +20,7 @@ from localmix.backends.numba.parts import (
     WEIGHT_T,
     Record,
     done,
+    following,
     norm,
     page_offset,
     pieces_of,
@@ -99,7 +100,8 @@ def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
     """A piece of w times every token's input."""
     first = piece * TILES
     x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
-    products(w, first, min(TILES, w.rows - first), me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows)
+    rows, then = min(TILES, w.rows - first), following(w, first, s.threads)
+    products(w, first, rows, me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows, then)
 
 
 @inner
@@ -195,7 +197,8 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     while piece < pieces:
         first = piece * TILES
         rows = min(TILES, w.rows - first)
-        products(w, first, rows, me.job, x, stride, s.tokens, me.gate, 4 * TILES)
+        then = following(w, first, s.threads)
+        products(w, first, rows, me.job, x, stride, s.tokens, me.gate, 4 * TILES, then)
         for t in range(s.tokens):
             for r in range(rows):
                 at = s.x + 4 * (t * n.width + first + r)
@@ -256,9 +259,11 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
         if count > 0:
             gate, up = record(layer.gate + e * WEIGHT_BYTES, WEIGHT_T), record(layer.up + e * WEIGHT_BYTES, WEIGHT_T)
             x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
-            products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES)
+            then = up.data + first * up.row_bytes
+            products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
             x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-            products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES)
+            then = following(gate, first, s.threads)
+            products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
             down = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
             for i in range(count):
                 floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
@@ -285,8 +290,9 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         if count > 0:
             w = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
             x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
-            y = s.outs + 4 * (start * n.width + first)
-            products(w, first, min(TILES, n.width - first), me.job, x + start * stride, stride, count, y, 4 * n.width)
+            y, then = s.outs + 4 * (start * n.width + first), following(w, first, s.threads)
+            rows = min(TILES, n.width - first)
+            products(w, first, rows, me.job, x + start * stride, stride, count, y, 4 * n.width, then)
         piece = done(counter)
     wait(counter, n.experts * each, s.yields)
 
@@ -329,7 +335,7 @@ def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
     piece = take(counter + COUNTER)
     while piece < pieces:
         first = piece * TILES
-        rows = min(TILES, w.rows - first)
-        products(w, first, rows, me.job, x, stride, s.wanted_count, s.logits + 4 * first, 4 * w.rows)
+        rows, then = min(TILES, w.rows - first), following(w, first, s.threads)
+        products(w, first, rows, me.job, x, stride, s.wanted_count, s.logits + 4 * first, 4 * w.rows, then)
         piece = done(counter + COUNTER)
     wait(counter + COUNTER, pieces, s.yields)

@@ -49,6 +49,11 @@ def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], 
     return [s], [m]
 
 
+@word(void, int64)
+def ask_for(b: ir.IRBuilder, address: Any) -> None:
+    ask(b, address, 2)
+
+
 def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
     size, group, block = codes.bytes, codes.group, codes.block
@@ -68,8 +73,12 @@ def _packer(codes: Codes) -> Any:
             store(b, code, tile, g * span + inside * ROWS, align=64)
 
     @inner
-    def pack(w: int, row_bytes: int, width: int, tile: int) -> None:
+    def pack(w: int, row_bytes: int, width: int, tile: int, ahead: int, pace: int) -> None:
+        """Meanwhile `pace` bytes are asked for with each block, from `ahead` on."""
         for i in range(width // block):
+            for line in range(0, pace, 64):
+                ask_for(ahead + line)
+            ahead += pace
             p = w + i * size
             unpack(p, row_bytes, tile)
             tile += block // group * span
@@ -169,7 +178,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
 
     job.rows is at least 16; the last tile may overlap the one before.
     """
-    pack, group, step = _packer(codes), codes.group, rows_bytes(codes)
+    pack, group, size, step = _packer(codes), codes.group, codes.bytes, rows_bytes(codes)
     most = isa.active().tokens
     eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
 
@@ -179,12 +188,15 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         tile = (j.scratch + 63) // 64 * 64
         groups = j.width // group
         padded = (j.width + 127) // 128 * 128
+        # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
+        early = 4 * ROWS // (4 + j.tokens)
+        calls = (j.tokens + most - 1) // most
+        pace = (step * (ROWS - early) // ROWS + calls - 1) // calls
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
-            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile)
-            calls = (j.tokens + most - 1) // most
-            pace = (step + calls - 1) // calls
-            ahead = j.w + (r + ROWS) * j.row_bytes
+            ahead = j.w + (r + ROWS) * j.row_bytes if start + ROWS < j.rows else j.then
+            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile, ahead, early * size)
+            ahead += early * j.row_bytes
             t = 0
             while t < j.tokens:
                 x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
