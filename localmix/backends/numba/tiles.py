@@ -49,38 +49,35 @@ def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], 
     return [s], [m]
 
 
-@word(void, int64)
-def ask_for(b: ir.IRBuilder, address: Any) -> None:
-    ask(b, address, 2)
-
-
 def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
     size, group, block = codes.bytes, codes.group, codes.block
-    span = group_bytes(group)
+    span, parts = group_bytes(group), block // 32  # of the block, which ask for their part of what comes next
+    lines = -(-ROWS * size // (64 * parts))
 
-    @word(void, int64, int64, int64)
-    def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any) -> None:
-        """One block of each row."""
+    @word(void, int64, int64, int64, int64, int64)
+    def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any, ahead: Any, pace: Any) -> None:
+        """One block of each row. Meanwhile it asks for `parts` times `pace` bytes, from `ahead` on."""
         rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
         scales, minima = _scales(b, codes, rows)
         for g, (s, m) in enumerate(zip(scales, minima, strict=True)):
             store(b, s, tile, g * span + ROWS * group, align=64)
             if m is not None:
                 store(b, m, tile, g * span + ROWS * group + 4 * ROWS, align=64)
-        for column, code in tile_codes(b, codes, rows):
+        for i, (column, code) in enumerate(tile_codes(b, codes, rows)):
+            if i % 8 == 0:
+                for line in range(lines):
+                    ask(b, b.add(b.add(ahead, b.mul(pace, I64(i // 8))), I64(64 * line)), 2)
             g, inside = divmod(column, group)
             store(b, code, tile, g * span + inside * ROWS, align=64)
 
     @inner
-    def pack(w: int, row_bytes: int, width: int, tile: int, ahead: int, pace: int) -> None:
-        """Meanwhile `pace` bytes are asked for with each block, from `ahead` on."""
+    def pack(w: int, row_bytes: int, width: int, tile: int, ahead: int, early: int) -> None:
+        """Meanwhile it asks for `early` rows, from `ahead` on."""
+        pace = (early * size + parts - 1) // parts
         for i in range(width // block):
-            for line in range(0, pace, 64):
-                ask_for(ahead + line)
-            ahead += pace
             p = w + i * size
-            unpack(p, row_bytes, tile)
+            unpack(p, row_bytes, tile, ahead + i * early * size, pace)
             tile += block // group * span
 
     return pack
@@ -178,7 +175,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
 
     job.rows is at least 16; the last tile may overlap the one before.
     """
-    pack, group, size, step = _packer(codes), codes.group, codes.bytes, rows_bytes(codes)
+    pack, group, step = _packer(codes), codes.group, rows_bytes(codes)
     most = isa.active().tokens
     eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
 
@@ -195,7 +192,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             ahead = j.w + (r + ROWS) * j.row_bytes if start + ROWS < j.rows else j.then
-            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile, ahead, early * size)
+            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile, ahead, early)
             ahead += early * j.row_bytes
             t = 0
             while t < j.tokens:
