@@ -28,8 +28,8 @@ ADDRESSES = {
 # Lowest first: a module imports its own row and those above.
 LAYERS = (
     ("quant",),
-    ("localmix.errors", "localmix.options", "localmix.gguf", "localmix.tokenizer", "localmix.template",
-     "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled", "localmix.amounts"),
+    ("localmix.errors", "localmix.notices", "localmix.options", "localmix.gguf", "localmix.tokenizer",
+     "localmix.template", "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled", "localmix.amounts"),
     ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends",
      "localmix.arch"),
     ("localmix.model", "localmix.context", "localmix.generate", "localmix.session", "localmix.batching",

@@ -6,7 +6,6 @@ the place of the parameter that is annotated with it, and hands the command the 
 
 import functools
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from localmix import notices
 from localmix.errors import LocalmixError
 from localmix.options import PARALLEL, Options
 from localmix.store import resolve
@@ -64,8 +64,7 @@ NdJson = Annotated[bool, typer.Option("--ndjson", help="Write a line of JSON for
 
 
 def _hush(quiet: bool) -> bool:
-    """For what is below the command line: its variable says what is in force, wherever that came from."""
-    os.environ["LOCALMIX_QUIET"] = str(int(quiet))
+    notices.quiet = quiet
     return quiet
 
 

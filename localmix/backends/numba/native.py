@@ -22,11 +22,11 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from localmix import notices
 from localmix.backends.numba import isa
 
 _PACKAGE = "localmix.backends.numba"
 _MARK = "_native_arguments"
-QUIET_VARIABLE = "LOCALMIX_QUIET"  # 1: nothing is said about compiling; the command line's -q sets it
 _NONE = subprocess.DEVNULL
 _WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
@@ -158,7 +158,7 @@ def _compile(name: str) -> bytes:
 
 def _tell(text: str) -> None:
     """On stderr: on a terminal in the place of the line before, else one line for all kernels."""
-    if sys.stderr is None or os.environ.get(QUIET_VARIABLE) == "1":
+    if sys.stderr is None or notices.quiet:
         return
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

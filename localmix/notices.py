@@ -1,0 +1,3 @@
+"""Whether work that comes up by itself, as compiling kernels does, is mentioned on stderr. -q says no."""
+
+quiet = False
