@@ -237,19 +237,22 @@ def bits_of(b: ir.IRBuilder, word: Any, at: int, count: int) -> Any:
     return b.and_(b.lshr(word, const(word.type, at)), const(word.type, (1 << count) - 1))
 
 
+def six_bits_of(b: ir.IRBuilder, low: Any, at: int, high: Any, high_at: int) -> Any:
+    """Four bits of a vector of words from `at` on, and the upper two from `high_at` on of another."""
+    return b.or_(bits_of(b, low, at, 4), b.shl(bits_of(b, high, high_at, 2), const(low.type, 4)))
+
+
 def scales_and_minima_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[list[Any], list[Any]]:
     """The same of a block in each of 16 rows, a row in each lane: 8 vectors of scales and 8 of minima."""
     halves_, first, second, last = words_of_rows(b, rows, offset(name, "d"), 4)
     half_lanes = [b.trunc(b.lshr(halves_, const(halves_.type, n)), vec(I16, 16)) for n in (0, 16)]
     d, dmin = (half_to_float(b, h, hardware_half()) for h in half_lanes)
 
-    def six(low: Any, at: int, high: Any, high_at: int) -> Any:
-        """Four bits from `at` on, and the upper two from `high_at` on."""
-        return b.or_(bits_of(b, low, at, 4), b.shl(bits_of(b, high, high_at, 2), const(low.type, 4)))
-
     bytes_ = (0, 8, 16, 24)
-    scales = [bits_of(b, first, at, 6) for at in bytes_] + [six(last, at, first, at + 6) for at in bytes_]
-    minima = [bits_of(b, second, at, 6) for at in bytes_] + [six(last, at + 4, second, at + 6) for at in bytes_]
+    scales = [bits_of(b, first, at, 6) for at in bytes_]
+    scales += [six_bits_of(b, last, at, first, at + 6) for at in bytes_]
+    minima = [bits_of(b, second, at, 6) for at in bytes_]
+    minima += [six_bits_of(b, last, at + 4, second, at + 6) for at in bytes_]
     return (
         [b.fmul(b.sitofp(v, vec(F32, 16)), d) for v in scales],
         [b.fmul(b.sitofp(v, vec(F32, 16)), dmin) for v in minima],
