@@ -10,7 +10,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba import isa
+from localmix.backends.numba import isa, layout
+from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.dots import sums4
 from localmix.backends.numba.layout import SECTIONS
 from localmix.backends.numba.simd import (
@@ -34,6 +35,8 @@ from localmix.backends.numba.simd import (
     word,
 )
 
+padded = inner(layout.padded)
+
 
 def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
     """The address of column k in a section of a quantized row of this padded width."""
@@ -53,7 +56,7 @@ def _quantize64(bits: int) -> Any:
         values, sums = b.trunc(ints, bytes_), None
         if bits == 16:
             low = values
-            store(b, low, section(b, row, width, "low", k))
+            _store_values(b, row, width, k, "low", low)
             rest = b.sub(ints, b.sext(low, ints.type))
             values = b.trunc(b.ashr(rest, const(ints.type, 8)), bytes_)
             sums = sums4(b, low)
@@ -85,9 +88,9 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
     fours = b.neg(fours)
     sixteens = _neighbours(b, _neighbours(b, fours))  # <4 x i32>
     whole = _neighbours(b, sixteens)  # <2 x i32>
+    _store_values(b, row, width, k, "values", values)
     floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
     for name, value in {
-        "values": values,
         "scales": d,
         "floats32": floats[0],
         "floats16": floats[1],
@@ -95,6 +98,15 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
         "sums16": sixteens,
     }.items():
         store(b, value, section(b, row, width, name, k))
+
+
+def _store_values(b: ir.IRBuilder, row: Any, width: Any, k: Any, name: str, values: Any) -> None:
+    """64 of them, and once more with the runs of 16 where row products want them."""
+    store(b, values, section(b, row, width, name, k))
+    turned = section(b, row, width, f"turned_{name}", b.and_(k, I64(-256)))
+    place = b.add(turned, b.lshr(b.and_(k, I64(192)), I64(2)))
+    for i in range(4):
+        store(b, shuffle(b, values, range(16 * i, 16 * i + 16)), place, 64 * i)
 
 
 def _neighbours(b: ir.IRBuilder, x: Any) -> Any:

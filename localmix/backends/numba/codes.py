@@ -58,11 +58,6 @@ class Codes:
         """The largest code that there may be."""
         return 2 * self.zero - 1 if self.zero else (1 << max(part.at + part.bits for part in self.parts)) - 1
 
-    @property
-    def step(self) -> int:
-        """Weights that the loops along a row take at once: a block of 256 or four of 32."""
-        return max(self.block, 128)
-
 
 def offset(name: str, field: str) -> int:
     """Where a field lies in a block of the format."""

@@ -22,6 +22,7 @@ from localmix.backends.numba.parts import (
     WEIGHT_T,
     Record,
     done,
+    following,
     norm,
     page_offset,
     pieces_of,
@@ -75,17 +76,17 @@ def decode(step: int, thread: int) -> None:
         pieces = pieces_of(n.output.rows, n.output.chunk)
         piece = take(counter)
         while piece < pieces:
-            first = piece * n.output.chunk
-            rows = min(n.output.chunk, n.output.rows - first)
-            product(n.output, first, rows, me.job, me.xf, me.xq, s.logits + 4 * first)
+            _part(s, n.output, piece, me, s.logits + 4 * piece * n.output.chunk)
             piece = done(counter)
         wait(counter, pieces, s.yields)
 
 
 @inner
-def _part(w: Record, piece: int, me: Record, y: int) -> None:
+def _part(s: Record, w: Record, piece: int, me: Record, y: int) -> None:
+    """y = a piece of w times the thread's activations."""
     first = piece * w.chunk
-    product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y + 4 * first)
+    then = following(w, first, w.chunk, s.threads)
+    product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y, then)
 
 
 @inner
@@ -97,11 +98,11 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     piece = take(counter)
     while piece < pieces:
         if piece < q:
-            _part(layer.q, piece, me, s.q)
+            _part(s, layer.q, piece, me, s.q + 4 * piece * layer.q.chunk)
         elif piece < q + k:
-            _part(layer.k, piece - q, me, s.k)
+            _part(s, layer.k, piece - q, me, s.k + 4 * (piece - q) * layer.k.chunk)
         else:
-            _part(layer.v, piece - q - k, me, s.v)
+            _part(s, layer.v, piece - q - k, me, s.v + 4 * (piece - q - k) * layer.v.chunk)
         piece = done(counter)
     wait(counter, pieces, s.yields)
 
@@ -201,9 +202,8 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     piece = take(counter)
     while piece < pieces:
         first = piece * w.chunk
-        rows = min(w.chunk, w.rows - first)
-        product(w, first, rows, me.job, me.xf, me.xq, me.one)
-        for r in range(rows):
+        _part(s, w, piece, me, me.one)
+        for r in range(min(w.chunk, w.rows - first)):
             at = s.x + 4 * (first + r)
             store_f32(at, load_f32(at) + load_f32(me.one + 4 * r))
         piece = done(counter)
@@ -230,8 +230,8 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
             record(layer.gate + expert * WEIGHT_BYTES, WEIGHT_T),
             record(layer.up + expert * WEIGHT_BYTES, WEIGHT_T),
         )
-        product(gate, first, rows, me.job, me.xf, me.xq, me.one)
-        product(up, first, rows, me.job, me.xf, me.xq, me.two)
+        product(gate, first, rows, me.job, me.xf, me.xq, me.one, up.data + first * up.row_bytes)
+        product(up, first, rows, me.job, me.xf, me.xq, me.two, following(gate, first, chunk, s.threads))
         combine(me.one, me.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
         piece = done(counter)
     wait(counter, n.active * each, s.yields)
@@ -258,15 +258,25 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         first = piece * chunk
         rows = min(chunk, n.width - first)
         for slot in range(n.active):
-            down = record(layer.down + load_i32(s.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
+            down = _chosen(s, layer.down, slot)
+            then = following(_chosen(s, layer.down, 0), first, chunk, s.threads)
+            if slot + 1 < n.active:
+                after = _chosen(s, layer.down, slot + 1)
+                then = after.data + first * after.row_bytes
             floats = s.hidden_floats + slot * s.hidden_floats_bytes
-            product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one)
+            product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one, then)
             add_scaled(me.one, load_f32(s.mix + 4 * slot), rows, me.two, slot == 0)
         for r in range(rows):
             at = s.x + 4 * (first + r)
             store_f32(at, load_f32(at) + load_f32(me.two + 4 * r))
         piece = done(counter)
     wait(counter, pieces, s.yields)
+
+
+@inner
+def _chosen(s: Record, table: int, slot: int) -> Record:
+    """The weight of the expert in a slot, of a table of all experts' weights."""
+    return record(table + load_i32(s.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
 
 
 @inner

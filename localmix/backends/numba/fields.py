@@ -35,15 +35,18 @@ CODES = vec(I8, 64)
 I1 = ir.IntType(1)
 
 
-def row_order(codes: Codes) -> list[list[int]]:
-    """The columns of a step as `row_codes` gives them: for each vector of 64, where its four runs of 16 columns start.
+def row_order(codes: Codes, n: int) -> list[list[int]]:
+    """The columns of n weights as `row_codes` gives them: for each vector of 64, where its four runs of 16 start.
 
-    The order is that in which the first field lies in memory: 64 bytes at a time, shift by shift. So codes are not
-    moved; activations are, once for all rows.
+    Groups of 32 are a quarter each, so that a vector and the next one are of the same four groups and share a sum.
+    Groups of 16 come in the order in which the first field lies in memory: they share no sums, and codes stay put.
     """
+    if codes.group == 32:
+        count = n // 64
+        return [[16 * (count * q + i) for q in range(4)] for i in range(count)]
     part = codes.parts[0]
     each, order = size(codes.name, part.field), []
-    for chunk in range(0, codes.step // codes.block * each, 64):
+    for chunk in range(0, n // codes.block * each, 64):
         for shift in range(8 // part.bits):
             order.append([_column(codes, part, *divmod(chunk + 16 * q, each), shift) for q in range(4)])
     return order
@@ -56,8 +59,8 @@ def _column(codes: Codes, part: Bits, block: int, byte: int, shift: int) -> int:
 
 
 def row_codes(b: ir.IRBuilder, codes: Codes, blocks: Sequence[Any]) -> list[Any]:
-    """All codes of one step, as a list of <64 x i8>, in the order of `row_order`."""
-    order = row_order(codes)
+    """All codes of some blocks of a row, as a list of <64 x i8>, in the order of `row_order`."""
+    order = row_order(codes, codes.block * len(blocks))
     parts = [[_row_part(b, codes, part, blocks, columns) for columns in order] for part in codes.parts]
     return [codes.finish(b, reduce(b.or_, pieces)) for pieces in zip(*parts, strict=True)]
 
@@ -68,9 +71,12 @@ def _row_part(b: ir.IRBuilder, codes: Codes, part: Bits, blocks: Sequence[Any], 
     if part.run == 1:
         return _row_bits(b, codes, part, blocks, columns)
     span = part.run * 8 // part.bits  # columns that share bytes
-    places = [(c // codes.block, at + c % codes.block // span * part.run + c % part.run) for c in columns]
+    places = [(c // codes.block, c % codes.block // span * part.run + c % part.run) for c in columns]
     shifts = [c % span // part.run * part.bits for c in columns]
-    return _shifted(b, _bytes(b, blocks, places), shifts, part)
+    if size(codes.name, part.field) == 128 and "avx512f" in isa.active().needs:  # two loads of 64 serve all vectors
+        whole = [load(b, CODES, blocks[0], at + i) for i in (0, 64)]
+        return _shifted(b, picked(b, whole, [byte for _, byte in places], 16), shifts, part)
+    return _shifted(b, _bytes(b, blocks, [(block, at + byte) for block, byte in places]), shifts, part)
 
 
 def _row_bits(b: ir.IRBuilder, codes: Codes, part: Bits, blocks: Sequence[Any], columns: list[int]) -> Any:
@@ -196,12 +202,18 @@ class Neighbours(tuple[Any, ...]):
 def halves(b: ir.IRBuilder, blocks: Sequence[Any], name: str, field: str) -> Any:
     """A float16 field of each block as a vector of float32, converted at once."""
     start, stride = offset(name, field), quant.FORMATS[name].dtype.itemsize
-    last = start + stride * (len(blocks) - 1) + 2
-    if isinstance(blocks, Neighbours) and last <= 64 and "avx512bw" in isa.active().needs:
-        bits = shuffle(b, load(b, vec(I16, 32), blocks[0]), [(start + stride * i) // 2 for i in range(len(blocks))])
-    else:
-        bits = join(b, [load(b, vec(I16, 1), p, start) for p in blocks])
-    return half_to_float(b, bits, hardware_half())
+    each = 1  # blocks whose field is in one load, as many as 64 bytes reach
+    if isinstance(blocks, Neighbours) and "avx512bw" in isa.active().needs:
+        while 2 * each <= len(blocks) and start + stride * (2 * each - 1) + 2 <= 64:
+            each *= 2
+    lanes = [(start + stride * i) // 2 for i in range(each)]
+    room = 1 << lanes[-1].bit_length() if each > 1 else 0  # words; within the blocks
+    bits = (
+        [shuffle(b, load(b, vec(I16, room), p), lanes) for p in blocks[::each]]
+        if each > 1
+        else [load(b, vec(I16, 1), p, start) for p in blocks]
+    )
+    return half_to_float(b, join(b, bits), hardware_half())
 
 
 def half(b: ir.IRBuilder, p: Any, name: str, field: str, lanes: int) -> Any:

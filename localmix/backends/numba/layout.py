@@ -87,8 +87,8 @@ def offset(record: np.dtype, field: str) -> int:
 
 
 def padded(width: int) -> int:
-    """Activations are padded with zeros to four blocks of 32."""
-    return (width + 127) // 128 * 128
+    """Activations are padded with zeros to eight blocks of 32."""
+    return (width + 255) // 256 * 256
 
 
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
@@ -99,14 +99,16 @@ SECTIONS = {
     "floats16": (10, 8),
     "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points
     "sums16": (13, 8),
-    "low": (15, 32),  # int8, with int16 activations: a value is 256 · values + low
-    "words": (23, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones
+    "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed
+    "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
+    "turned_low": (31, 32),
+    "words": (39, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones
 }
 
 
 def quantized_bytes(width: int, wide: bool = False) -> int:
     """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
-    return (padded(width) // 8 * (39 if wide else 15) + 63) // 64 * 64
+    return (padded(width) // 8 * (55 if wide else 23) + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from localmix.backends.numba.activations import quantize64, quantize64_wide, store_q8_0
+from localmix.backends.numba.activations import padded, quantize64, quantize64_wide, store_q8_0
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, TILES, WEIGHT
+from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
     atomic_add,
     atomic_load,
@@ -105,7 +105,7 @@ def quantize_at(x: int, row: int, room: int, k: int, wide: int) -> None:
 def quantize(x: int, row: int, width: int, wide: int) -> None:
     """x into a quantized row, both padded with zeros (x has the room). Odd widths have no quantized weights."""
     if width % 32 == 0:
-        room = (width + 127) // 128 * 128
+        room = padded(width)
         for k in range(width, room):
             store_f32(x + 4 * k, NOTHING)
         for k in range(0, room, 64):
@@ -113,8 +113,10 @@ def quantize(x: int, row: int, width: int, wide: int) -> None:
 
 
 @inner
-def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int) -> None:
-    """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants."""
+def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int, then: int) -> None:
+    """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants. `then` is
+    where the weights begin that this thread reads next, if all goes as it mostly does.
+    """
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
     j.row_bytes = w.row_bytes
@@ -122,6 +124,7 @@ def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int
     j.width = w.width
     j.x = xf if w.floats else xq
     j.y = y
+    j.then = then
     call1(w.gemv, job)
 
 
@@ -129,9 +132,7 @@ def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int
 def products(
     w: Record, first: int, rows: int, job: int, x: int, x_stride: int, tokens: int, y: int, y_stride: int, then: int
 ) -> None:
-    """y[t] = rows first.. of w, times x[t]. `then` is where the weights begin that this thread reads next, if all goes
-    as it mostly does. The job's scratch is set by the thread.
-    """
+    """y[t] = rows first.. of w, times x[t]; `then` as above. The job's scratch is set by the thread."""
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
     j.row_bytes = w.row_bytes
@@ -145,9 +146,9 @@ def products(
 
 
 @inner
-def following(w: Record, first: int, threads: int) -> int:
+def following(w: Record, first: int, chunk: int, threads: int) -> int:
     """Where the piece begins that a thread gets after the one from row `first` on, if threads take turns."""
-    return w.data + (first + threads * TILES) * w.row_bytes
+    return w.data + (first + threads * chunk) * w.row_bytes
 
 
 @inner

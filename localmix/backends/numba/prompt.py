@@ -4,6 +4,7 @@ unpacked once for all its tokens. Phases as in decoding, but what decoding repea
 
 import numpy as np
 
+from localmix.backends.numba.activations import padded
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
@@ -100,7 +101,7 @@ def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
     """A piece of w times every token's input."""
     first = piece * TILES
     x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
-    rows, then = min(TILES, w.rows - first), following(w, first, s.threads)
+    rows, then = min(TILES, w.rows - first), following(w, first, TILES, s.threads)
     products(w, first, rows, me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows, then)
 
 
@@ -197,7 +198,7 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     while piece < pieces:
         first = piece * TILES
         rows = min(TILES, w.rows - first)
-        then = following(w, first, s.threads)
+        then = following(w, first, TILES, s.threads)
         products(w, first, rows, me.job, x, stride, s.tokens, me.gate, 4 * TILES, then)
         for t in range(s.tokens):
             for r in range(rows):
@@ -262,7 +263,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
             then = up.data + first * up.row_bytes
             products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
             x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-            then = following(gate, first, s.threads)
+            then = following(gate, first, TILES, s.threads)
             products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
             down = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
             for i in range(count):
@@ -272,8 +273,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
                         store_f32(me.one + 4 * c, NOTHING)
                 combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
                 if not down.floats:
-                    room = (n.hidden + 127) // 128 * 128
-                    quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, room, first, n.wide)
+                    quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, padded(n.hidden), first, n.wide)
         piece = done(counter)
     wait(counter, n.experts * each, s.yields)
 
@@ -290,7 +290,7 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         if count > 0:
             w = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
             x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
-            y, then = s.outs + 4 * (start * n.width + first), following(w, first, s.threads)
+            y, then = s.outs + 4 * (start * n.width + first), following(w, first, TILES, s.threads)
             rows = min(TILES, n.width - first)
             products(w, first, rows, me.job, x + start * stride, stride, count, y, 4 * n.width, then)
         piece = done(counter)
@@ -335,7 +335,7 @@ def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
     piece = take(counter + COUNTER)
     while piece < pieces:
         first = piece * TILES
-        rows, then = min(TILES, w.rows - first), following(w, first, s.threads)
+        rows, then = min(TILES, w.rows - first), following(w, first, TILES, s.threads)
         products(w, first, rows, me.job, x, stride, s.wanted_count, s.logits + 4 * first, 4 * w.rows, then)
         piece = done(counter + COUNTER)
     wait(counter + COUNTER, pieces, s.yields)

@@ -1,7 +1,8 @@
 """Row products straight from the mapped blocks: one row of activations, the shape of decoding.
 
-Bound by memory: two rows are read at once, each asked for 4 KiB ahead. That doubles what a plain loop reads
-(26 against 14 GB/s on the machine where it was measured).
+Bound by memory: two rows are read at once, each asked for 3 KiB ahead, into the second-level cache, and at its end what
+the thread will read next. So pieces of 64 KiB are read as fast as the bus is, where a plain loop loses a quarter at
+their starts; on machines that do not look ahead themselves it loses half.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 
-from localmix.backends.numba.activations import section
+from localmix.backends.numba.activations import padded, section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.fields import Neighbours, picked, row_codes, row_order
@@ -21,74 +22,108 @@ from localmix.backends.numba.simd import (
     F32,
     I8,
     I16,
+    I32,
     I64,
+    Vector,
+    ask,
     const,
-    f32x16,
     fma,
     int64,
     join,
     load,
-    prefetch,
     record,
     shuffle,
-    splat_f32x16,
     store,
-    store_f32,
-    sum16,
+    sum_lanes,
     vec,
     void,
     word,
 )
-from localmix.backends.numba.sums import begin, signed
+from localmix.backends.numba.sums import Sum, begin, signed
 
 JOB_T = numba.from_dtype(JOB)
-AHEAD = 4096  # bytes
+AHEAD = 3072  # bytes
+STEP = 256  # columns of a row that are multiplied at once
 
 
-def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, blocks: Sequence[Any], row: "Row") -> Any:
-    """acc + the blocks of one step times the activations of their columns.
+def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, rows: Sequence[Sequence[Any]], x: "Row") -> Any:
+    """acc + the blocks of one step of two rows times the activations of their columns, a lane as `lanes` tells.
 
-    A zero point is a minimum, zero · scale: one product for all columns that share a scale.
+    Sums are whole numbers until each lane has one, so that scales are applied once: to 16 sums of groups, not to 64 of
+    four columns. A minimum meets the sum of the activations, and a zero point is added to whole sums.
     """
-    n, group = codes.step, codes.group
-    s, m = codes.scales(b, blocks)
+    sums = [_sums(b, codes, wide, blocks, x) for blocks in rows]
+    folded = [_fold(b, sums[0] + sums[1])] if codes.group == 32 else [_fold(b, own) for own in sums]
+    total, where = join(b, folded), lanes(codes, codes.block * len(rows[0]))
     if codes.zero and not signed(codes, wide):
-        m = b.fmul(s, const(s.type, float(codes.zero)))
-    s = b.fmul(s, row.floats(b, "scales", n, group))
-    vectors = row_codes(b, codes, blocks)
-    for groups, chain in chains(codes).items():
-        lanes = [g for g in groups for _ in range(4)]
-        dots = begin(b, codes, wide)
-        for i, columns in chain:
-            dots.add(vectors[i], Columns(row, columns))
-        acc = fma(b, b.sitofp(dots.value(), vec(F32, 16)), shuffle(b, s, lanes), acc)
-    if m is not None:
-        minus, zero = b.fmul(m, row.floats(b, f"floats{group}", n, group)), const(m.type, 0.0)
-        acc = b.fsub(acc, shuffle(b, minus, [min(i, m.type.count) for i in range(16)], zero))
-    return acc
+        zeros = x.of_groups(b, I32, f"sums{codes.group}", codes.group, where, once=True)
+        total = b.add(total, b.shl(zeros, const(zeros.type, codes.zero.bit_length() - 1)))
+    (s, m), (other_s, other_m) = (codes.scales(b, blocks) for blocks in rows)
+    at = [row * s.type.count + group for row, group in where]
+    s = b.fmul(shuffle(b, s, at, other_s), x.of_groups(b, F32, "scales", codes.group, where))
+    acc = fma(b, b.sitofp(total, s.type), s, acc)
+    if m is None:
+        return acc
+    minus = b.fneg(x.of_groups(b, F32, f"floats{codes.group}", codes.group, where, once=True))
+    return fma(b, shuffle(b, m, at, other_m), minus, acc)
 
 
-def chains(codes: Codes) -> dict[tuple[int, ...], list[tuple[int, list[int]]]]:
-    """Vectors of a step (number, columns) by the groups of their quarters: those of the same groups share a sum."""
-    found: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
-    for i, columns in enumerate(row_order(codes)):
-        found.setdefault(tuple(c // codes.group for c in columns), []).append((i, columns))
-    return found
+def lanes(codes: Codes, n: int) -> list[tuple[int, int]]:
+    """The (row, group) of each lane of the sums of a step of n columns in two rows: 16 lanes, or 16 for each row."""
+    if codes.group == 32:
+        each = n // 128  # lanes next to each other: of two groups, or of two halves of one
+        return [(j >> 1 & 1, j // 4 * each + (j & each - 1)) for j in range(16)]
+    order = row_order(codes, n)
+    return [(row, order[j & 3][j // 4] // codes.group) for row in (0, 1) for j in range(16)]
+
+
+def _sums(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any], x: "Row") -> list[Any]:
+    """Sums of one row's products, four columns a lane; vectors of the same four groups share one."""
+    found: dict[tuple[int, ...], Sum] = {}
+    order = row_order(codes, codes.block * len(blocks))
+    for columns, vector in zip(order, row_codes(b, codes, blocks), strict=True):
+        groups = tuple(c // codes.group for c in columns)
+        if groups not in found:
+            found[groups] = begin(b, codes, wide)
+        found[groups].add(vector, Columns(x, columns))
+    return [dots.value() for dots in found.values()]
+
+
+def _fold(b: ir.IRBuilder, sums: Sequence[Any]) -> Any:
+    """Two or four vectors as one: in each quarter a sum of the first, one of the next, … and from the start again."""
+    distance = 4 // len(sums)
+    while len(sums) > 1:
+        own = [16 * (j & distance > 0) + j for j in range(16)]  # what stays in its lane
+        other = [j ^ distance for j in own]
+        sums = [
+            b.add(shuffle(b, x, own, y), shuffle(b, x, other, y)) for x, y in zip(sums[::2], sums[1::2], strict=True)
+        ]
+        distance *= 2
+    return sums[0]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One step of a quantized row of activations of padded width `width`, from column k on."""
+    """A quantized row of activations of padded width `width`, from column k on, n columns."""
 
     x: Any
     width: Any
     k: Any
+    n: int
 
-    def floats(self, b: ir.IRBuilder, name: str, n: int, group: int) -> Any:
-        """One float for each group of n columns; scales are stored for 32."""
+    def of_groups(
+        self, b: ir.IRBuilder, kind: Any, name: str, group: int, where: Sequence[tuple[int, int]], once: bool = False
+    ) -> Any:
+        """What a section has for the group of each lane; with `once` it is 0 in a second lane of the same (row, group).
+
+        Scales are stored for 32 columns.
+        """
         stored = 32 if name == "scales" else group
-        value = load(b, vec(F32, n // stored), section(b, self.x, self.width, name, self.k), align=4)
-        return value if stored == group else shuffle(b, value, [i * group // stored for i in range(n // group)])
+        values = load(b, vec(kind, self.n // stored), section(b, self.x, self.width, name, self.k), align=4)
+        at = [g * group // stored for _, g in where]
+        if once:
+            at = [self.n // stored if lane in where[:i] else at[i] for i, lane in enumerate(where)]
+        return shuffle(b, values, at, const(values.type, 0))
 
 
 @dataclass(frozen=True)
@@ -99,7 +134,10 @@ class Columns:
     columns: list[int]
 
     def bytes(self, b: ir.IRBuilder, name: str) -> Any:
-        start = section(b, self.row.x, self.row.width, name, self.row.k)
+        first, x = self.columns[0], self.row
+        if self.columns == [first, first + 64, first + 128, first + 192]:
+            return load(b, vec(I8, 64), section(b, x.x, x.width, f"turned_{name}", x.k), 4 * first, align=16)
+        start = section(b, x.x, x.width, name, x.k)
         whole = range(min(self.columns) // 64, max(self.columns) // 64 + 1)
         loads = [load(b, vec(I8, 64), start, 64 * i) for i in whole]
         return picked(b, loads, [c - 64 * whole[0] for c in self.columns], 16)
@@ -111,79 +149,100 @@ class Columns:
 
 def row_product(codes: Codes, wide: bool) -> Any:
     """The kernel y[r] = w[r] · x, activations of 8 bits or, wide, of 16."""
-    n, size = codes.step, codes.bytes
-    block, per = codes.block, n // codes.block
+    size, block = codes.bytes, codes.block
+    per = STEP // block
     stride = size * per
     lines = (stride + 63) // 64
+    rows = [row for row, _ in lanes(codes, STEP)]
+    sums = Vector(F32, len(rows))
 
-    @word(f32x16, f32x16, int64, int64, int64, int64)
-    def step(b: ir.IRBuilder, acc: Any, p: Any, x: Any, width: Any, k: Any) -> Any:
-        blocks = Neighbours(b.add(p, I64(size * i)) for i in range(per))
-        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k))
+    @word(void, int64)
+    def ask_early(b: ir.IRBuilder, address: Any) -> None:
+        ask(b, address, 2)
 
-    @word(f32x16, f32x16, int64, int64, int64, int64, int64)
-    def last_step(b: ir.IRBuilder, acc: Any, p: Any, last: Any, x: Any, width: Any, k: Any) -> Any:
-        """With the blocks up to `last` alone: what stands in for the others meets activations that are zero."""
-        blocks = [p]
-        for i in range(1, per):
-            at = b.add(p, I64(size * i))
-            blocks.append(b.select(b.icmp_signed("<", at, last), at, last))
-        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k))
+    @word(sums)
+    def nothing(b: ir.IRBuilder) -> Any:
+        return const(vec(F32, len(rows)), 0.0)
+
+    @word(sums, sums, int64, int64, int64, int64, int64)
+    def step(b: ir.IRBuilder, acc: Any, p: Any, q: Any, x: Any, width: Any, k: Any) -> Any:
+        blocks = [Neighbours(b.add(row, I64(size * i)) for i in range(per)) for row in (p, q)]
+        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k, STEP))
+
+    @word(sums, sums, int64, int64, int64, int64, int64, int64)
+    def short_step(b: ir.IRBuilder, acc: Any, p: Any, q: Any, last: Any, x: Any, width: Any, k: Any) -> Any:
+        """Half a step, with the blocks up to `last` bytes from p: what stands in for the others meets zeros."""
+        offsets = [I64(size * i) for i in range(max(per // 2, 1))]
+        offsets = [b.select(b.icmp_signed("<", at, last), at, last) for at in offsets]
+        blocks = [[b.add(row, at) for at in offsets] for row in (p, q)]
+        return accumulate(b, codes, wide, acc, blocks, Row(x, width, k, STEP // 2))
+
+    @word(void, sums, int64, int64)
+    def finish(b: ir.IRBuilder, acc: Any, y: Any, z: Any) -> None:
+        for row, at in enumerate((y, z)):
+            own = shuffle(b, acc, [i for i, lane in enumerate(rows) if lane == row])
+            store(b, sum_lanes(b, own), at, align=4)
 
     @inner
-    def tail(acc: Any, a: int, left: int, x: int, width: int, k: int) -> Any:
-        return last_step(acc, a, a + (left - 1) * size, x, width, k)
+    def tail(acc: Any, a: int, c: int, left: int, x: int, width: int, k: int) -> Any:
+        return short_step(acc, a, c, (left - 1) * size, x, width, k)
 
     @native(1)
     def gemv(job: int) -> None:
         j = record(job, JOB_T)
-        width = (j.width + 127) // 128 * 128
-        full = j.width // n
-        left = (j.width - full * n) // block
+        width = padded(j.width)
+        full = j.width // STEP
         half = (j.rows + 1) // 2
         other = (j.rows - half) * j.row_bytes
+        end = j.w + half * j.row_bytes  # of the first stream, where what comes next begins
+        jump = j.then - end
         for r in range(half):
             a = j.w + r * j.row_bytes
             c = a + other
-            sum_a, sum_c = splat_f32x16(0.0), splat_f32x16(0.0)
+            acc = nothing()
             for i in range(full):
+                early = a + AHEAD
+                early += jump if early >= end else 0
                 for line in range(lines):
-                    prefetch(a + AHEAD + 64 * line)
-                    prefetch(c + AHEAD + 64 * line)
-                sum_a = step(sum_a, a, j.x, width, i * n)
-                sum_c = step(sum_c, c, j.x, width, i * n)
+                    ask_early(early + 64 * line)
+                    ask_early(early + other + 64 * line)
+                acc = step(acc, a, c, j.x, width, i * STEP)
                 a += stride
                 c += stride
-            if per > 1 and left:
-                sum_a = tail(sum_a, a, left, j.x, width, full * n)
-                sum_c = tail(sum_c, c, left, j.x, width, full * n)
-            store_f32(j.y + 4 * r, sum16(sum_a))
-            store_f32(j.y + 4 * (r + j.rows - half), sum16(sum_c))
+            if per > 1:
+                k = full * STEP
+                while k < j.width:
+                    acc = tail(acc, a, c, (j.width - k) // block, j.x, width, k)
+                    a += stride // 2
+                    c += stride // 2
+                    k += STEP // 2
+            finish(acc, j.y + 4 * r, j.y + 4 * (r + j.rows - half))
 
     return gemv
 
 
 def unpack_rows(codes: Codes) -> Any:
     """The kernel that turns one row, job.w, into floats at job.y: an embedding."""
-    per, size, block = codes.step // codes.block, codes.bytes, codes.block
-
-    order = [c for columns in row_order(codes) for c in columns]
+    size, block = codes.bytes, codes.block
+    n = max(block, STEP // 2)
+    per, order = n // block, row_order(codes, n)
 
     @word(void, int64, int64, int64)
     def unpack(b: ir.IRBuilder, p: Any, last: Any, y: Any) -> None:
-        """One step; beyond the last block whatever may come."""
+        """n weights; beyond the last block whatever may come."""
         blocks = [p]
         for i in range(1, per):
             at = b.add(p, I64(size * i))
             blocks.append(b.select(b.icmp_signed("<", at, last), at, last))
-        stored = row_codes(b, codes, blocks)
         s, m = codes.scales(b, blocks)
-        for i in range(len(stored)):
-            code = picked(b, stored, [16 * order.index(64 * i + 16 * q) for q in range(4)], 16)
-            lanes = [(64 * i + j) // codes.group for j in range(64)]
+        for columns, code in zip(order, row_codes(b, codes, blocks), strict=True):
+            groups = [c // codes.group for c in columns for _ in range(16)]
             floats = b.fsub(b.uitofp(code, vec(F32, 64)), const(vec(F32, 64), float(codes.zero)))
-            floats = b.fmul(floats, shuffle(b, s, lanes))
-            store(b, floats if m is None else b.fsub(floats, shuffle(b, m, lanes)), y, 256 * i, align=4)
+            floats = b.fmul(floats, shuffle(b, s, groups))
+            if m is not None:
+                floats = b.fsub(floats, shuffle(b, m, groups))
+            for i, column in enumerate(columns):
+                store(b, shuffle(b, floats, range(16 * i, 16 * i + 16)), y, 4 * column, align=4)
 
     @native(1)
     def row(job: int) -> None:

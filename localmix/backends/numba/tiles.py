@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba import isa
-from localmix.backends.numba.activations import section
+from localmix.backends.numba.activations import padded, section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.fields import tile_codes
@@ -184,7 +184,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
         groups = j.width // group
-        padded = (j.width + 127) // 128 * 128
+        width = padded(j.width)
         # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
         early = 4 * ROWS // (4 + j.tokens)
         calls = (j.tokens + most - 1) // most
@@ -200,16 +200,16 @@ def tile_product(codes: Codes, wide: bool) -> Any:
                 left = j.tokens - t
                 ahead += groups * pace if t else 0
                 if left >= most and most == 8:
-                    eight(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
+                    eight(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
                     t += 8
                 elif left >= 4:
-                    four(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
+                    four(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
                     t += 4
                 elif left >= 2:
-                    two(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
+                    two(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
                     t += 2
                 else:
-                    single(tile, groups, x, j.x_stride, padded, y, j.y_stride, ahead, pace)
+                    single(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
                     t += 1
 
     return gemm

@@ -20,7 +20,9 @@ from quant.format import Floats
 MARK = np.float32(-12345.5)
 KINDS = {
     "values": np.int8,
+    "turned_values": np.int8,
     "low": np.int8,
+    "turned_low": np.int8,
     "words": np.int16,
     "scales": np.float32,
     "floats16": np.float32,
@@ -96,6 +98,9 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
         "low": low,
         "words": values.astype(np.int16).reshape(tokens, -1, 8, 2).swapaxes(2, 3).reshape(values.shape),
     }
+    for name in ("values", "low"):
+        runs = parts[name].reshape(tokens, -1, 4, 4, 16)
+        parts[f"turned_{name}"] = runs.swapaxes(2, 3).reshape(values.shape)
     assert parts.keys() == SECTIONS.keys()
     rows = np.zeros((tokens, quantized_bytes(width, wide)), np.uint8)
     for name, section in sections(rows, width, wide).items():
@@ -107,7 +112,7 @@ def sections(rows: NDArray[np.uint8], width: int, wide: bool) -> dict[str, NDArr
     """The sections of quantized rows, as views of their types."""
     room, views = padded(width), {}
     for name, (start, size) in SECTIONS.items():
-        if name in ("low", "words") and not (wide and (name == "low" or isa.active().pairs)):
+        if name in ("low", "turned_low", "words") and not (wide and (name != "words" or isa.active().pairs)):
             continue
         views[name] = rows[:, start * room // 8 :][:, : size * room // 32].view(KINDS.get(name, np.int32))
     return views
