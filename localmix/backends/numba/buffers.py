@@ -107,7 +107,7 @@ class Buffers:
             "queries": 4 * queries * heads,
             "limits": 8 * queries,
             "results": 4 * queries * (heads + 2),
-            "scratch": max(attention_scratch(heads), tile_scratch(max(wide, c.hidden))),
+            "scratch": max(attention_scratch(heads), tile_scratch()),
         }
         starts, total = {}, padded(PRIVATE.itemsize)
         for name, size in sizes.items():

@@ -75,7 +75,7 @@ EARLY = 32  # positions ahead of those in hand, whose keys and values attention 
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
 SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
 BLOCK = 8  # tokens whose queries share a pass over the keys in a prompt
-ROWS = 16  # of a tile
+ROWS, COLUMNS = 16, 4096  # of a tile, at most
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
 TILES = 64  # rows of a weight that are one piece of work in a prompt: whole tiles, and one vector of int8
 
@@ -131,6 +131,6 @@ def group_bytes(group: int) -> int:
     return ROWS * group + 2 * 4 * ROWS
 
 
-def tile_scratch(width: int) -> int:
-    """A tile of any format at this width, and the room to unpack one block of 16 rows into."""
-    return (width + 256) // 16 * group_bytes(16) + ROWS * 256 + LINE
+def tile_scratch() -> int:
+    """A tile of any format."""
+    return COLUMNS // 16 * group_bytes(16) + LINE

@@ -1,5 +1,5 @@
-"""Products for prompts: 16 rows of a weight are unpacked once into a tile that stays in the second-level cache, then
-every few tokens go over it in registers.
+"""Products for prompts: 16 rows of a weight are unpacked once into tiles that stay in a cache, then every few tokens go
+over them in registers.
 
 A tile holds, for each group of 16 or 32 columns: group / 4 vectors of codes (lane r is row r, four columns a lane), 16
 scales, and 16 minima if the format has them. A zero point costs nothing: sums start at -zero · (sum of x).
@@ -17,7 +17,7 @@ from localmix.backends.numba.activations import padded, section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.fields import tile_codes
-from localmix.backends.numba.layout import ROWS, group_bytes
+from localmix.backends.numba.layout import COLUMNS, JOB, ROWS, group_bytes, offset
 from localmix.backends.numba.native import native
 from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import (
@@ -39,6 +39,10 @@ from localmix.backends.numba.simd import (
     word,
 )
 from localmix.backends.numba.sums import begin
+
+# A tile that few tokens read stays in the first level, so that writing it does not wait; one that many read in the
+# second, so that their sums are seldom put down and taken up.
+FEW, SHORT = 16, 512
 
 
 def _scales(b: ir.IRBuilder, codes: Codes, rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -95,22 +99,26 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
     @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def micro(
         b: ir.IRBuilder,
+        job: Any,
         tile: Any,
+        first: Any,
         groups: Any,
         x: Any,
-        stride: Any,
         width: Any,
         y: Any,
-        y_stride: Any,
         ahead: Any,
         pace: Any,
     ) -> None:
+        """y += the tile's groups, which are those from `first` on of its rows, times x; y = … if first is 0."""
         floats = vec(F32, 16)
-        sums = [cgutils.alloca_once_value(b, const(floats, 0.0)) for _ in range(tokens)]
+        stride, y_stride = (load(b, I64, job, offset(JOB, name)) for name in ("x_stride", "y_stride"))
+        ys = [b.add(y, b.mul(y_stride, I64(t))) for t in range(tokens)]
+        fresh, nothing = b.icmp_signed("==", first, I64(0)), const(floats, 0.0)
+        sums = [cgutils.alloca_once_value(b, b.select(fresh, nothing, load(b, floats, at, align=4))) for at in ys]
         rows = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
         with cgutils.for_range(b, groups) as loop:
             at = b.add(tile, b.mul(loop.index, I64(span)))
-            k = b.mul(loop.index, I64(group))
+            k = b.mul(b.add(first, loop.index), I64(group))
             for line in range(lines):
                 ask(b, b.add(b.add(ahead, b.mul(loop.index, pace)), I64(64 * line)), 2)
             starts = [_zeros(b, codes, row, width, k) if codes.zero else None for row in rows]
@@ -128,8 +136,8 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
                     s = load(b, F32, section(b, row, width, f"floats{group}", k), align=4)
                     value = fma(b, minimum, splat(b, b.fneg(s), 16), value)
                 b.store(value, sums[t])
-        for t in range(tokens):
-            store(b, b.load(sums[t]), b.add(y, b.mul(y_stride, I64(t))), align=4)
+        for total, at in zip(sums, ys, strict=True):
+            store(b, b.load(total), at, align=4)
 
     return micro
 
@@ -176,6 +184,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     job.rows is at least 16; the last tile may overlap the one before.
     """
     pack, group, step = _packer(codes), codes.group, rows_bytes(codes)
+    codes_block, size = codes.block, codes.bytes
     most = isa.active().tokens
     eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
 
@@ -183,33 +192,37 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     def gemm(job: int) -> None:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
-        groups = j.width // group
         width = padded(j.width)
         # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
         early = 4 * ROWS // (4 + j.tokens)
         calls = (j.tokens + most - 1) // most
+        columns = SHORT if j.tokens <= FEW else COLUMNS
         pace = (step * (ROWS - early) // ROWS + calls - 1) // calls
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             ahead = j.w + (r + ROWS) * j.row_bytes if start + ROWS < j.rows else j.then
-            pack(j.w + r * j.row_bytes, j.row_bytes, j.width, tile, ahead, early)
-            ahead += early * j.row_bytes
-            t = 0
-            while t < j.tokens:
-                x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
-                left = j.tokens - t
-                ahead += groups * pace if t else 0
-                if left >= most and most == 8:
-                    eight(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
-                    t += 8
-                elif left >= 4:
-                    four(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
-                    t += 4
-                elif left >= 2:
-                    two(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
-                    t += 2
-                else:
-                    single(tile, groups, x, j.x_stride, width, y, j.y_stride, ahead, pace)
-                    t += 1
+            for k in range(0, j.width, columns):
+                block = k // codes_block
+                first, groups = k // group, min(columns, j.width - k) // group
+                w = j.w + r * j.row_bytes + block * size
+                pack(w, j.row_bytes, groups * group, tile, ahead + block * early * size, early)
+                later = ahead + early * j.row_bytes + first * pace
+                t = 0
+                while t < j.tokens:
+                    x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
+                    left = j.tokens - t
+                    if left >= most and most == 8:
+                        eight(job, tile, first, groups, x, width, y, later, pace)
+                        t += 8
+                    elif left >= 4:
+                        four(job, tile, first, groups, x, width, y, later, pace)
+                        t += 4
+                    elif left >= 2:
+                        two(job, tile, first, groups, x, width, y, later, pace)
+                        t += 2
+                    else:
+                        single(job, tile, first, groups, x, width, y, later, pace)
+                        t += 1
+                    later += j.width // group * pace
 
     return gemm

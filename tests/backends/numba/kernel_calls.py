@@ -134,7 +134,7 @@ def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
     floats = format.block == 1
     inputs = aligned(x if floats else quantized_rows(x, shape.endswith("16")))
     y = np.full((len(x), rows + 32), MARK, np.float32)
-    scratch = np.zeros(tile_scratch(width) + 64, np.uint8)
+    scratch = np.zeros(tile_scratch(), np.uint8)
     job = np.zeros((), JOB)
     job["w"], job["row_bytes"] = weights.ctypes.data, format.row_bytes(width)
     job["rows"], job["width"] = rows, width
