@@ -115,6 +115,32 @@ def picked(b: ir.IRBuilder, vectors: Sequence[Any], places: Sequence[int], run: 
     return shuffle(b, vectors[used[0]], lanes, vectors[used[-1]])
 
 
+def whole_bytes(codes: Codes) -> bool:
+    """Whether a tile keeps the bytes of two codes as they are, which takes half the room and half the stores: where
+    there are registers enough to take them apart beside the sums of eight tokens.
+    """
+    return "avx512f" in isa.active().needs and len(codes.parts) == 1 and codes.parts[0].bits == 4
+
+
+def tile_bytes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """The bytes of one block in each of 16 rows, four at a time: the column of the first lower half, and a vector in
+    whose lane r are those of row r.
+    """
+    part = codes.parts[0]
+    at = offset(codes.name, part.field)
+    for run in range(0, size(codes.name, part.field), part.run):
+        fence(b)
+        for i, four in enumerate(turn(b, [load(b, vec(I32, part.run // 4), p, at + run) for p in rows])):
+            yield 2 * run + 4 * i, four
+
+
+def codes_of_bytes(b: ir.IRBuilder, codes: Codes, four: Any) -> Iterator[tuple[int, Any]]:
+    """The codes in such a vector: how many columns further they are, and a vector of them."""
+    part = codes.parts[0]
+    for shift in (0, 4):
+        yield shift // 4 * part.run, codes.finish(b, _shifted(b, four, [shift] * 4, part))
+
+
 def tile_codes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """The codes of one block in each of 16 rows, four columns at a time: the first column, and a vector in whose lane r
     are those of row r. To be stored at once: 16 registers hold few of them.

@@ -126,11 +126,6 @@ def fours(queries: int) -> int:
     return (queries + 3) // 4 * 4
 
 
-def group_bytes(group: int) -> int:
-    """Of one group of columns in a tile of 16 rows: codes, scales, minima."""
-    return ROWS * group + 2 * 4 * ROWS
-
-
 def tile_scratch() -> int:
-    """A tile of any format."""
-    return COLUMNS // 16 * group_bytes(16) + LINE
+    """A tile of any format: codes, and scales and minima of 16 columns, the smallest group."""
+    return ROWS * COLUMNS + COLUMNS // 16 * 2 * LINE + LINE
