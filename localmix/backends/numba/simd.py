@@ -162,21 +162,44 @@ def join(b: ir.IRBuilder, parts: Sequence[Any]) -> Any:
 
 
 def turn(b: ir.IRBuilder, rows: Sequence[Any]) -> list[Any]:
-    """16 rows of n lanes, n up to 16, as n columns of 16 lanes.
+    """16 rows of n lanes, n up to 16, as n columns of 16 lanes."""
+    n = rows[0].type.count
+    if n == 1:
+        return [join(b, rows)]
+    if n == 2:
+        x, y = join(b, rows[::2]), join(b, rows[1::2])
+        even = [i if i % 2 == 0 else 15 + i for i in range(16)]
+        return [shuffle(b, x, even, y), shuffle(b, x, [i + 1 for i in even], y)]
+    # Squares of 4 by 4 within quarters of vectors, which is cheapest, then quarters. Rows of a vector are four apart.
+    vectors = [join(b, rows[row : row + 64 // n : 4]) for row in range(16) if row % (64 // n) < 4]
+    squares = [_turn_squares(b, vectors[i : i + 4]) for i in range(0, n, 4)]
+    return [
+        column
+        for columns in zip(*(_sort(b, of) for of in zip(*squares, strict=True)), strict=True)
+        for column in columns
+    ]
 
-    Rows n apart share a vector; then log n rounds of two-input shuffles turn squares of n by n lanes.
-    """
-    n, distance = rows[0].type.count, 1
-    out = [join(b, rows[i::n]) for i in range(n)]
-    while distance < n:
-        low = [j if not j & distance else 16 + j - distance for j in range(16)]
-        high = [j + distance if not j & distance else 16 + j for j in range(16)]
-        for i in range(n):
-            if not i & distance:
-                x, y = out[i], out[i + distance]
-                out[i], out[i + distance] = shuffle(b, x, low, y), shuffle(b, x, high, y)
-        distance *= 2
-    return out
+
+def _turn_squares(b: ir.IRBuilder, x: Sequence[Any]) -> list[Any]:
+    """Four vectors, in each quarter the 4 by 4 lanes turned: x86's unpack instructions."""
+    ones = [[i // 4 * 4 + at + i % 4 // 2 + 16 * (i % 2) for i in range(16)] for at in (0, 2)]
+    twos = [[i // 4 * 4 + at + i % 2 + 16 * (i % 4 // 2) for i in range(16)] for at in (0, 2)]
+    pairs = [[shuffle(b, x[i], lanes, x[i + 1]) for i in (0, 2)] for lanes in ones]
+    return [shuffle(b, one, lanes, other) for one, other in pairs for lanes in twos]
+
+
+def _sort(b: ir.IRBuilder, x: Sequence[Any]) -> list[Any]:
+    """Vectors whose quarters belong to as many columns in turn: a vector a column."""
+    if len(x) == 1:
+        return list(x)
+    lanes = [8 * (i // 4 % 2) + i % 4 + 16 * (i // 8) for i in range(16)]  # quarters 0 and 2 of two vectors
+    even, odd = (
+        _sort(
+            b, [shuffle(b, one, [lane + at for lane in lanes], two) for one, two in zip(x[::2], x[1::2], strict=True)]
+        )
+        for at in (0, 4)
+    )
+    return [column for both in zip(even, odd, strict=True) for column in both]
 
 
 def fold(b: ir.IRBuilder, parts: Sequence[Any], block: int, combine: Callable[[Any, Any], Any]) -> Any:
