@@ -214,6 +214,36 @@ class Four:
         return b.bitcast(splat(b, four, 16), kind)
 
 
+def _multiplier(codes: Codes, wide: bool) -> Any:
+    """The function that multiplies a tile with all tokens of a job, most of them eight at a time."""
+    most, columns = isa.active().tokens, _unit(codes).columns
+    eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
+
+    @inner
+    def multiply(job: int, r: int, tile: int, first: int, units: int, ahead: int, pace: int) -> None:
+        j = record(job, JOB_T)
+        width = padded(j.width)
+        t = 0
+        while t < j.tokens:
+            x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
+            left = j.tokens - t
+            if left >= most and most == 8:
+                eight(job, tile, first, units, x, width, y, ahead, pace)
+                t += 8
+            elif left >= 4:
+                four(job, tile, first, units, x, width, y, ahead, pace)
+                t += 4
+            elif left >= 2:
+                two(job, tile, first, units, x, width, y, ahead, pace)
+                t += 2
+            else:
+                single(job, tile, first, units, x, width, y, ahead, pace)
+                t += 1
+            ahead += j.width // columns * pace
+
+    return multiply
+
+
 def tile_product(codes: Codes, wide: bool) -> Any:
     """The kernel y[t, r] = w[r] · x[t], activations of 8 bits or, wide, of 16.
 
@@ -222,13 +252,12 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     pack, columns, step = _packer(codes), _unit(codes).columns, rows_bytes(codes)
     block, size = codes.block, codes.bytes
     most = isa.active().tokens
-    eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
+    multiply = _multiplier(codes, wide)
 
     @native(1)
     def gemm(job: int) -> None:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
-        width = padded(j.width)
         # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
         early = 4 * ROWS // (4 + j.tokens)
         calls = (j.tokens + most - 1) // most
@@ -241,23 +270,6 @@ def tile_product(codes: Codes, wide: bool) -> Any:
                 first, units = k // columns, min(most_columns, j.width - k) // columns
                 w = j.w + r * j.row_bytes + k // block * size
                 pack(w, j.row_bytes, units * columns, tile, ahead + k // block * early * size, early)
-                later = ahead + early * j.row_bytes + first * pace
-                t = 0
-                while t < j.tokens:
-                    x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
-                    left = j.tokens - t
-                    if left >= most and most == 8:
-                        eight(job, tile, first, units, x, width, y, later, pace)
-                        t += 8
-                    elif left >= 4:
-                        four(job, tile, first, units, x, width, y, later, pace)
-                        t += 4
-                    elif left >= 2:
-                        two(job, tile, first, units, x, width, y, later, pace)
-                        t += 2
-                    else:
-                        single(job, tile, first, units, x, width, y, later, pace)
-                        t += 1
-                    later += j.width // columns * pace
+                multiply(job, r, tile, first, units, ahead + early * j.row_bytes + first * pace, pace)
 
     return gemm

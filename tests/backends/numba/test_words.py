@@ -15,6 +15,7 @@ from localmix.backends.numba import parts
 from localmix.backends.numba.layout import padded, quantized_bytes
 from localmix.backends.numba.simd import (
     I16,
+    I32,
     exp16,
     half_to_float,
     int64,
@@ -25,6 +26,7 @@ from localmix.backends.numba.simd import (
     store_f16,
     store_f32x16,
     swiglu16,
+    turn,
     vec,
     void,
     word,
@@ -50,6 +52,23 @@ def test_every_half_widened_without_hardware() -> None:
     expected = HALVES.view(np.float16).astype(np.float32)
     assert np.array_equal(out, expected, equal_nan=True)
     assert np.array_equal(np.signbit(out), np.signbit(expected))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 16])
+def test_rows_are_turned(n: int) -> None:
+    @word(void, int64, int64)
+    def turned(b: ir.IRBuilder, source: Any, target: Any) -> None:
+        rows = [load(b, vec(I32, n), source, 4 * n * row) for row in range(16)]
+        for i, column in enumerate(turn(b, rows)):
+            store(b, column, target, 64 * i)
+
+    @compiled
+    def run(source: int, target: int) -> None:
+        turned(source, target)
+
+    rows, columns = np.arange(16 * n, dtype=np.int32).reshape(16, n), np.zeros((n, 16), np.int32)
+    run(rows.ctypes.data, columns.ctypes.data)
+    assert np.array_equal(columns, rows.T)
 
 
 def test_stored_halves_are_rounded_to_nearest_even() -> None:
