@@ -225,11 +225,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
     while piece < n.active * each:
         slot, first = piece // each, piece % each * chunk
         rows = min(chunk, n.hidden - first)
-        expert = load_i32(me.chosen + 4 * slot)
-        gate, up = (
-            record(layer.gate + expert * WEIGHT_BYTES, WEIGHT_T),
-            record(layer.up + expert * WEIGHT_BYTES, WEIGHT_T),
-        )
+        gate, up = _chosen(me.chosen, layer.gate, slot), _chosen(me.chosen, layer.up, slot)
         product(gate, first, rows, me.job, me.xf, me.xq, me.one, up.data + first * up.row_bytes)
         product(up, first, rows, me.job, me.xf, me.xq, me.two, following(gate, first, chunk, s.threads))
         combine(me.one, me.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
@@ -258,10 +254,10 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         first = piece * chunk
         rows = min(chunk, n.width - first)
         for slot in range(n.active):
-            down = _chosen(s, layer.down, slot)
-            then = following(_chosen(s, layer.down, 0), first, chunk, s.threads)
+            down = _chosen(s.chosen, layer.down, slot)
+            then = following(_chosen(s.chosen, layer.down, 0), first, chunk, s.threads)
             if slot + 1 < n.active:
-                after = _chosen(s, layer.down, slot + 1)
+                after = _chosen(s.chosen, layer.down, slot + 1)
                 then = after.data + first * after.row_bytes
             floats = s.hidden_floats + slot * s.hidden_floats_bytes
             product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one, then)
@@ -274,9 +270,9 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
 
 
 @inner
-def _chosen(s: Record, table: int, slot: int) -> Record:
-    """The weight of the expert in a slot, of a table of all experts' weights."""
-    return record(table + load_i32(s.chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
+def _chosen(chosen: int, table: int, slot: int) -> Record:
+    """The weight of the expert chosen for a slot, of a table of all experts' weights."""
+    return record(table + load_i32(chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
 
 
 @inner

@@ -90,7 +90,10 @@ def _sums(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any], x: "
 
 
 def _fold(b: ir.IRBuilder, sums: Sequence[Any]) -> Any:
-    """Two or four vectors as one: in each quarter a sum of the first, one of the next, … and from the start again."""
+    """Two or four vectors as one: in each quarter a sum of the first, one of the next, … and from the start again.
+
+    Unlike simd.fold it leaves half of the lanes where they are: one of two shuffles is a blend, which any unit does.
+    """
     distance = 4 // len(sums)
     while len(sums) > 1:
         own = [16 * (j & distance > 0) + j for j in range(16)]  # what stays in its lane
