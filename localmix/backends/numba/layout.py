@@ -91,10 +91,12 @@ def padded(width: int) -> int:
     return (width + 255) // 256 * 256
 
 
+TINY = 2.0**-60  # scales of activations, and of weights in tiles, are no smaller: products of two are normal numbers
+
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
 SECTIONS = {
     "values": (0, 32),  # int8
-    "scales": (8, 4),  # float32, one for 32 values
+    "scales": (8, 4),  # float32, one for 32 values, a power of two
     "floats32": (9, 4),  # float32, scale · sum of 32 values: they serve the minima
     "floats16": (10, 8),
     "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points

@@ -3,7 +3,8 @@ over them in registers.
 
 A tile is a sequence of units: vectors of codes (lane r is row r, four columns a lane), and for each group of columns 16
 scales and 16 minima, if the format has them. A unit is one group, or all columns of a run of bytes that hold two codes
-each (fields.whole_bytes). A zero point costs nothing: sums start at -zero · (sum of x).
+each (fields.whole_bytes). A zero point costs nothing: sums start at -zero · (sum of x). Nor does the product of a scale
+with that of the activations, a power of two: their exponents are added, and whole numbers have units of their own.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from localmix.backends.numba.activations import padded, section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.fields import codes_of_bytes, tile_bytes, tile_codes, whole_bytes
-from localmix.backends.numba.layout import COLUMNS, JOB, LINE, ROWS, offset
+from localmix.backends.numba.layout import COLUMNS, JOB, LINE, ROWS, TINY, offset
 from localmix.backends.numba.native import native
 from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import (
@@ -28,6 +29,7 @@ from localmix.backends.numba.simd import (
     I32,
     I64,
     ask,
+    call,
     const,
     fma,
     int64,
@@ -95,7 +97,7 @@ def _packer(codes: Codes) -> Any:
         scales, minima = _scales(b, codes, rows)
         for i, (s, m) in enumerate(zip(scales, minima, strict=True)):
             at, g = i // unit.groups * unit.bytes, i % unit.groups
-            store(b, s, tile, at + unit.scales(g), align=LINE)
+            store(b, _addable(b, s), tile, at + unit.scales(g), align=LINE)
             if m is not None:
                 store(b, m, tile, at + unit.minima(g), align=LINE)
         turned = tile_bytes if whole_bytes(codes) else tile_codes
@@ -116,6 +118,15 @@ def _packer(codes: Codes) -> Any:
             tile += of_block
 
     return pack
+
+
+def _addable(b: ir.IRBuilder, scales: Any) -> Any:
+    """Scales as whole numbers: added to the bits of a power of two they are the bits of the product. What has no
+    exponent, 0, becomes next to nothing.
+    """
+    least, ints = const(scales.type, TINY), vec(I32, scales.type.count)
+    small = b.fcmp_ordered("<", call(b, "llvm.fabs.v16f32", scales.type, scales), least)
+    return b.sub(b.bitcast(b.select(small, least, scales), ints), const(ints, 127 << 23))
 
 
 def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
@@ -140,7 +151,7 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
         pace: Any,
     ) -> None:
         """y += the tile's units, which are those from `first` on of its rows, times x; y = … if first is 0."""
-        floats = vec(F32, 16)
+        floats, ints = vec(F32, 16), vec(I32, 16)
         stride, y_stride = (load(b, I64, job, offset(JOB, name)) for name in ("x_stride", "y_stride"))
         ys = [b.add(y, b.mul(y_stride, I64(t))) for t in range(tokens)]
         fresh, nothing = b.icmp_signed("==", first, I64(0)), const(floats, 0.0)
@@ -160,11 +171,11 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
                     for dot, row in zip(dots[g], rows, strict=True):
                         dot.add(code, Four(row, width, ks[g], inside // 4))
             for g, k in enumerate(ks):
-                scale = load(b, floats, at, unit.scales(g), align=LINE)
+                scales = load(b, ints, at, unit.scales(g), align=LINE)
                 for t, row in enumerate(rows):
-                    d = load(b, F32, section(b, row, width, "scales", b.and_(k, I64(-32))), align=4)
-                    dot = b.sitofp(dots[g][t].value(), floats)
-                    value = fma(b, dot, b.fmul(scale, splat(b, d, 16)), b.load(sums[t]))
+                    d = load(b, I32, section(b, row, width, "scales", b.and_(k, I64(-32))), align=4)
+                    scale = b.bitcast(b.add(scales, splat(b, d, 16)), floats)
+                    value = fma(b, b.sitofp(dots[g][t].value(), floats), scale, b.load(sums[t]))
                     if not codes.zero:
                         minimum = load(b, floats, at, unit.minima(g), align=LINE)
                         s = load(b, F32, section(b, row, width, f"floats{group}", k), align=4)

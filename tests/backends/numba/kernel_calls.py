@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba import isa, native
 from localmix.backends.numba.compiler import compile_kernel
-from localmix.backends.numba.layout import JOB, SECTIONS, padded, quantized_bytes, tile_scratch
+from localmix.backends.numba.layout import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -62,6 +62,7 @@ def random_weights(format: Format, rows: int, width: int) -> NDArray[Any]:
     for name in {"d", "dmin", "m"} & set(format.dtype.names or ()):
         blocks[name] = rng.uniform(-0.1, 0.1, count)
         blocks[name][:: count // 4 + 1] = 3e-6  # a subnormal number of float16
+        blocks[name][1 :: count // 4 + 1] = 0
     if "e" in (format.dtype.names or ()):
         blocks["e"] = rng.integers(118, 126, count)
         blocks["e"][::5], blocks["e"][1::5] = 0, 1
@@ -69,14 +70,12 @@ def random_weights(format: Format, rows: int, width: int) -> NDArray[Any]:
 
 
 def quantize(x: Floats, wide: bool) -> tuple[NDArray[np.int32], Floats]:
-    """Activations of 8 or, wide, 16 bits by definition: values (T, K) and a scale for each 32, (T, K / 32)."""
+    """Activations of 8 or, wide, 16 bits by definition: values (T, K) and a scale, a power of two, for each 32."""
     most = np.float32(127 * 256 if wide else 127)
     groups = x.reshape(len(x), -1, 32)
     largest = np.abs(groups).max(axis=2, keepdims=True)
-    with np.errstate(divide="ignore"):
-        inverse = np.where(largest == 0, np.float32(0), most / largest)
-    values = np.rint(groups * inverse).astype(np.int32).reshape(x.shape)
-    return values, largest[..., 0] * np.float32(1 / float(most))
+    scales = np.exp2(np.ceil(np.log2(np.maximum(largest * (1 / most), np.float32(TINY)))))
+    return np.rint(groups / scales).astype(np.int32).reshape(x.shape), scales[..., 0]
 
 
 def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
