@@ -127,18 +127,22 @@ def tile_bytes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[t
     whose lane r are those of row r.
     """
     part = codes.parts[0]
-    at = offset(codes.name, part.field)
     for run in range(0, size(codes.name, part.field), part.run):
         fence(b)
-        for i, four in enumerate(turn(b, [load(b, vec(I32, part.run // 4), p, at + run) for p in rows])):
+        for i, four in enumerate(bytes_of_run(b, codes, [b.add(p, I64(run)) for p in rows])):
             yield 2 * run + 4 * i, four
 
 
-def codes_of_bytes(b: ir.IRBuilder, codes: Codes, four: Any) -> Iterator[tuple[int, Any]]:
-    """The codes in such a vector: how many columns further they are, and a vector of them."""
+def bytes_of_run(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> list[Any]:
+    """The same of one run, the first of the blocks at `rows`."""
     part = codes.parts[0]
-    for shift in (0, 4):
-        yield shift // 4 * part.run, codes.finish(b, _shifted(b, four, [shift] * 4, part))
+    at = offset(codes.name, part.field)
+    return [b.bitcast(four, CODES) for four in turn(b, [load(b, vec(I32, part.run // 4), p, at) for p in rows])]
+
+
+def half_of_bytes(b: ir.IRBuilder, codes: Codes, four: Any, half: int) -> Any:
+    """The codes in the lower (0) or upper (1) halves of such a vector, which is a run of columns further."""
+    return codes.finish(b, _shifted(b, four, [4 * half] * 4, codes.parts[0]))
 
 
 def tile_codes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[tuple[int, Any]]:

@@ -4,7 +4,7 @@ A Numba type whose data model is an LLVM vector; LLVM keeps it in registers. Eac
 The functions of the lower half build IR and are called from other words; addresses are int64.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -118,6 +118,25 @@ def splat(b: ir.IRBuilder, value: Any, lanes: int) -> Any:
 def fence(b: ir.IRBuilder) -> None:
     """LLVM moves no load and no store from one side to the other; the processor may."""
     b.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True), [])
+
+
+def hidden(b: ir.IRBuilder, x: Any) -> Any:
+    """An integer as something that LLVM knows nothing of."""
+    nothing = ir.InlineAsm(ir.FunctionType(x.type, [x.type]), "", "=r,0", side_effect=True)
+    return b.call(nothing, [x])
+
+
+def with_each(b: ir.IRBuilder, x: Any, values: Iterable[int], emit: Callable[[int], None]) -> None:
+    """Code of its own for each of these values of an integer, made by `emit`; for others there is none."""
+    end = b.append_basic_block()
+    switch = b.switch(x, end)
+    for value in values:
+        block = b.append_basic_block()
+        switch.add_case(ir.Constant(x.type, value), block)
+        b.position_at_end(block)
+        emit(value)
+        b.branch(end)
+    b.position_at_end(end)
 
 
 def call(b: ir.IRBuilder, name: str, result: ir.Type, *values: Any, flags: Sequence[str] = ()) -> Any:

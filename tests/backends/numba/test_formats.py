@@ -56,3 +56,15 @@ def test_many_tokens(format: Format) -> None:
         check(format.name, "gemm", 16, WIDTHS[format.block][1], tokens)
     if format.block > 1:
         check(format.name, "gemm16", 33, WIDTHS[format.block][1], 15)
+
+
+@ALL
+def test_few_tokens_are_what_many_are(format: Format) -> None:
+    """To the last bit: what is computed for a token must not depend on how many others there are."""
+    if format.block == 1:
+        pytest.skip("floats have one kernel for all")
+    width = WIDTHS[format.block][2]
+    weights, x = guarded(random_weights(format, 33, width)), activations(17, width)
+    many = product(format.name, "gemm", weights, x)
+    for tokens in range(1, 9):
+        assert np.array_equal(product(format.name, "gemm", weights, x[:tokens]), many[:tokens]), tokens
