@@ -1,7 +1,7 @@
 """Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
 
 Sixteen positions at a time. For many queries keys are turned so that a lane is a position, then scores need no sums
-across lanes; for four or fewer that does not pay (few.py).
+across lanes; for four or fewer that does not pay (few.py). Large networks round what many queries share (rounded.py).
 Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
 """
 
@@ -16,6 +16,7 @@ from localmix.backends.numba.few import mixing_of_four, scores_of_four
 from localmix.backends.numba.layout import EARLY
 from localmix.backends.numba.native import native
 from localmix.backends.numba.parts import ATTEND_T, Record
+from localmix.backends.numba.rounded import keys_and_values, mix_four, round_query, score_four
 from localmix.backends.numba.simd import (
     I64,
     fma16,
@@ -33,12 +34,14 @@ from localmix.backends.numba.simd import (
     void,
     word,
 )
-from localmix.backends.numba.softmax import LEAST, soften
+from localmix.backends.numba.softmax import LEAST, soften, soften_rounded
 from localmix.backends.numba.stored import Stored
 from localmix.cache import PAGE
 
 
-def _kernel(kept: Stored) -> Any:
+def _kernel(kept: Stored, rounds: bool) -> Any:
+    """For one kind of keys and values; many queries in floats, or, if it `rounds`, in whole numbers."""
+
     @word(void, int64, int64, int64, int64)
     def turn_keys(b: ir.IRBuilder, keys: Any, row_bytes: Any, column: Any, out: Any) -> None:
         """16 rows of keys, 16 columns: as columns of 16 positions."""
@@ -63,7 +66,7 @@ def _kernel(kept: Stored) -> Any:
 
     @inner
     def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
-        """16 keys turned and 16 values widened, once for all queries."""
+        """16 keys are turned and 16 values widened, once for all queries."""
         room = j.room
         turned, values, weights = scratch + 512, scratch + 512 + 64 * room, scratch  # (room, 16), (16, room)
         for c in range(0, room, 16):
@@ -78,6 +81,25 @@ def _kernel(kept: Stored) -> Any:
                 a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
                 soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
                 _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
+
+    round_keys, round_values = keys_and_values(kept)
+
+    @inner
+    def many_rounded(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
+        """They are made whole numbers besides."""
+        room, weights, scales = j.room, scratch, scratch + 256
+        keys, values = scratch + 512, scratch + 512 + 32 * room
+        round_keys(page + j.keys + at, j.row, room, keys, scales)
+        round_values(page + j.values + at, j.row, room, values, scales + 64)
+        for i in range(0, fours, 4):
+            seen = _seen(j, i + 3, p)
+            if seen > 0:
+                score_four(j.q + 4 * i * room, room, keys, scales, weights)
+                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
+                soften_rounded(weights, scales + 128, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
+                mix_four(weights, values, room, j.o + 4 * i * room)
+
+    share = many_rounded if rounds else many
 
     @native(1)
     def attend(job: int) -> None:
@@ -94,11 +116,14 @@ def _kernel(kept: Stored) -> Any:
             store_f32(j.l + 4 * i, np.float32(0))
             for c in range(0, j.room, 16):
                 store_f32x16(j.o + 4 * (i * j.room + c), splat_f32x16(np.float32(0)))
+        if rounds and fours > 4:
+            for i in range(fours):
+                round_query(j.q + 4 * i * j.room, j.room)
         for p in range(j.p0, j.p1, 16):
             page = load_i64(j.pages + 8 * (p // PAGE))
             at = p % PAGE * j.row
             if fours > 4:
-                many(j, p, page, at, fours, scratch)
+                share(j, p, page, at, fours, scratch)
             else:
                 seen = _seen(j, 3, p)
                 if seen > 0:
@@ -152,4 +177,5 @@ def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) ->
         store_f32x16(at + 12 * room, d)
 
 
-f32, f16, q8_0 = _kernel(stored.f32), _kernel(stored.f16), _kernel(stored.q8_0)
+f32, f16, q8_0 = (_kernel(kept, False) for kept in (stored.f32, stored.f16, stored.q8_0))
+f32_rounded, f16_rounded, q8_0_rounded = (_kernel(kept, True) for kept in (stored.f32, stored.f16, stored.q8_0))

@@ -28,6 +28,11 @@ class Isa:
         """Whether products of bytes are summed in pairs, in 16 bits: x86 without a dot product of bytes."""
         return "avx2" in self.needs and "vnni" not in self.name
 
+    @property
+    def rounds(self) -> bool:
+        """Whether prompts of large networks attend in whole numbers: with 16 registers floats are faster."""
+        return "avx512bw" in self.needs
+
 
 _AVX2 = ("avx2", "fma", "f16c", "bmi2")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")

@@ -75,6 +75,7 @@ EARLY = 32  # positions ahead of those in hand, whose keys and values attention 
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
 SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
 BLOCK = 64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
+ROUNDED = 128  # numbers of a head, at most, for prompts to attend in whole numbers
 ROWS, COLUMNS = 16, 4096  # of a tile, at most
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
 TILES = 64  # rows of a weight that are one piece of work in a prompt: whole tiles, and one vector of int8

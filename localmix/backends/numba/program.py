@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from localmix.arch.decoder import Network
 from localmix.arch.llama import DenseFeedForward
 from localmix.arch.mixtral import SparseFeedForward
-from localmix.backends.numba import native
-from localmix.backends.numba.layout import JOB, KINDS, LARGEST, LAYER, NETWORK, WEIGHT, padded, room
+from localmix.backends.numba import isa, native
+from localmix.backends.numba.layout import JOB, KINDS, LARGEST, LAYER, NETWORK, ROUNDED, WEIGHT, padded, room
 from localmix.cache import Cache
 from localmix.errors import LocalmixError
 from localmix.weights import Experts, Weight
@@ -58,7 +58,8 @@ class Program:
         """The network's address, with the kernel for this cache's type of keys and values."""
         self.record["kv"] = KINDS.index(cache.kv)
         self.record["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
-        self.record["attend"] = native.address(f"attention.{cache.kv}")
+        rounded = not self.wide and isa.active().rounds and self.network.config.head_dim <= ROUNDED
+        self.record["attend"] = native.address(f"attention.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 
     def need_tiles(self) -> None:

@@ -164,6 +164,10 @@ def rounded(b: ir.IRBuilder, x: Any) -> Any:
     return b.fsub(b.fadd(x, big), big)
 
 
+def larger(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+
 def sum_lanes(b: ir.IRBuilder, x: Any) -> Any:
     """The sum of all lanes as a fixed tree: halves are added until one lane is left."""
     while x.type.count > 1:
