@@ -8,6 +8,7 @@ it prepared must not outlive the phase. So the experts chosen are shared by thos
 import numpy as np
 
 from localmix.backends.numba.compiler import inner
+from localmix.backends.numba.control import call1
 from localmix.backends.numba.layout import EARLY, LAYER, SPLIT, SPLITS, WEIGHT
 from localmix.backends.numba.native import native
 from localmix.backends.numba.parts import (
@@ -35,7 +36,6 @@ from localmix.backends.numba.parts import (
     wait,
 )
 from localmix.backends.numba.simd import (
-    call1,
     exp_f32,
     fma16,
     load_f32,

@@ -3,7 +3,8 @@
 from typing import Any
 
 from localmix.backends.numba.codes import Codes
-from localmix.backends.numba.rows import row_product, unpack_rows
+from localmix.backends.numba.embedding import unpack_rows
+from localmix.backends.numba.rows import row_product
 from localmix.backends.numba.tiles import tile_product
 
 

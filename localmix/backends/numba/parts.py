@@ -12,19 +12,15 @@ import numpy as np
 
 from localmix.backends.numba.activations import padded, quantize64, quantize64_wide, store_q8_0
 from localmix.backends.numba.compiler import inner
+from localmix.backends.numba.control import atomic_add, atomic_load, call1, call_c, pause
 from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
-    atomic_add,
-    atomic_load,
-    call1,
-    call_c,
     exp_f32,
     fma16,
     load_f32,
     load_f32x16,
     load_i32,
     mul16,
-    pause,
     record,
     splat_f32x16,
     store_f16,

@@ -6,6 +6,7 @@ import numpy as np
 
 from localmix.backends.numba.activations import padded
 from localmix.backends.numba.compiler import inner
+from localmix.backends.numba.control import call1
 from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
 from localmix.backends.numba.native import native
@@ -35,7 +36,6 @@ from localmix.backends.numba.parts import (
     wait,
 )
 from localmix.backends.numba.simd import (
-    call1,
     copy,
     fma16,
     load_f32,

@@ -2,9 +2,12 @@
 
 import numba
 
+from localmix.backends.numba.control import atomic_add, atomic_load, call2, pause
 from localmix.backends.numba.layout import TEAM, offset
 from localmix.backends.numba.native import native
-from localmix.backends.numba.simd import atomic_add, atomic_load, call2, pause, record
+from localmix.backends.numba.simd import (
+    record,
+)
 
 TEAM_T = numba.from_dtype(TEAM)
 OPEN, INSIDE, EPOCH = (offset(TEAM, name) for name in ("open", "inside", "epoch"))

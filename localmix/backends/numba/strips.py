@@ -61,22 +61,33 @@ def _multiply_strip(
     x, stride, y_stride, row_bytes, columns = (
         load(b, I64, job, offset(JOB, name)) for name in ("x", "x_stride", "y_stride", "row_bytes", "width")
     )
+    rows = [b.add(w, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
     xs = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
     sums = [cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in xs]
-    with cgutils.for_range(b, b.udiv(columns, I64(block))) as blocks:
-        first, k = b.add(w, b.mul(blocks.index, I64(size))), b.mul(blocks.index, I64(block))
-        rows = [b.add(first, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
-        early = b.add(ahead, b.mul(blocks.index, I64(ROWS * size)))
-        store_scales(b, codes, unit, rows, scratch)
+
+    def turned(at: Any) -> list[Any]:
+        return bytes_of_run(b, codes, [b.add(row, at) for row in rows])
+
+    # Bytes are turned a unit before they are multiplied, so that nothing waits for what the second level gives.
+    kept = [cgutils.alloca_once_value(b, vector) for vector in turned(I64(0))]
+    last = b.sub(b.mul(b.udiv(columns, I64(block)), I64(size)), I64(size))  # block of a row
+    with cgutils.for_range_slice(b, I64(0), b.add(last, I64(size)), I64(size)) as (start, count):
+        k, early = b.mul(count, I64(block)), b.add(ahead, b.mul(start, I64(ROWS)))
+        store_scales(b, codes, unit, [b.add(row, start) for row in rows], scratch)
+        following = b.select(b.icmp_signed("<", start, last), b.add(start, I64(size)), last)
         with cgutils.for_range(b, I64(units)) as inside:
-            run = b.mul(inside.index, I64(codes.parts[0].run))
+            i = inside.index
             for line in range(lines):
-                ask(b, b.add(early, b.add(b.mul(inside.index, I64(64 * lines)), I64(64 * line))), 2)
-            vectors = bytes_of_run(b, codes, [b.add(row, run) for row in rows])
-            own = Columns(b, xs, width, b.add(k, b.mul(inside.index, I64(unit.columns))))
-            place = b.add(scratch, b.mul(inside.index, I64(unit.bytes)))
+                ask(b, b.add(early, b.add(b.mul(i, I64(64 * lines)), I64(64 * line))), 2)
+            vectors = [b.load(place) for place in kept]
+            further = b.add(start, b.mul(b.add(i, I64(1)), I64(codes.parts[0].run)))
+            further = b.select(b.icmp_signed("==", i, I64(units - 1)), following, further)
+            for place, vector in zip(kept, turned(further), strict=True):
+                b.store(vector, place)
+            own = Columns(b, xs, width, b.add(k, b.mul(i, I64(unit.columns))))
+            at = b.add(scratch, b.mul(i, I64(unit.bytes)))
             for groups, halves in passes:
-                scales = [(g, b.add(place, I64(unit.scales(g)))) for g in groups]
+                scales = [(g, b.add(at, I64(unit.scales(g)))) for g in groups]
                 multiply(b, codes, False, pairs(b, codes, vectors, halves), scales, own, sums)
     for t, total in enumerate(sums):
         store(b, b.load(total), b.add(y, b.mul(y_stride, I64(t))), align=4)
