@@ -78,6 +78,9 @@ def record(ctx: Any, address: Any, kind: Any) -> Any:
 
 # ---- building IR ----
 
+# (builder, address, lanes) -> that many stored numbers as float32, one of them as a scalar for 0 lanes.
+Widen = Callable[[ir.IRBuilder, Any, int], Any]
+
 
 def vec(element: ir.Type, lanes: int) -> ir.VectorType:
     return ir.VectorType(element, lanes)
