@@ -85,7 +85,7 @@ def inputs(model: Model, ids: list[int], sizes: list[int]) -> tuple[dict[str, ND
             found.setdefault(weight.name, []).append(x.copy())
 
     step = model.backend.decoder(model.network, tell)
-    cache, at, logits = model.cache(40), 0, []
+    cache, at, logits = model.cache(40, kv="f32"), 0, []  # as f16 the last bit of a key may decide between two experts
     sequence = cache.new()
     for size in sizes:
         batch = Batch.of([(sequence, at, ids[at : at + size])], every=True)

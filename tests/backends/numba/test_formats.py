@@ -61,10 +61,15 @@ def test_many_tokens(format: Format) -> None:
 @ALL
 def test_few_tokens_are_what_many_are(format: Format) -> None:
     """To the last bit: what is computed for a token must not depend on how many others there are."""
-    if format.block == 1:
-        pytest.skip("floats have one kernel for all")
-    width = WIDTHS[format.block][2]
+    width = WIDTHS[format.block][-1 if format.block == 1 else 2]
     weights, x = guarded(random_weights(format, 33, width)), activations(17, width)
     many = product(format.name, "gemm", weights, x)
     for tokens in range(1, 9):
         assert np.array_equal(product(format.name, "gemm", weights, x[:tokens]), many[:tokens]), tokens
+
+
+@pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
+def test_floats_of_any_number_of_rows_and_columns(name: str) -> None:
+    for rows, width in ((1, 8), (5, 16), (17, 1030), (15, 2100)):
+        for tokens in (1, 3, 9):
+            check(name, "gemm", rows, width, tokens)
