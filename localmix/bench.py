@@ -68,6 +68,15 @@ def products(model: "Model", *, output: bool) -> int:
     return total + (model.config.vocabulary * model.config.width if output and found.tied else 0)
 
 
+def spared(model: "Model") -> int:
+    """Multiplications of a prompt's tokens, but for the last, that are not made: the last layer's, after its keys and
+    values.
+    """
+    c = model.config
+    feed_forward = max(c.active, 1) * 3 * c.width * c.hidden + c.experts * c.width
+    return c.heads * c.head_dim * c.width + feed_forward if model.backend.spares else 0
+
+
 def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
     rng = np.random.default_rng(0)
     cache = model.cache()
@@ -85,7 +94,7 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
         return length / seconds
 
     speed, spread = _median(once, plan.repeats)
-    macs = products(model, output=False) * speed / 1e9
+    macs = (products(model, output=False) - spared(model)) * speed / 1e9
     return _result(model, f"pp{length}", depth, 1, speed, spread, macs)
 
 

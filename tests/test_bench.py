@@ -20,3 +20,12 @@ def test_every_backend(upcycled: Model) -> None:
         assert (r.gb_per_second is not None) is one_decoded
         if one_decoded:
             assert r.share_of_bound == pytest.approx(r.gb_per_second)  # medians of one run are the same
+
+
+def test_what_a_prompt_is_spared_is_not_counted(upcycled: Model) -> None:
+    """Of the last layer's products numba makes those of queries, keys and values."""
+    c = upcycled.config
+    projections = c.width * (c.heads + 2 * c.kv_heads) * c.head_dim
+    layer = projections + c.heads * c.head_dim * c.width + c.active * 3 * c.width * c.hidden + c.width * c.experts
+    assert bench.products(upcycled, output=False) == c.layers * layer
+    assert bench.spared(upcycled) == (layer - projections if upcycled.backend.name == "numba" else 0)

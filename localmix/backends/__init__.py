@@ -46,6 +46,7 @@ class Backend(Protocol):
     name: str
     isa: str  # the instruction set or device in use, as printed to the user
     threads: int
+    spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
 
     def embed(self, weight: Weight, ids: "NDArray") -> Array: ...  # (T, D)
     def norm(self, x: Array, weight: "NDArray", eps: float) -> Array: ...  # (T, D)

@@ -25,6 +25,7 @@ class Reference:
 
     name = "reference"
     isa = "numpy"
+    spares = False
     threads = 1
 
     def embed(self, weight: Weight, ids: NDArray) -> Floats:

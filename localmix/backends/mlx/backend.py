@@ -35,6 +35,7 @@ class MlxBackend:
     """
 
     name = "mlx"
+    spares = False
     threads = 1  # of the host; MLX has its own
 
     def __init__(

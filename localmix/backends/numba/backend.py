@@ -23,6 +23,7 @@ class NumbaBackend(Reference):
     """Kernels of this machine's vector instructions, on all physical cores."""
 
     name = "numba"
+    spares = True
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
