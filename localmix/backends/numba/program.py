@@ -132,7 +132,7 @@ def _weights(network: Network) -> Iterator[Weight]:
 def wide(width: int) -> bool:
     """Whether activations have 16 bits: LOCALMIX_ACTIVATIONS=int8 or int16, else small networks do.
 
-    Eight bits cost SmolLM2 (width 576) 0.8 % of perplexity, sixteen nothing; they take time where the vector units
+    Eight bits cost SmolLM2 (width 576) 0.9 % of perplexity, sixteen nothing; they take time where the vector units
     are the limit, which a small network can spare.
     """
     chosen = os.environ.get("LOCALMIX_ACTIVATIONS")
