@@ -29,6 +29,7 @@ from localmix.backends.numba.simd import (
     float_to_half,
     int64,
     load,
+    power_of_two,
     rounded,
     shuffle,
     splat,
@@ -56,9 +57,9 @@ def _quantize64(bits: int) -> Any:
         quantized, scales = [], []
         for half in (0, 1):
             x, largest = _floats32(b, b.add(source, I64(128 * half)))
-            scale, inverse = _power_of_two(b, b.fmul(largest, const(F32, 1 / most)))
+            power, inverse = power_of_two(b, b.fmul(largest, const(F32, 1 / most)), layout.TINY)
             quantized.append(_whole(b, x, inverse))
-            scales.append(scale)
+            scales.append(b.bitcast(power, F32))
         ints, bytes_ = concat(b, *quantized), vec(I8, 64)
         values, sums = b.trunc(ints, bytes_), None
         if bits == 16:
@@ -80,14 +81,6 @@ def _floats32(b: ir.IRBuilder, source: Any) -> tuple[Any, Any]:
     x = load(b, vec(F32, 32), source, align=4)
     size = call(b, "llvm.fabs.v32f32", x.type, x)
     return x, call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
-
-
-def _power_of_two(b: ir.IRBuilder, x: Any) -> tuple[Any, Any]:
-    """The least power of two that is not below x nor below layout.TINY, and its inverse."""
-    least = const(F32, layout.TINY)
-    bits = b.bitcast(b.select(b.fcmp_ordered("<", x, least), least, x), I32)
-    bits = b.and_(b.add(bits, I32((1 << 23) - 1)), I32(0xFF << 23))
-    return b.bitcast(bits, F32), b.bitcast(b.sub(I32(2 * 127 << 23), bits), F32)
 
 
 def _whole(b: ir.IRBuilder, x: Any, inverse: Any) -> Any:

@@ -23,6 +23,7 @@ from localmix.backends.numba.simd import (
     int64,
     larger,
     load,
+    power_of_two,
     rounded,
     splat,
     store,
@@ -86,10 +87,7 @@ def keys_and_values(kept: Stored) -> tuple[Any, Any]:
         which are powers of two.
         """
         rows = [b.add(values, b.mul(row_bytes, I64(r))) for r in range(16)]
-        least = const(FLOATS, 2.0**-30)
-        most = larger(b, least, b.fmul(largest(b, rows, room), const(FLOATS, 1 / MOST_VALUE)))
-        bits = b.and_(b.add(b.bitcast(most, INTS), const(INTS, (1 << 23) - 1)), const(INTS, 0xFF << 23))
-        inverse = b.bitcast(b.sub(const(INTS, 2 * 127 << 23), bits), FLOATS)
+        bits, inverse = power_of_two(b, b.fmul(largest(b, rows, room), const(FLOATS, 1 / MOST_VALUE)), 2.0**-30)
         exponents = b.sub(b.lshr(bits, const(INTS, 23)), const(INTS, 127))
         store(b, b.fmul(b.sitofp(exponents, FLOATS), const(FLOATS, 0.6931471805599453)), scales)
         store(b, inverse, scales, 64)

@@ -167,6 +167,15 @@ def rounded(b: ir.IRBuilder, x: Any) -> Any:
     return b.fsub(b.fadd(x, big), big)
 
 
+def power_of_two(b: ir.IRBuilder, x: Any, least: float) -> tuple[Any, Any]:
+    """The bits of the least power of two that is not below x nor below `least`, one itself; and its inverse."""
+    kind = x.type
+    ints = vec(I32, kind.count) if isinstance(kind, ir.VectorType) else I32
+    bits = b.bitcast(larger(b, const(kind, least), x), ints)
+    bits = b.and_(b.add(bits, const(ints, (1 << 23) - 1)), const(ints, 0xFF << 23))
+    return bits, b.bitcast(b.sub(const(ints, 2 * 127 << 23), bits), kind)
+
+
 def larger(b: ir.IRBuilder, x: Any, y: Any) -> Any:
     return b.select(b.fcmp_ordered(">", x, y), x, y)
 
