@@ -28,14 +28,15 @@ from localmix.backends.numba.simd import (
     const,
     float_to_half,
     int64,
+    inverse_scale,
     load,
     power_of_two,
-    rounded,
     shuffle,
     splat,
     store,
     vec,
     void,
+    whole,
     word,
 )
 
@@ -58,7 +59,7 @@ def _quantize64(bits: int) -> Any:
         for half in (0, 1):
             x, largest = _floats32(b, b.add(source, I64(128 * half)))
             power, inverse = power_of_two(b, b.fmul(largest, const(F32, 1 / most)), layout.TINY)
-            quantized.append(_whole(b, x, inverse))
+            quantized.append(whole(b, b.fmul(x, splat(b, inverse, 32))))
             scales.append(b.bitcast(power, F32))
         ints, bytes_ = concat(b, *quantized), vec(I8, 64)
         values, sums = b.trunc(ints, bytes_), None
@@ -81,11 +82,6 @@ def _floats32(b: ir.IRBuilder, source: Any) -> tuple[Any, Any]:
     x = load(b, vec(F32, 32), source, align=4)
     size = call(b, "llvm.fabs.v32f32", x.type, x)
     return x, call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
-
-
-def _whole(b: ir.IRBuilder, x: Any, inverse: Any) -> Any:
-    """x · inverse, 32 of them, as whole numbers, <32 x i32>."""
-    return b.fptosi(rounded(b, b.fmul(x, splat(b, inverse, 32))), vec(I32, 32))
 
 
 def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any]) -> None:
@@ -136,7 +132,6 @@ quantize64_wide = _quantize64(16)
 def store_q8_0(b: ir.IRBuilder, source: Any, block: Any) -> None:
     """The 32 floats at `source` as a block of Q8_0: float16 scale, then int8 values."""
     x, largest = _floats32(b, source)
-    empty = b.fcmp_ordered("==", largest, const(F32, 0.0))
-    inverse = b.select(empty, const(F32, 0.0), b.fdiv(const(F32, 127.0), largest))
+    inverse = splat(b, inverse_scale(b, largest, 127.0), 32)
     store(b, float_to_half(b, b.fmul(largest, const(F32, 1 / 127.0))), block)
-    store(b, b.trunc(_whole(b, x, inverse), vec(I8, 32)), block, 2)
+    store(b, b.trunc(whole(b, b.fmul(x, inverse)), vec(I8, 32)), block, 2)

@@ -6,13 +6,13 @@ Each sum adds up column by column either way: what is computed for a token does 
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba import isa
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import JOB, LINE, ROWS, offset
+from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import (
     F32,
     I32,
@@ -33,7 +33,6 @@ from localmix.backends.numba.simd import (
     word,
 )
 
-JOB_T = numba.from_dtype(JOB)
 FLOATS = vec(F32, 16)
 COLUMNS = 1024  # of a tile, at most
 

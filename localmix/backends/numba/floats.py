@@ -5,14 +5,13 @@ A row of activations alone is bound by memory: two rows are read at once, far ap
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba.float_tiles import tile_product
 from localmix.backends.numba.layout import JOB, offset
 from localmix.backends.numba.native import native
-from localmix.backends.numba.rows import AHEAD
+from localmix.backends.numba.rows import AHEAD, JOB_T
 from localmix.backends.numba.simd import (
     F32,
     I64,
@@ -32,7 +31,6 @@ from localmix.backends.numba.simd import (
     word,
 )
 
-JOB_T = numba.from_dtype(JOB)
 FLOATS = vec(F32, 16)
 
 

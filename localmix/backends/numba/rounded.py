@@ -21,15 +21,16 @@ from localmix.backends.numba.simd import (
     fma,
     fold,
     int64,
+    inverse_scale,
     larger,
     load,
     power_of_two,
-    rounded,
     splat,
     store,
     turn,
     vec,
     void,
+    whole,
     word,
 )
 from localmix.backends.numba.stored import Stored
@@ -48,10 +49,10 @@ def round_query(b: ir.IRBuilder, q: Any, room: Any) -> None:
         x = load(b, FLOATS, b.add(q, b.shl(c, I64(2))))
         b.store(larger(b, b.load(largest), _size(b, x)), largest)
     most = call(b, "llvm.vector.reduce.fmax.v16f32", F32, b.load(largest), flags=("nnan",))
-    inverse = splat(b, _inverse(b, most), 16)
+    inverse = splat(b, inverse_scale(b, most, float(MOST)), 16)
     with cgutils.for_range_slice(b, I64(0), room, I64(16)) as (c, _):
         x = load(b, FLOATS, b.add(q, b.shl(c, I64(2))))
-        store(b, b.trunc(_whole(b, x, inverse), vec(I16, 16)), b.add(q, b.shl(c, I64(1))))
+        store(b, b.trunc(whole(b, b.fmul(x, inverse)), vec(I16, 16)), b.add(q, b.shl(c, I64(1))))
     store(b, b.fmul(most, const(F32, 1 / MOST)), b.add(q, b.shl(room, I64(1))))
 
 
@@ -71,12 +72,12 @@ def keys_and_values(kept: Stored) -> tuple[Any, Any]:
         """out (room / 2, 16) pairs of int16, a position a lane; scales (16,)."""
         rows = [b.add(keys, b.mul(row_bytes, I64(r))) for r in range(16)]
         most = largest(b, rows, room)
-        inverse = _inverse(b, most)
+        inverse = inverse_scale(b, most, float(MOST))
         with cgutils.for_range_slice(b, I64(0), room, I64(16)) as (c, _):
             words = []
             for r, row in enumerate(rows):
                 own = splat(b, b.extract_element(inverse, I32(r)), 16)
-                words.append(b.trunc(_whole(b, kept.load16(b, row, c), own), vec(I16, 16)))
+                words.append(b.trunc(whole(b, b.fmul(kept.load16(b, row, c), own)), vec(I16, 16)))
             for i, pair in enumerate(turn(b, [b.bitcast(w, vec(I32, 8)) for w in words])):
                 store(b, pair, b.add(out, b.shl(c, I64(5))), 64 * i)
         store(b, b.fmul(most, const(FLOATS, 1 / MOST)), scales)
@@ -93,10 +94,8 @@ def keys_and_values(kept: Stored) -> tuple[Any, Any]:
         store(b, inverse, scales, 64)
         with cgutils.for_range_slice(b, I64(0), room, I64(16)) as (c, _):
             for i in range(0, 16, 2):
-                two = [
-                    _whole(b, kept.load16(b, rows[r], c), splat(b, b.extract_element(inverse, I32(r)), 16))
-                    for r in (i, i + 1)
-                ]
+                own = [splat(b, b.extract_element(inverse, I32(r)), 16) for r in (i, i + 1)]
+                two = [whole(b, b.fmul(kept.load16(b, rows[i + j], c), scale)) for j, scale in enumerate(own)]
                 pair = b.or_(b.and_(two[0], const(INTS, 0xFFFF)), b.shl(two[1], const(INTS, 16)))
                 store(b, pair, b.add(out, b.shl(b.add(c, b.mul(room, I64(i // 2))), I64(2))))
 
@@ -144,15 +143,3 @@ def _pair(b: ir.IRBuilder, address: Any, offset: int) -> Any:
 
 def _size(b: ir.IRBuilder, x: Any) -> Any:
     return call(b, "llvm.fabs.v16f32", FLOATS, x)
-
-
-def _inverse(b: ir.IRBuilder, largest: Any) -> Any:
-    """What makes the largest number MOST: 0 for 0."""
-    kind = largest.type
-    return b.select(
-        b.fcmp_ordered("==", largest, const(kind, 0.0)), const(kind, 0.0), b.fdiv(const(kind, float(MOST)), largest)
-    )
-
-
-def _whole(b: ir.IRBuilder, x: Any, inverse: Any) -> Any:
-    return b.fptosi(rounded(b, b.fmul(x, inverse)), INTS)

@@ -167,6 +167,17 @@ def rounded(b: ir.IRBuilder, x: Any) -> Any:
     return b.fsub(b.fadd(x, big), big)
 
 
+def whole(b: ir.IRBuilder, x: Any) -> Any:
+    """The same as int32."""
+    return b.fptosi(rounded(b, x), vec(I32, x.type.count))
+
+
+def inverse_scale(b: ir.IRBuilder, largest: Any, most: float) -> Any:
+    """What makes the largest number `most`: 0 for 0."""
+    nothing = const(largest.type, 0.0)
+    return b.select(b.fcmp_ordered("==", largest, nothing), nothing, b.fdiv(const(largest.type, most), largest))
+
+
 def power_of_two(b: ir.IRBuilder, x: Any, least: float) -> tuple[Any, Any]:
     """The bits of the least power of two that is not below x nor below `least`, one itself; and its inverse."""
     kind = x.type

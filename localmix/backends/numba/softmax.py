@@ -11,7 +11,6 @@ from llvmlite import ir
 from localmix.backends.numba.simd import (
     F32,
     I16,
-    I32,
     I64,
     const,
     exp_vector,
@@ -20,12 +19,12 @@ from localmix.backends.numba.simd import (
     int64,
     larger,
     load,
-    rounded,
     shuffle,
     splat,
     store,
     vec,
     void,
+    whole,
     word,
 )
 
@@ -71,8 +70,8 @@ def soften_rounded(b: ir.IRBuilder, at: Any, inverses: Any, m: Any, l: Any, *see
     for i, (score, mask) in enumerate(zip(scores, masks, strict=True)):
         weight = b.select(mask, exp_vector(b, b.fsub(score, shuffle(b, block, [i] * 16))), const(SIXTEEN, 0.0))
         weights.append(b.select(mask, b.fmul(weight, scale), const(SIXTEEN, 0.0)))
-        whole = b.fptosi(rounded(b, b.fmul(weight, const(SIXTEEN, float(MOST_WEIGHT)))), vec(I32, 16))
-        store(b, b.trunc(whole, vec(I16, 16)), at, 32 * i)
+        numbers = whole(b, b.fmul(weight, const(SIXTEEN, float(MOST_WEIGHT))))
+        store(b, b.trunc(numbers, vec(I16, 16)), at, 32 * i)
     store(b, keep, at, 128)
     store(b, b.fmul(share, const(FOUR, 1 / MOST_WEIGHT)), at, 144)
     store(b, new, m)
