@@ -33,7 +33,7 @@ class Bits:
 @dataclass(frozen=True)
 class Codes:
     """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already;
-    `row_scales` is for a format with blocks of 256."""
+    `row_scales` is for a format with blocks of 256, or one whose words hold more than a scale."""
 
     name: str
     group: int  # weights that share a scale: 16 or 32

@@ -191,8 +191,8 @@ def _neighbouring(b: ir.IRBuilder, squares: Any, name: str, part: Bits, rows: Se
     if (part, at) not in squares:
         squares[part, at] = turn(b, [load(b, vec(I32, 1), p, at) for p in rows])
     nibble = b.and_(b.lshr(squares[part, at][0], const(ints, column)), const(ints, 15))
-    spread = b.and_(b.mul(nibble, const(ints, 0x00204081)), const(ints, 0x01010101))
-    return b.bitcast(b.shl(spread, const(ints, part.at)), CODES)
+    spread = b.mul(nibble, const(ints, 0x00204081 << part.at))
+    return b.bitcast(b.and_(spread, const(ints, 0x01010101 << part.at)), CODES)
 
 
 def _shifted(b: ir.IRBuilder, x: Any, quarters: list[int], part: Bits) -> Any:
@@ -274,6 +274,17 @@ def words_of_rows(b: ir.IRBuilder, rows: Sequence[Any], at: int, count: int) -> 
     return turn(b, [load(b, vec(I32, count), p, at) for p in rows])
 
 
+def two_halves(b: ir.IRBuilder, words: Any) -> tuple[Any, Any]:
+    """The float16 in the lower and in the upper halves of a vector of words, as float32."""
+    low, high = (b.trunc(b.lshr(words, const(words.type, n)), vec(I16, words.type.count)) for n in (0, 16))
+    return half_to_float(b, low, hardware_half()), half_to_float(b, high, hardware_half())
+
+
+def scaled(b: ir.IRBuilder, numbers: Any, d: Any) -> Any:
+    """A vector of whole numbers times a float each, in one instruction with what may be added (units.py)."""
+    return b.fmul(b.sitofp(numbers, d.type), d, flags=("contract",))
+
+
 def bits_of(b: ir.IRBuilder, word: Any, at: int, count: int) -> Any:
     """Some bits of a vector of words."""
     return b.and_(b.lshr(word, const(word.type, at)), const(word.type, (1 << count) - 1))
@@ -286,16 +297,12 @@ def six_bits_of(b: ir.IRBuilder, low: Any, at: int, high: Any, high_at: int) -> 
 
 def scales_and_minima_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[list[Any], list[Any]]:
     """The same of a block in each of 16 rows, a row in each lane: 8 vectors of scales and 8 of minima."""
-    halves_, first, second, last = words_of_rows(b, rows, offset(name, "d"), 4)
-    half_lanes = [b.trunc(b.lshr(halves_, const(halves_.type, n)), vec(I16, 16)) for n in (0, 16)]
-    d, dmin = (half_to_float(b, h, hardware_half()) for h in half_lanes)
+    both, first, second, last = words_of_rows(b, rows, offset(name, "d"), 4)
+    d, dmin = two_halves(b, both)
 
     bytes_ = (0, 8, 16, 24)
     scales = [bits_of(b, first, at, 6) for at in bytes_]
     scales += [six_bits_of(b, last, at, first, at + 6) for at in bytes_]
     minima = [bits_of(b, second, at, 6) for at in bytes_]
     minima += [six_bits_of(b, last, at + 4, second, at + 6) for at in bytes_]
-    return (
-        [b.fmul(b.sitofp(v, vec(F32, 16)), d) for v in scales],
-        [b.fmul(b.sitofp(v, vec(F32, 16)), dmin) for v in minima],
-    )
+    return [scaled(b, v, d) for v in scales], [scaled(b, v, dmin) for v in minima]

@@ -7,7 +7,7 @@ from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
 from localmix.backends.numba.dots import hardware_half
-from localmix.backends.numba.fields import half, six_bits_of, small, words_of_rows
+from localmix.backends.numba.fields import half, scaled, six_bits_of, small, words_of_rows
 from localmix.backends.numba.iq4_nl import finish
 from localmix.backends.numba.kernels import kernels
 from localmix.backends.numba.simd import F32, I16, const, half_to_float, vec
@@ -27,7 +27,7 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     d, scales_ = half_to_float(b, b.trunc(first, vec(I16, 16)), hardware_half()), []
     for g in range(8):
         six = six_bits_of(b, low, 4 * g, first, 16 + 2 * g)
-        scales_.append(b.fmul(b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16)), d))
+        scales_.append(scaled(b, b.sub(six, const(six.type, 32)), d))
     return scales_, [None] * 8
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import half, halves, six_bits_of, small, words_of_rows
+from localmix.backends.numba.fields import half, halves, scaled, six_bits_of, small, words_of_rows
 from localmix.backends.numba.kernels import kernels
 from localmix.backends.numba.simd import F32, const, vec
 
@@ -24,7 +24,7 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     d, scales_ = halves(b, rows, "q3_k", "d"), []
     for g in range(16):
         six = six_bits_of(b, low[g // 4 % 2], g % 4 * 8 + g // 8 * 4, high, g % 4 * 8 + g // 4 * 2)
-        scales_.append(b.fmul(b.sitofp(b.sub(six, const(six.type, 32)), vec(F32, 16)), d))
+        scales_.append(scaled(b, b.sub(six, const(six.type, 32)), d))
     return scales_, [None] * 16
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Bits, Codes
-from localmix.backends.numba.fields import halves
+from localmix.backends.numba.codes import Bits, Codes, offset
+from localmix.backends.numba.fields import halves, two_halves, words_of_rows
 from localmix.backends.numba.kernels import kernels
 
 
@@ -14,6 +14,19 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return halves(b, blocks, "q5_1", "d"), b.fneg(halves(b, blocks, "q5_1", "m"))
 
 
+def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    (both,) = words_of_rows(b, rows, offset("q5_1", "d"), 1)
+    d, m = two_halves(b, both)
+    return [d], [b.fneg(m)]
+
+
 gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes("q5_1", group=32, zero=0, parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)), scales=scales)
+    Codes(
+        "q5_1",
+        group=32,
+        zero=0,
+        parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)),
+        scales=scales,
+        row_scales=row_scales,
+    )
 )

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import half, halves, words_of_rows
+from localmix.backends.numba.fields import half, halves, scaled, words_of_rows
 from localmix.backends.numba.kernels import kernels
 from localmix.backends.numba.simd import F32, I8, const, load, vec
 
@@ -21,7 +21,7 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     words, d = words_of_rows(b, rows, offset("q6_k", "scales"), 4), halves(b, rows, "q6_k", "d")
     left = [b.shl(word, const(word.type, 24 - at)) for word in words for at in range(0, 32, 8)]
     signed = [b.ashr(byte, const(byte.type, 24)) for byte in left]
-    return [b.fmul(b.sitofp(v, vec(F32, 16)), d) for v in signed], [None] * 16
+    return [scaled(b, v, d) for v in signed], [None] * 16
 
 
 gemv, gemm, row, gemv16, gemm16 = kernels(

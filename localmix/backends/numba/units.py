@@ -16,7 +16,7 @@ from localmix.backends.numba.activations import section
 from localmix.backends.numba.codes import Codes
 from localmix.backends.numba.fields import half_of_bytes, whole_bytes
 from localmix.backends.numba.layout import LINE, SECTIONS, TINY
-from localmix.backends.numba.simd import F32, I8, I16, I32, I64, call, const, fma, hidden, load, splat, store, vec
+from localmix.backends.numba.simd import F32, I8, I16, I32, I64, const, fma, hidden, load, splat, store, vec
 from localmix.backends.numba.sums import begin
 
 FLOATS, INTS = vec(F32, 16), vec(I32, 16)
@@ -60,12 +60,11 @@ def store_scales(b: ir.IRBuilder, codes: Codes, unit: Unit, rows: Sequence[Any],
 
 
 def _addable(b: ir.IRBuilder, scales: Any) -> Any:
-    """Scales as whole numbers: added to the bits of a power of two they are the bits of the product. What has no
-    exponent, 0, becomes next to nothing.
+    """Scales as whole numbers: added to the bits of a power of two they are the bits of the product. 0 has no exponent,
+    so TINY is added to all, which scales of float16 do not notice; where they are products it costs nothing.
     """
-    least = const(FLOATS, TINY)
-    small = b.fcmp_ordered("<", call(b, "llvm.fabs.v16f32", FLOATS, scales), least)
-    return b.sub(b.bitcast(b.select(small, least, scales), INTS), const(INTS, 127 << 23))
+    apart = b.fadd(scales, const(FLOATS, TINY), flags=("contract",))
+    return b.sub(b.bitcast(apart, INTS), const(INTS, 127 << 23))
 
 
 Pair = tuple[int, Any]  # a column of a unit, and a vector of the codes of four columns from there on
@@ -122,8 +121,12 @@ class Columns:
         self._distances: dict[str, Any] = {}
 
     def load(self, kind: Any, token: int, name: str, column: int) -> Any:
-        """What a section has for a column, counted from k on. Scales are stored for 32 columns."""
+        """What a section has for a column, counted from k on. Scales are stored for 32 columns, of which either k is a
+        multiple or the column.
+        """
         b, size = self.b, SECTIONS[name][1]
+        if name == "scales":
+            column = column // 32 * 32
         if name not in self._distances:
             k = b.and_(self._k, I64(-32)) if name == "scales" else self._k
             self._distances[name] = hidden(b, section(b, I64(0), self._width, name, k))
