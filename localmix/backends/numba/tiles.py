@@ -18,7 +18,7 @@ from localmix.backends.numba.layout import COLUMNS, JOB, LINE, ROWS, offset
 from localmix.backends.numba.native import native
 from localmix.backends.numba.rows import JOB_T
 from localmix.backends.numba.simd import I8, I64, ask, const, int64, load, record, store, vec, void, word
-from localmix.backends.numba.strips import MOST, strips_product
+from localmix.backends.numba.strips import most_tokens, strips_product
 from localmix.backends.numba.units import FLOATS, Columns, multiply, pairs, store_scales, unit_of
 
 # A tile that few tokens read stays in the first level, so that writing it does not wait; one that many read in the
@@ -135,11 +135,6 @@ def _multiplier(codes: Codes, wide: bool) -> Any:
     return with_all
 
 
-@inner
-def _no_strips(job: int, scratch: int) -> None:
-    pass
-
-
 def tile_product(codes: Codes, wide: bool) -> Any:
     """The kernel y[t, r] = w[r] · x[t], activations of 8 bits or, wide, of 16.
 
@@ -149,15 +144,15 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     block, size = codes.block, codes.bytes
     most = isa.active().tokens
     with_all = _multiplier(codes, wide)
-    without_tiles = whole_bytes(codes) and not wide
-    strips = strips_product(codes) if without_tiles else _no_strips
+    few = most_tokens(codes, wide)
+    strips = strips_product(codes, few)
 
     @native(1)
     def gemm(job: int) -> None:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
-        if without_tiles and j.tokens <= MOST:
-            strips(job, tile)
+        if j.tokens <= few:
+            strips(job, j.tokens, tile)
             return
         # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
         early = 4 * ROWS // (4 + j.tokens)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from kernel_calls import expected, guarded, product, random_weights, unpacked
 
+from localmix.backends.numba import isa
+from localmix.backends.numba.program import FLOATS
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -66,6 +68,8 @@ def test_few_tokens_are_what_many_are(format: Format) -> None:
     many = product(format.name, "gemm", weights, x)
     for tokens in range(1, 9):
         assert np.array_equal(product(format.name, "gemm", weights, x[:tokens]), many[:tokens]), tokens
+    if "avx512f" in isa.active().needs and format.name not in (*FLOATS, "q5_0", "q5_1"):
+        assert np.array_equal(product(format.name, "gemv", weights, x), many)
 
 
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
