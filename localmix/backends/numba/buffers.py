@@ -40,7 +40,6 @@ class Buffers:
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
         self.counters = np.zeros((config.layers * PHASES + 2) * COUNTER // 8 + 8, np.int64)
-        self.step["threads"] = threads
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
 
     def grow(self, tokens: int) -> None:

@@ -23,7 +23,7 @@ from localmix.backends.numba.parts import (
     WEIGHT_T,
     Record,
     done,
-    following,
+    first_row,
     norm,
     page_offset,
     pieces_of,
@@ -31,6 +31,7 @@ from localmix.backends.numba.parts import (
     quantize,
     rotate,
     route,
+    start_of,
     store_heads,
     take,
     wait,
@@ -74,19 +75,19 @@ def decode(step: int, thread: int) -> None:
         norm(s.x, n.output_norm, n.width, n.eps, me.xf)
         quantize(me.xf, me.xq, n.width, n.wide)
         pieces = pieces_of(n.output.rows, n.output.chunk)
-        piece = take(counter)
+        piece, coming = take(counter), take(counter)
         while piece < pieces:
-            _part(s, n.output, piece, me, s.logits + 4 * piece * n.output.chunk)
-            piece = done(counter)
+            _part(n.output, piece, coming, me, s.logits)
+            piece, coming = coming, done(counter)
         wait(counter, pieces, s.yields)
 
 
 @inner
-def _part(s: Record, w: Record, piece: int, me: Record, y: int) -> None:
-    """y = a piece of w times the thread's activations."""
-    first = piece * w.chunk
-    then = following(w, first, w.chunk, s.threads)
-    product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y, then)
+def _part(w: Record, piece: int, coming: int, me: Record, y: int) -> None:
+    """A piece of y = w times the thread's activations."""
+    first = first_row(w, piece, w.chunk)
+    then = start_of(w, coming, w.chunk, first)
+    product(w, first, min(w.chunk, w.rows - first), me.job, me.xf, me.xq, y + 4 * first, then)
 
 
 @inner
@@ -95,15 +96,15 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     quantize(me.xf, me.xq, n.width, n.wide)
     q, k = pieces_of(layer.q.rows, layer.q.chunk), pieces_of(layer.k.rows, layer.k.chunk)
     pieces = q + k + pieces_of(layer.v.rows, layer.v.chunk)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
         if piece < q:
-            _part(s, layer.q, piece, me, s.q + 4 * piece * layer.q.chunk)
+            _part(layer.q, piece, coming, me, s.q)
         elif piece < q + k:
-            _part(s, layer.k, piece - q, me, s.k + 4 * (piece - q) * layer.k.chunk)
+            _part(layer.k, piece - q, coming - q, me, s.k)
         else:
-            _part(s, layer.v, piece - q - k, me, s.v + 4 * (piece - q - k) * layer.v.chunk)
-        piece = done(counter)
+            _part(layer.v, piece - q - k, coming - q - k, me, s.v)
+        piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 
@@ -199,14 +200,15 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     quantize(me.xf, me.xq, n.heads * n.head_dim, n.wide)
     w = layer.output
     pieces = pieces_of(w.rows, w.chunk)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
         first = piece * w.chunk
-        _part(s, w, piece, me, me.one)
-        for r in range(min(w.chunk, w.rows - first)):
+        rows = min(w.chunk, w.rows - first)
+        product(w, first, rows, me.job, me.xf, me.xq, me.one, start_of(w, coming, w.chunk, first))
+        for r in range(rows):
             at = s.x + 4 * (first + r)
             store_f32(at, load_f32(at) + load_f32(me.one + 4 * r))
-        piece = done(counter)
+        piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 
@@ -217,7 +219,7 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
     quantize(me.xf, me.xq, n.width, n.wide)
     chunk = record(layer.gate, WEIGHT_T).chunk
     each = pieces_of(n.hidden, chunk)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     if piece < n.active * each:  # several threads may write, all the same
         for slot in range(n.active):
             store_i32(s.chosen + 4 * slot, load_i32(me.chosen + 4 * slot))
@@ -227,9 +229,13 @@ def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> N
         rows = min(chunk, n.hidden - first)
         gate, up = _chosen(me.chosen, layer.gate, slot), _chosen(me.chosen, layer.up, slot)
         product(gate, first, rows, me.job, me.xf, me.xq, me.one, up.data + first * up.row_bytes)
-        product(up, first, rows, me.job, me.xf, me.xq, me.two, following(gate, first, chunk, s.threads))
+        then = gate.data + first * gate.row_bytes
+        if coming < n.active * each:
+            after = _chosen(me.chosen, layer.gate, coming // each)
+            then = start_of(after, coming % each, chunk, 0)
+        product(up, first, rows, me.job, me.xf, me.xq, me.two, then)
         combine(me.one, me.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
-        piece = done(counter)
+        piece, coming = coming, done(counter)
     wait(counter, n.active * each, s.yields)
 
 
@@ -249,23 +255,21 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
         quantize(s.hidden_floats + slot * s.hidden_floats_bytes, me.hidden + slot * me.hidden_bytes, n.hidden, n.wide)
     chunk = record(layer.down, WEIGHT_T).chunk
     pieces = pieces_of(n.width, chunk)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
         first = piece * chunk
         rows = min(chunk, n.width - first)
         for slot in range(n.active):
             down = _chosen(s.chosen, layer.down, slot)
-            then = following(_chosen(s.chosen, layer.down, 0), first, chunk, s.threads)
-            if slot + 1 < n.active:
-                after = _chosen(s.chosen, layer.down, slot + 1)
-                then = after.data + first * after.row_bytes
+            after = _chosen(s.chosen, layer.down, (slot + 1) % n.active)
+            then = start_of(after, piece if slot + 1 < n.active else coming, chunk, first)
             floats = s.hidden_floats + slot * s.hidden_floats_bytes
             product(down, first, rows, me.job, floats, me.hidden + slot * me.hidden_bytes, me.one, then)
             add_scaled(me.one, load_f32(s.mix + 4 * slot), rows, me.two, slot == 0)
         for r in range(rows):
             at = s.x + 4 * (first + r)
             store_f32(at, load_f32(at) + load_f32(me.two + 4 * r))
-        piece = done(counter)
+        piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 

@@ -41,7 +41,7 @@ NETWORK = _record(
 STEP = _record(
     "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
     "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts "
-    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only threads"
+    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
@@ -92,7 +92,7 @@ def padded(width: int) -> int:
     return (width + 255) // 256 * 256
 
 
-TINY = 2.0**-60  # scales of activations, and of weights in tiles, are no smaller: products of two are normal numbers
+TINY = 2.0**-60  # scales of activations are no smaller, nor those of weights in units: products are normal numbers
 
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
 SECTIONS = {

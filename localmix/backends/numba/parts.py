@@ -2,7 +2,8 @@
 
 All threads run the same pass. A phase is a number of pieces; a thread takes the next one with an atomic addition,
 and goes on when all are done, not when all threads have arrived: a thread that the system has put aside holds up
-nobody but for the one piece it may have in hand. A counter is two int64, taken and done, a cache line each.
+nobody but for what it may have in hand. Pieces of weights are taken one ahead, so that each product knows, and can ask
+memory for, what follows it. A counter is two int64, taken and done, a cache line each.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from localmix.backends.numba.activations import padded, quantize64, quantize64_wide, store_q8_0
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.control import atomic_add, atomic_load, call1, call_c, pause
-from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT
+from localmix.backends.numba.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, ROWS, SPAN, STEP, WEIGHT
 from localmix.backends.numba.simd import (
     exp_f32,
     fma16,
@@ -48,7 +49,7 @@ def take(counter: int) -> int:
 
 @inner
 def done(counter: int) -> int:
-    """One piece is done; gives the next."""
+    """One piece is done; gives another."""
     atomic_add(counter + 64, 1)
     return atomic_add(counter, 1)
 
@@ -111,7 +112,7 @@ def quantize(x: int, row: int, width: int, wide: int) -> None:
 @inner
 def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int, then: int) -> None:
     """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants. `then` is
-    where the weights begin that this thread reads next, if all goes as it mostly does.
+    where the weights begin that this thread reads next.
     """
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
@@ -142,9 +143,16 @@ def products(
 
 
 @inner
-def following(w: Record, first: int, chunk: int, threads: int) -> int:
-    """Where the piece begins that a thread gets after the one from row `first` on, if threads take turns."""
-    return w.data + (first + threads * chunk) * w.row_bytes
+def first_row(w: Record, piece: int, chunk: int) -> int:
+    """The first of the rows of w that are a piece. The last piece may overlap the one before: kernels take 16 rows."""
+    return max(min(piece * chunk, w.rows - ROWS), 0)
+
+
+@inner
+def start_of(w: Record, piece: int, chunk: int, present: int) -> int:
+    """Where a piece of w begins; after the last, where the one at row `present` does, which is in the cache."""
+    first = first_row(w, piece, chunk)
+    return w.data + (first if piece * chunk < w.rows else present) * w.row_bytes
 
 
 @inner

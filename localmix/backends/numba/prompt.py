@@ -22,7 +22,7 @@ from localmix.backends.numba.parts import (
     WEIGHT_T,
     Record,
     done,
-    following,
+    first_row,
     norm,
     page_offset,
     pieces_of,
@@ -31,6 +31,7 @@ from localmix.backends.numba.parts import (
     quantize_at,
     rotate,
     route,
+    start_of,
     store_heads,
     take,
     wait,
@@ -97,27 +98,27 @@ def _normed(s: Record, n: Record, weight: int, gate: int, me: Record, counter: i
 
 
 @inner
-def _rows(w: Record, piece: int, me: Record, s: Record, y: int) -> None:
-    """A piece of w times every token's input."""
-    first = piece * TILES
+def _rows(w: Record, piece: int, coming: int, me: Record, s: Record, tokens: int, y: int) -> None:
+    """A piece of y = w times the input of every token, or of the first ones."""
+    first = first_row(w, piece, TILES)
     x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
-    rows, then = min(TILES, w.rows - first), following(w, first, TILES, s.threads)
-    products(w, first, rows, me.job, x, stride, s.tokens, y + 4 * first, 4 * w.rows, then)
+    rows, then = min(TILES, w.rows - first), start_of(w, coming, TILES, first)
+    products(w, first, rows, me.job, x, stride, tokens, y + 4 * first, 4 * w.rows, then)
 
 
 @inner
 def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     q, k = pieces_of(layer.q.rows, TILES), pieces_of(layer.k.rows, TILES)
     pieces = q + k + pieces_of(layer.v.rows, TILES)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
         if piece < q:
-            _rows(layer.q, piece, me, s, s.q)
+            _rows(layer.q, piece, coming, me, s, s.tokens, s.q)
         elif piece < q + k:
-            _rows(layer.k, piece - q, me, s, s.k)
+            _rows(layer.k, piece - q, coming - q, me, s, s.tokens, s.k)
         else:
-            _rows(layer.v, piece - q - k, me, s, s.v)
-        piece = done(counter)
+            _rows(layer.v, piece - q - k, coming - q - k, me, s, s.tokens, s.v)
+        piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 
@@ -194,17 +195,16 @@ def _output(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     w = layer.output
     x, stride = (s.mixed, s.mixed_bytes) if w.floats else (s.xq, s.xq_bytes)
     pieces = pieces_of(w.rows, TILES)
-    piece = take(counter)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
         first = piece * TILES
-        rows = min(TILES, w.rows - first)
-        then = following(w, first, TILES, s.threads)
+        rows, then = min(TILES, w.rows - first), start_of(w, coming, TILES, first)
         products(w, first, rows, me.job, x, stride, s.tokens, me.gate, 4 * TILES, then)
         for t in range(s.tokens):
             for r in range(rows):
                 at = s.x + 4 * (t * n.width + first + r)
                 store_f32(at, load_f32(at) + load_f32(me.gate + 4 * (t * TILES + r)))
-        piece = done(counter)
+        piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 
@@ -232,7 +232,7 @@ def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
         done(counter)
     wait(counter, 1, s.yields)
     gathering = counter + COUNTER
-    of_gate, of_up = record(layer.gate, WEIGHT_T).floats, record(layer.up, WEIGHT_T).floats
+    of_gate, of_up = _expert(layer.gate, 0).floats, _expert(layer.up, 0).floats
     slots = s.tokens * n.active
     pieces = pieces_of(slots, SHARE)
     piece = take(gathering)
@@ -251,50 +251,74 @@ def _group(s: Record, n: Record, layer: Record, counter: int) -> None:
 def _gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES hidden columns of one expert, all its tokens: gate, up, SiLU, and one vector of int8."""
     each = pieces_of(n.hidden, TILES)
-    piece = take(counter)
-    while piece < n.experts * each:
+    pieces = n.experts * each
+    piece = _with_tokens(s, take(counter), each, pieces, counter)
+    coming = _with_tokens(s, take(counter), each, pieces, counter)
+    while piece < pieces:
         e, first = piece // each, piece % each * TILES
         rows = min(TILES, n.hidden - first)
-        start = load_i64(s.starts + 8 * e)
-        count = load_i64(s.starts + 8 * e + 8) - start
-        if count > 0:
-            gate, up = record(layer.gate + e * WEIGHT_BYTES, WEIGHT_T), record(layer.up + e * WEIGHT_BYTES, WEIGHT_T)
-            x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
-            then = up.data + first * up.row_bytes
-            products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
-            x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-            then = following(gate, first, TILES, s.threads)
-            products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
-            down = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
-            for i in range(count):
-                floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
-                if not down.floats:
-                    for c in range(rows, TILES):
-                        store_f32(me.one + 4 * c, NOTHING)
-                combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
-                if not down.floats:
-                    quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, padded(n.hidden), first, n.wide)
+        start, count = load_i64(s.starts + 8 * e), _count(s, e)
+        gate, up, down = _expert(layer.gate, e), _expert(layer.up, e), _expert(layer.down, e)
+        x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
+        then = up.data + first * up.row_bytes
+        products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
+        x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
+        then = _start_of(layer.gate, coming if coming < pieces else piece, each)
+        products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
+        for i in range(count):
+            floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
+            if not down.floats:
+                for c in range(rows, TILES):
+                    store_f32(me.one + 4 * c, NOTHING)
+            combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
+            if not down.floats:
+                quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, padded(n.hidden), first, n.wide)
+        piece, coming = coming, _with_tokens(s, done(counter), each, pieces, counter)
+    wait(counter, pieces, s.yields)
+
+
+@inner
+def _expert(table: int, e: int) -> Record:
+    """An expert's weight, of a table of all experts'."""
+    return record(table + e * WEIGHT_BYTES, WEIGHT_T)
+
+
+@inner
+def _count(s: Record, e: int) -> int:
+    """How many tokens an expert has."""
+    return load_i64(s.starts + 8 * e + 8) - load_i64(s.starts + 8 * e)
+
+
+@inner
+def _with_tokens(s: Record, piece: int, each: int, pieces: int, counter: int) -> int:
+    """This piece, or the next one whose expert has tokens; what is passed over is done."""
+    while piece < pieces and _count(s, piece // each) == 0:
         piece = done(counter)
-    wait(counter, n.experts * each, s.yields)
+    return piece
+
+
+@inner
+def _start_of(table: int, piece: int, each: int) -> int:
+    """Where a piece of the experts' weights begins, of which each expert has as many."""
+    return start_of(_expert(table, piece // each), piece % each, TILES, 0)
 
 
 @inner
 def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES rows of one expert's down projection, all its tokens."""
     each = pieces_of(n.width, TILES)
-    piece = take(counter)
-    while piece < n.experts * each:
+    pieces = n.experts * each
+    piece = _with_tokens(s, take(counter), each, pieces, counter)
+    coming = _with_tokens(s, take(counter), each, pieces, counter)
+    while piece < pieces:
         e, first = piece // each, piece % each * TILES
-        start = load_i64(s.starts + 8 * e)
-        count = load_i64(s.starts + 8 * e + 8) - start
-        if count > 0:
-            w = record(layer.down + e * WEIGHT_BYTES, WEIGHT_T)
-            x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
-            y, then = s.outs + 4 * (start * n.width + first), following(w, first, TILES, s.threads)
-            rows = min(TILES, n.width - first)
-            products(w, first, rows, me.job, x + start * stride, stride, count, y, 4 * n.width, then)
-        piece = done(counter)
-    wait(counter, n.experts * each, s.yields)
+        w, start = _expert(layer.down, e), load_i64(s.starts + 8 * e)
+        x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
+        y, rows = s.outs + 4 * (start * n.width + first), min(TILES, n.width - first)
+        then = _start_of(layer.down, coming if coming < pieces else piece, each)
+        products(w, first, rows, me.job, x + start * stride, stride, _count(s, e), y, 4 * n.width, then)
+        piece, coming = coming, _with_tokens(s, done(counter), each, pieces, counter)
+    wait(counter, pieces, s.yields)
 
 
 @inner
@@ -329,13 +353,10 @@ def _logits(s: Record, n: Record, me: Record, counter: int) -> None:
             quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.wide)
         piece = done(counter)
     wait(counter, pieces, s.yields)
-    w = n.output
-    x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
-    pieces = pieces_of(w.rows, TILES)
-    piece = take(counter + COUNTER)
+    counter += COUNTER
+    pieces = pieces_of(n.output.rows, TILES)
+    piece, coming = take(counter), take(counter)
     while piece < pieces:
-        first = piece * TILES
-        rows, then = min(TILES, w.rows - first), following(w, first, TILES, s.threads)
-        products(w, first, rows, me.job, x, stride, s.wanted_count, s.logits + 4 * first, 4 * w.rows, then)
-        piece = done(counter + COUNTER)
-    wait(counter + COUNTER, pieces, s.yields)
+        _rows(n.output, piece, coming, me, s, s.wanted_count, s.logits)
+        piece, coming = coming, done(counter)
+    wait(counter, pieces, s.yields)
