@@ -16,7 +16,16 @@ LAYER = 1 << 37
 
 def chunk(products: int) -> int:
     """Tokens of a prompt computed at once, by the multiplications that one takes in one layer: a power of two."""
-    return min(CHUNK, 1 << max(LAYER // products, 1).bit_length() - 1)
+    return min(CHUNK, 1 << max(LAYER // products, 4).bit_length() - 1)
+
+
+def cut(left: int, room: int) -> int:
+    """How many of the `left` tokens of a prompt to compute where there is room for some: never one of several, which
+    would be computed as decoding does, so that the last bits would tell how a prompt was cut.
+    """
+    count = min(left, room)
+    count -= left - count == 1
+    return count if count > 1 or left == 1 else 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localmix.batch import Batch
+from localmix.batch import Batch, cut
 from localmix.errors import LocalmixError
 from localmix.generate import checked
 from localmix.options import PARALLEL, Options
@@ -126,7 +126,7 @@ class Batching:
             self._pause()
         taking, room = [], self._model.chunk
         for row in sorted(self._rows, key=lambda row: len(row.ids) - row.computed):  # answers first
-            if count := min(len(row.ids) - row.computed, room):
+            if count := cut(len(row.ids) - row.computed, room):
                 taking.append((row, count))
                 room -= count
         parts = [(row.sequence, row.computed, row.ids[row.computed :][:count]) for row, count in taking]

@@ -10,6 +10,7 @@ from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from localmix.batch import cut
 from localmix.context import Context
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.options import Options
@@ -163,7 +164,7 @@ class Generation(Iterator[str]):
             self.stats.cached_tokens = done
         self._progress(done, total)
         while done < total and not self._cancelled():
-            chunk = prompt[done : done + self._context.model.chunk]
+            chunk = prompt[done : done + cut(total - done, self._context.model.chunk)]
             logits = self._context.advance(chunk)
             done += len(chunk)
             self.stats.prompt_tokens += len(chunk)

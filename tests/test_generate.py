@@ -5,7 +5,7 @@ import threading
 import pytest
 import small_models
 
-from localmix.batch import chunk
+from localmix.batch import chunk, cut
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.model import Model
 
@@ -125,3 +125,15 @@ def test_tokens_computed_at_once(width: int, hidden: int, active: int, tokens: i
     """An interrupt waits for a layer: Mixtral 8x7B computes fewer at once than a dense model of 7B."""
     products = 2 * width * (width + width // 4) + active * 3 * width * hidden
     assert chunk(products) == tokens
+
+
+def test_a_prompt_is_cut_so_that_no_token_is_alone() -> None:
+    for room in range(4, 9):
+        for prompt in range(1, 40):
+            parts, left = [], prompt
+            while left:
+                parts.append(cut(left, room))
+                left -= parts[-1]
+            assert prompt == 1 or min(parts) > 1, (prompt, room)
+            assert max(parts) <= room
+    assert (cut(5, 0), cut(5, 1), cut(1, 1), cut(2, 2)) == (0, 0, 1, 2)

@@ -1,7 +1,8 @@
 """Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
 
 Sixteen positions at a time. For many queries keys are turned so that a lane is a position, then scores need no sums
-across lanes; for four or fewer that does not pay (few.py). Large networks round what many queries share (rounded.py).
+across lanes; for the few of one token that does not pay (few.py). Large networks round what many queries share
+(rounded.py).
 Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
 """
 
@@ -116,13 +117,13 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
             store_f32(j.l + 4 * i, np.float32(0))
             for c in range(0, j.room, 16):
                 store_f32x16(j.o + 4 * (i * j.room + c), splat_f32x16(np.float32(0)))
-        if rounds and fours > 4:
+        if rounds and not j.few:
             for i in range(fours):
                 round_query(j.q + 4 * i * j.room, j.room)
         for p in range(j.p0, j.p1, 16):
             page = load_i64(j.pages + 8 * (p // PAGE))
             at = p % PAGE * j.row
-            if fours > 4:
+            if not j.few:
                 share(j, p, page, at, fours, scratch)
             else:
                 seen = _seen(j, 3, p)

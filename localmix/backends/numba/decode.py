@@ -5,14 +5,11 @@ comes late to a phase may prepare from buffers that are already written again: t
 it prepared must not outlive the phase. So the experts chosen are shared by those that have a piece.
 """
 
-import numpy as np
-
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.control import call1
-from localmix.backends.numba.layout import EARLY, LAYER, SPLIT, SPLITS, WEIGHT
+from localmix.backends.numba.layout import EARLY, LAYER, WEIGHT
 from localmix.backends.numba.native import native
+from localmix.backends.numba.one_token import attend_part, load_query, merge, part_size, partial_bytes
 from localmix.backends.numba.parts import (
-    ATTEND_T,
     COUNTER,
     LAYER_T,
     NETWORK_T,
@@ -22,6 +19,7 @@ from localmix.backends.numba.parts import (
     STEP_T,
     WEIGHT_T,
     Record,
+    add_scaled,
     done,
     first_row,
     norm,
@@ -37,19 +35,15 @@ from localmix.backends.numba.parts import (
     wait,
 )
 from localmix.backends.numba.simd import (
-    exp_f32,
-    fma16,
     load_f32,
     load_f32x16,
     load_i32,
     load_i64,
     prefetch,
     record,
-    splat_f32x16,
     store_f32,
     store_f32x16,
     store_i32,
-    store_i64,
     swiglu16,
 )
 from localmix.cache import PAGE
@@ -112,54 +106,25 @@ def _qkv(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
 def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and a part of the positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
-    pages = s.pages + 8 * span.page
-    end = span.start + 1
-    split = _part_size(end)
-    splits = pieces_of(end, split)
-    group = n.heads // n.kv_heads
-    room, size, fours = n.head_room, n.head_dim, (group + 3) // 4 * 4
-    job = record(me.attend, ATTEND_T)
+    pages, position = s.pages + 8 * span.page, span.start
+    parts, group = pieces_of(position + 1, part_size(position + 1)), n.heads // n.kv_heads
+    room, size = n.head_room, n.head_dim
     piece = take(counter)
-    while piece < n.kv_heads * splits:
-        head, part = piece // splits, piece % splits
-        job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
-        first = load_i64(pages + 8 * (part * split // PAGE))
-        ask_for(first + job.keys, EARLY * n.kv_row)
-        ask_for(first + job.values, EARLY * n.kv_row)
-        if part == splits - 1:
-            page = load_i64(pages + 8 * (span.start // PAGE))
+    while piece < n.kv_heads * parts:
+        head, part = piece // parts, piece % parts
+        first = load_i64(pages + 8 * (part * part_size(position + 1) // PAGE))
+        ask_for(first + page_offset(n, index, 0, head), EARLY * n.kv_row)
+        ask_for(first + page_offset(n, index, 1, head), EARLY * n.kv_row)
+        if part == parts - 1:
+            page = load_i64(pages + 8 * (position // PAGE))
             rotate(s.k + 4 * head * size, s.cos, s.sin, n.rotated)
-            store_heads(s.k + 4 * head * size, n, page, index, 0, head, span.start % PAGE)
-            store_heads(s.v + 4 * head * size, n, page, index, 1, head, span.start % PAGE)
+            store_heads(s.k + 4 * head * size, n, page, index, 0, head, position % PAGE)
+            store_heads(s.v + 4 * head * size, n, page, index, 1, head, position % PAGE)
         for g in range(group):
             load_query(s.q + 4 * (head * group + g) * size, me.queries + 4 * g * room, s.cos, s.sin, n)
-        at = s.partials + (head * splits + part) * fours * (room + 2) * 4
-        job.q, job.queries, job.limits, job.pages = me.queries, group, me.limits, pages
-        for g in range(group):
-            store_i64(me.limits + 8 * g, span.start)
-        job.p0, job.p1, job.room = part * split, min(end, (part + 1) * split), room
-        job.o, job.m, job.l = at, at + 4 * fours * room, at + 4 * fours * (room + 1)
-        job.scratch = me.scratch
-        call1(n.attend, me.attend)
+        attend_part(n, me, index, head, pages, position, part, s.partials + piece * partial_bytes(n))
         piece = done(counter)
-    wait(counter, n.kv_heads * splits, s.yields)
-
-
-@inner
-def load_query(source: int, target: int, cos: int, sin: int, n: Record) -> None:
-    """Copy one head's query, rotated and divided by sqrt(d), and padded with zeros to the cache's room."""
-    scale = np.float32(1) / np.sqrt(np.float32(n.head_dim))
-    for i in range(n.head_dim):
-        store_f32(target + 4 * i, load_f32(source + 4 * i) * scale)
-    for i in range(n.head_dim, n.head_room):
-        store_f32(target + 4 * i, NOTHING)
-    rotate(target, cos, sin, n.rotated)
-
-
-@inner
-def _part_size(end: int) -> int:
-    """Positions that are one piece of a sequence of `end`: whole pages, whatever the number of threads."""
-    return max(SPLIT, pieces_of(end, SPLITS * PAGE) * PAGE)
+    wait(counter, n.kv_heads * parts, s.yields)
 
 
 @inner
@@ -170,28 +135,12 @@ def ask_for(start: int, size: int) -> None:
 
 @inner
 def _merge(s: Record, n: Record, me: Record) -> None:
-    """The splits of each head together: me.xf (H·d)."""
-    end = record(s.spans, SPAN_T).start + 1
-    splits, group, room = pieces_of(end, _part_size(end)), n.heads // n.kv_heads, n.head_room
-    fours = (group + 3) // 4 * 4
+    """The parts of each head together: me.xf (H·d)."""
+    end, group = record(s.spans, SPAN_T).start + 1, n.heads // n.kv_heads
+    parts = pieces_of(end, part_size(end))
     for h in range(n.heads):
-        head, g = h // group, h % group
-        top = np.float32(-1e30)
-        for part in range(splits):
-            at = s.partials + (head * splits + part) * fours * (room + 2) * 4
-            top = max(top, load_f32(at + 4 * (fours * room + g)))
-        total = NOTHING
-        out, whole = me.xf + 4 * h * n.head_dim, n.head_dim // 16 * 16
-        for part in range(splits):
-            at = s.partials + (head * splits + part) * fours * (room + 2) * 4
-            keep = exp_f32(load_f32(at + 4 * (fours * room + g)) - top)
-            total += keep * load_f32(at + 4 * (fours * (room + 1) + g))
-            add_scaled(at + 4 * g * room, keep, whole, out, part == 0)
-            for i in range(whole, n.head_dim):
-                value = keep * load_f32(at + 4 * (g * room + i))
-                store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))
-        for i in range(n.head_dim):
-            store_f32(out + 4 * i, load_f32(out + 4 * i) / total)
+        partials = s.partials + h // group * parts * partial_bytes(n)
+        merge(n, partials, parts, h % group, me.xf + 4 * h * n.head_dim)
 
 
 @inner
@@ -277,12 +226,3 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
 def _chosen(chosen: int, table: int, slot: int) -> Record:
     """The weight of the expert chosen for a slot, of a table of all experts' weights."""
     return record(table + load_i32(chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
-
-
-@inner
-def add_scaled(x: int, scale: float, count: int, total: int, first: bool) -> None:
-    """total = (0 if first, else total) + scale · x, over whole vectors."""
-    factor = splat_f32x16(scale)
-    for i in range(0, count, 16):
-        old = splat_f32x16(NOTHING) if first else load_f32x16(total + 4 * i)
-        store_f32x16(total + 4 * i, fma16(load_f32x16(x + 4 * i), factor, old))

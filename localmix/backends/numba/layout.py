@@ -49,8 +49,9 @@ SPAN = _record("row start count page")
 
 # Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
 # fall. There is room for whole fours of queries. keys and values are byte offsets into a page, row the bytes of a
-# position there; results: o (n, d), m (n,) largest score, l (n,) sum of weights.
-ATTEND = _record("q queries limits pages keys values row p0 p1 room o m l scratch")
+# position there; `few`: four queries or fewer, of one token. Results: o (n, d), m (n,) largest score, l (n,) sum of
+# weights.
+ATTEND = _record("q queries limits pages keys values row p0 p1 room few o m l scratch")
 
 # What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results,
 # `gate` and `up` TILES results for each token of a prompt.

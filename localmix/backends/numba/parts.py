@@ -223,3 +223,12 @@ def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int
 def page_offset(n: Record, layer: int, values: int, head: int) -> int:
     """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, a row)."""
     return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.kv_row
+
+
+@inner
+def add_scaled(x: int, scale: float, count: int, total: int, first: bool) -> None:
+    """total = (0 if first, else total) + scale · x, over whole vectors."""
+    factor = splat_f32x16(scale)
+    for i in range(0, count, 16):
+        old = splat_f32x16(NOTHING) if first else load_f32x16(total + 4 * i)
+        store_f32x16(total + 4 * i, fma16(load_f32x16(x + 4 * i), factor, old))

@@ -7,9 +7,10 @@ import numpy as np
 from localmix.backends.numba.activations import padded
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.control import call1
-from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine, load_query
+from localmix.backends.numba.decode import LAYER_BYTES, WEIGHT_BYTES, combine
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
 from localmix.backends.numba.native import native
+from localmix.backends.numba.one_token import attend_part, load_query, merge, part_size, partial_bytes
 from localmix.backends.numba.parts import (
     ATTEND_T,
     COUNTER,
@@ -150,10 +151,28 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
         blocks = pieces_of(span.count, BLOCK)
         while piece < offset + blocks * n.kv_heads:
             block, head = (piece - offset) // n.kv_heads, (piece - offset) % n.kv_heads
-            _attend_block(s, n, index, me, span, blocks - 1 - block, head)
+            if span.count == 1:
+                _attend_one(s, n, index, me, span, head)
+            else:
+                _attend_block(s, n, index, me, span, blocks - 1 - block, head)
             piece = done(counter)
         offset += blocks * n.kv_heads
     wait(counter, offset, s.yields)
+
+
+@inner
+def _attend_one(s: Record, n: Record, index: int, me: Record, span: Record, head: int) -> None:
+    """All parts of the one token of a span."""
+    group, size, t = n.heads // n.kv_heads, n.head_dim, span.row
+    parts = pieces_of(span.start + 1, part_size(span.start + 1))
+    cos, sin = s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated
+    for g in range(group):
+        load_query(s.q + 4 * (t * n.heads + head * group + g) * size, me.queries + 4 * g * n.head_room, cos, sin, n)
+    for part in range(parts):
+        out, pages = me.results + part * partial_bytes(n), s.pages + 8 * span.page
+        attend_part(n, me, index, head, pages, span.start, part, out)
+    for g in range(group):
+        merge(n, me.results, parts, g, s.mixed + t * s.mixed_bytes + 4 * (head * group + g) * size)
 
 
 @inner
@@ -167,6 +186,7 @@ def _attend_block(s: Record, n: Record, index: int, me: Record, span: Record, bl
         load_query(source, me.queries + 4 * i * room, s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated, n)
         store_i64(me.limits + 8 * i, span.start + first + i // group)
     job.q, job.queries, job.limits, job.pages = me.queries, count * group, me.limits, s.pages + 8 * span.page
+    job.few = False
     job.keys, job.values, job.row = page_offset(n, index, 0, head), page_offset(n, index, 1, head), n.kv_row
     job.p0, job.p1, job.room = 0, span.start + first + count, room
     fours = (count * group + 3) // 4 * 4
@@ -323,20 +343,25 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
 
 @inner
 def _add(s: Record, n: Record, counter: int) -> None:
-    """x += the weighted sum of each token's experts."""
+    """x += the weighted sum of each token's experts, added up as decoding does."""
     pieces = pieces_of(s.tokens, SHARE)
     piece = take(counter)
     while piece < pieces:
         for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
-            for a in range(n.active):
-                slot = load_i32(s.place + 4 * (t * n.active + a))
-                weight = load_f32(s.mix + 4 * (t * n.active + a))
-                x, out, whole = s.x + 4 * t * n.width, s.outs + 4 * slot * n.width, n.width // 16 * 16
-                for c in range(0, whole, 16):
-                    total = fma16(load_f32x16(out + 4 * c), splat_f32x16(weight), load_f32x16(x + 4 * c))
-                    store_f32x16(x + 4 * c, total)
-                for c in range(whole, n.width):
-                    store_f32(x + 4 * c, load_f32(x + 4 * c) + load_f32(out + 4 * c) * weight)
+            x, each = s.x + 4 * t * n.width, range(t * n.active, (t + 1) * n.active)
+            whole = n.width // 16 * 16
+            for c in range(0, whole, 16):
+                total = splat_f32x16(NOTHING)
+                for i in each:
+                    out, weight = s.outs + 4 * load_i32(s.place + 4 * i) * n.width, load_f32(s.mix + 4 * i)
+                    total = fma16(load_f32x16(out + 4 * c), splat_f32x16(weight), total)
+                store_f32x16(x + 4 * c, fma16(total, splat_f32x16(np.float32(1)), load_f32x16(x + 4 * c)))
+            for c in range(whole, n.width):
+                rest = NOTHING
+                for i in each:
+                    out = s.outs + 4 * load_i32(s.place + 4 * i) * n.width
+                    rest += load_f32(out + 4 * c) * load_f32(s.mix + 4 * i)
+                store_f32(x + 4 * c, load_f32(x + 4 * c) + rest)
         piece = done(counter)
     wait(counter, pieces, s.yields)
 

@@ -41,6 +41,7 @@ def attend(
     job = np.zeros((), ATTEND)
     for name, array in {"q": queries, "limits": bounds, "pages": table, "o": o, "m": m, "l": l}.items():
         job[name] = array.ctypes.data
+    job["few"] = n <= 4
     job["queries"], job["p0"], job["p1"], job["room"], job["scratch"] = n, p0, p1, width, scratch.ctypes.data
     stored = pages[0]
     job["row"] = stored.strides[2]

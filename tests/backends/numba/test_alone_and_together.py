@@ -1,0 +1,49 @@
+"""With 32 registers and activations of 8 bits, logits do not depend on who else is in a batch, to the last bit."""
+
+import numpy as np
+import pytest
+
+import localmix
+from localmix.backends.numba import isa
+from localmix.batch import Batch
+from localmix.bundled import model_path
+from localmix.model import Model
+from quant.format import Floats
+
+pytestmark = pytest.mark.skipif("avx512f" not in isa.active().needs, reason="fewer registers")
+STEPS = 3
+LENGTHS = (1, 2, 66, 300, 600, 255)  # of prompts; more than 256 positions are attended to in parts
+TEXTS = [np.random.default_rng(n).integers(3, 4096, n + STEPS).tolist() for n in LENGTHS]
+
+
+@pytest.fixture(params=["f16", "q8_0"])
+def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """Q4_K and Q6_K, two of eight experts."""
+    monkeypatch.setenv("LOCALMIX_ACTIVATIONS", "int8")
+    return localmix.load(model_path(), "numba", threads=2, kv=request.param)
+
+
+def alone(model: Model, ids: list[int]) -> Floats:
+    """Logits (STEPS + 1, V) after the prompt, and after each token that follows."""
+    cache, start = model.cache(), len(ids) - STEPS
+    sequence = cache.new()
+    parts = [(0, ids[:start]), *((at, [ids[at]]) for at in range(start, len(ids)))]
+    return np.concatenate([model.forward(Batch.of([(sequence, at, part)]), cache) for at, part in parts])
+
+
+def test_a_batch_gives_what_each_sequence_gives_alone(model: Model) -> None:
+    cache = model.cache()
+    sequences = [cache.new() for _ in TEXTS]
+    cuts = [(0, n) if n < 100 else (0, 70, 133, n) for n in LENGTHS]  # long prompts in other parts than alone
+    rows: list[list[Floats]] = [[] for _ in TEXTS]
+    for step in range(len(max(cuts, key=len)) - 1 + STEPS):
+        parts, taking = [], []
+        for i, (ids, cut) in enumerate(zip(TEXTS, cuts, strict=True)):
+            ends = [*cut, *range(cut[-1] + 1, len(ids) + 1)]
+            if step + 1 < len(ends):
+                parts.append((sequences[i], ends[step], ids[ends[step] : ends[step + 1]]))
+                taking.append(i)
+        for i, logits in zip(taking, model.forward(Batch.of(parts), cache), strict=True):
+            rows[i].append(logits)
+    for ids, found in zip(TEXTS, rows, strict=True):
+        assert np.array_equal(np.stack(found[-STEPS - 1 :]), alone(model, ids)), len(ids)
