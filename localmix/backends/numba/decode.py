@@ -6,7 +6,7 @@ it prepared must not outlive the phase. So the experts chosen are shared by thos
 """
 
 from localmix.backends.numba.compiler import inner
-from localmix.backends.numba.layout import EARLY, LAYER, WEIGHT
+from localmix.backends.numba.layout import EARLY, LAYER
 from localmix.backends.numba.native import native
 from localmix.backends.numba.one_token import attend_part, load_query, merge, part_size, partial_bytes
 from localmix.backends.numba.parts import (
@@ -21,6 +21,7 @@ from localmix.backends.numba.parts import (
     Record,
     add_scaled,
     done,
+    expert,
     first_row,
     norm,
     page_offset,
@@ -48,7 +49,7 @@ from localmix.backends.numba.simd import (
 )
 from localmix.cache import PAGE
 
-LAYER_BYTES, WEIGHT_BYTES = LAYER.itemsize, WEIGHT.itemsize
+LAYER_BYTES = LAYER.itemsize
 
 
 @native(2)
@@ -225,4 +226,4 @@ def _down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None
 @inner
 def _chosen(chosen: int, table: int, slot: int) -> Record:
     """The weight of the expert chosen for a slot, of a table of all experts' weights."""
-    return record(table + load_i32(chosen + 4 * slot) * WEIGHT_BYTES, WEIGHT_T)
+    return expert(table, load_i32(chosen + 4 * slot))

@@ -36,6 +36,7 @@ Record = Any  # a record of layout.py, as a kernel sees it
 ATTEND_T, JOB_T, LAYER_T, NETWORK_T, PRIVATE_T, SPAN_T, STEP_T, WEIGHT_T = (
     numba.from_dtype(d) for d in (ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT)
 )
+WEIGHT_BYTES = WEIGHT.itemsize
 COUNTER = 128  # bytes
 PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a chance
 NOTHING = np.float32(0)
@@ -140,6 +141,12 @@ def products(
     j.y, j.y_stride = y, y_stride
     j.then = then
     call1(w.gemm, job)
+
+
+@inner
+def expert(table: int, e: int) -> Record:
+    """One expert's weight, of a table of all experts'."""
+    return record(table + e * WEIGHT_BYTES, WEIGHT_T)
 
 
 @inner
