@@ -26,7 +26,7 @@ def _one_token(codes: Codes, wide: bool) -> Any:
     rows = row_product(codes, wide)
     if not most_tokens(codes, wide) or any(part.run == 1 for part in codes.parts):
         return rows
-    by_rows, strips = inner(rows), strips_product(codes, 1)
+    by_rows, strips = inner(rows), strips_product(codes, wide, 1)
 
     @native(1)
     def gemv(job: int) -> None:

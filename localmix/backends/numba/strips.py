@@ -25,14 +25,16 @@ STREAMS = 4  # parts of the next 16 rows that are asked for side by side: proces
 
 
 def most_tokens(codes: Codes, wide: bool) -> int:
-    """Tokens of a job that are multiplied so, at most."""
-    if wide or "avx512f" not in isa.active().needs:
+    """Tokens of a job that are multiplied so, at most; one with 16 bits, which spares the compiler seconds."""
+    if "avx512f" not in isa.active().needs:
         return 0
+    if wide:
+        return 1
     return 8 if whole_bytes(codes) else 4
 
 
-def strips_product(codes: Codes, most: int) -> Any:
-    """The function that does a job of some tokens, at most `most`, activations of 8 bits."""
+def strips_product(codes: Codes, wide: bool, most: int) -> Any:
+    """The function that does a job of some tokens, at most `most`, activations of 8 bits or, wide, of 16."""
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
     def strip(b: ir.IRBuilder, job: Any, tokens: Any, w: Any, y: Any, width: Any, scratch: Any, ahead: Any) -> None:
@@ -46,7 +48,7 @@ def strips_product(codes: Codes, most: int) -> Any:
             xs = [b.add(x, b.mul(stride, I64(t))) for t in range(count)]
             sums = [cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in xs]
             length = b.mul(b.udiv(columns, I64(codes.block)), I64(codes.bytes))
-            of = _Strip(b, codes, rows, length, xs, width, sums, scratch, ahead, row_bytes)
+            of = _Strip(b, codes, wide, rows, length, xs, width, sums, scratch, ahead, row_bytes)
             (_multiply_bytes if whole_bytes(codes) else _multiply_codes)(of)
             for t, total in enumerate(sums):
                 store(b, b.load(total), b.add(y, b.mul(y_stride, I64(t))), align=4)
@@ -73,6 +75,7 @@ class _Strip:
 
     b: ir.IRBuilder
     codes: Codes
+    wide: bool
     rows: list[Any]
     length: Any  # of the blocks of a row
     xs: list[Any]  # of the tokens' activations
@@ -111,7 +114,7 @@ def _multiply_codes(s: _Strip) -> None:
             group.append((column, code))
             if len(group) == codes.group // 4:
                 g = column // codes.group
-                multiply(b, codes, False, group, [(g, b.add(s.scratch, I64(g * unit.bytes)))], x, s.sums)
+                multiply(b, codes, s.wide, group, [(g, b.add(s.scratch, I64(g * unit.bytes)))], x, s.sums)
                 group = []
 
 
@@ -146,4 +149,4 @@ def _multiply_bytes(s: _Strip) -> None:
             at = b.add(s.scratch, b.mul(i, I64(unit.bytes)))
             for groups, halves in passes:
                 scales = [(g, b.add(at, I64(unit.scales(g)))) for g in groups]
-                multiply(b, codes, False, pairs(b, codes, vectors, halves), scales, x, s.sums)
+                multiply(b, codes, s.wide, pairs(b, codes, vectors, halves), scales, x, s.sums)

@@ -145,7 +145,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     most = isa.active().tokens
     with_all = _multiplier(codes, wide)
     few = most_tokens(codes, wide)
-    strips = strips_product(codes, few)
+    strips = strips_product(codes, wide, few)
 
     @native(1)
     def gemm(job: int) -> None:

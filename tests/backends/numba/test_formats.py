@@ -65,11 +65,12 @@ def test_few_tokens_are_what_many_are(format: Format) -> None:
     """To the last bit: what is computed for a token must not depend on how many others there are."""
     width = WIDTHS[format.block][-1 if format.block == 1 else 2]
     weights, x = guarded(random_weights(format, 33, width)), activations(17, width)
-    many = product(format.name, "gemm", weights, x)
-    for tokens in range(1, 9):
-        assert np.array_equal(product(format.name, "gemm", weights, x[:tokens]), many[:tokens]), tokens
-    if "avx512f" in isa.active().needs and format.name not in (*FLOATS, "q5_0", "q5_1"):
-        assert np.array_equal(product(format.name, "gemv", weights, x), many)
+    for kind in ("", "16") if format.block > 1 else ("",):
+        many = product(format.name, f"gemm{kind}", weights, x)
+        for tokens in range(1, 9):
+            assert np.array_equal(product(format.name, f"gemm{kind}", weights, x[:tokens]), many[:tokens]), tokens
+        if "avx512f" in isa.active().needs and format.name not in (*FLOATS, "q5_0", "q5_1"):
+            assert np.array_equal(product(format.name, f"gemv{kind}", weights, x), many)
 
 
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
