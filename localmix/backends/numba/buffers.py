@@ -77,6 +77,7 @@ class Buffers:
             "place": slots * 4,
             "order": slots * 4,
             "starts": (max(c.experts, 1) + 1) * 8,
+            "used": (max(c.experts, 1) + 1) * 8,
             "gathered": slots * int(s["xq_bytes"]),
             "gathered_floats": slots * int(s["xf_bytes"]),
             "hidden": slots * int(s["hidden_bytes"]),

@@ -59,6 +59,7 @@ def group_by_expert(s: Record, n: Record, layer: Record, counter: int) -> None:
         for e in range(n.experts, 0, -1):
             store_i64(s.starts + 8 * e, load_i64(s.starts + 8 * (e - 1)))
         store_i64(s.starts, 0)
+        _sort_used(s, n)
         done(counter)
     wait(counter, 1, s.yields)
     gathering = counter + COUNTER
@@ -78,13 +79,28 @@ def group_by_expert(s: Record, n: Record, layer: Record, counter: int) -> None:
 
 
 @inner
+def _sort_used(s: Record, n: Record) -> None:
+    """The table of the experts that have tokens: see layout.py."""
+    used = 0
+    for e in range(n.experts):
+        if _count(s, e) > 0:
+            at = used
+            while at > 0 and _count(s, load_i64(s.used + 8 * at)) > _count(s, e):
+                store_i64(s.used + 8 * (at + 1), load_i64(s.used + 8 * at))
+                at -= 1
+            store_i64(s.used + 8 * (at + 1), e)
+            used += 1
+    store_i64(s.used, used)
+
+
+@inner
 def gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES hidden columns of one expert, all its tokens: gate, up, SiLU, and one vector of int8."""
     each = pieces_of(n.hidden, TILES)
-    pieces = n.experts * each
-    piece = _with_tokens(s, take(counter), each, pieces, counter)
-    coming = _with_tokens(s, take(counter), each, pieces, counter)
-    while piece < pieces:
+    pieces = load_i64(s.used) * each
+    turn, coming = take(counter), take(counter)
+    while turn < pieces:
+        piece = _in_turn(s, turn, each)
         e, first = piece // each, piece % each * TILES
         rows = min(TILES, n.hidden - first)
         start, count = load_i64(s.starts + 8 * e), _count(s, e)
@@ -93,7 +109,7 @@ def gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
         then = up.data + first * up.row_bytes
         products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
         x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-        then = _start_of(layer.gate, coming if coming < pieces else piece, each)
+        then = _start_of(layer.gate, _in_turn(s, coming, each) if coming < pieces else piece, each)
         products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
         for i in range(count):
             floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
@@ -103,7 +119,7 @@ def gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
             combine(me.gate + 4 * i * TILES, me.up + 4 * i * TILES, rows, floats)
             if not down.floats:
                 quantize_at(me.one, s.hidden + (start + i) * s.hidden_bytes, padded(n.hidden), first, n.wide)
-        piece, coming = coming, _with_tokens(s, done(counter), each, pieces, counter)
+        turn, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 
@@ -114,11 +130,16 @@ def _count(s: Record, e: int) -> int:
 
 
 @inner
-def _with_tokens(s: Record, piece: int, each: int, pieces: int, counter: int) -> int:
-    """This piece, or the next one whose expert has tokens; what is passed over is done."""
-    while piece < pieces and _count(s, piece // each) == 0:
-        piece = done(counter)
-    return piece
+def _in_turn(s: Record, turn: int, each: int) -> int:
+    """The piece of a turn: those of the expert with fewest tokens and of the one with most come alternately, then those
+    of the next two. The former wait for memory, the latter for the units that multiply, so that both are in use.
+    """
+    used = load_i64(s.used)
+    pair, inside = turn // (2 * each), turn % (2 * each)
+    if 2 * pair + 1 == used:  # the one in the middle
+        return load_i64(s.used + 8 * (1 + pair)) * each + inside
+    at = pair if inside % 2 == 0 else used - 1 - pair
+    return load_i64(s.used + 8 * (1 + at)) * each + inside // 2
 
 
 @inner
@@ -131,17 +152,17 @@ def _start_of(table: int, piece: int, each: int) -> int:
 def down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     """A piece is TILES rows of one expert's down projection, all its tokens."""
     each = pieces_of(n.width, TILES)
-    pieces = n.experts * each
-    piece = _with_tokens(s, take(counter), each, pieces, counter)
-    coming = _with_tokens(s, take(counter), each, pieces, counter)
-    while piece < pieces:
+    pieces = load_i64(s.used) * each
+    turn, coming = take(counter), take(counter)
+    while turn < pieces:
+        piece = _in_turn(s, turn, each)
         e, first = piece // each, piece % each * TILES
         w, start = expert(layer.down, e), load_i64(s.starts + 8 * e)
         x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
         y, rows = s.outs + 4 * (start * n.width + first), min(TILES, n.width - first)
-        then = _start_of(layer.down, coming if coming < pieces else piece, each)
+        then = _start_of(layer.down, _in_turn(s, coming, each) if coming < pieces else piece, each)
         products(w, first, rows, me.job, x + start * stride, stride, _count(s, e), y, 4 * n.width, then)
-        piece, coming = coming, _with_tokens(s, done(counter), each, pieces, counter)
+        turn, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
 

@@ -37,10 +37,11 @@ NETWORK = _record(
 # Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a layer's input as floats
 # and quantized), chosen, mix and place (A a token). Rows of T · A slots, grouped by expert: order (the slot's token),
 # gathered and gathered_floats (its input), hidden and hidden_floats (its hidden state), outs (its result).
-# starts (E + 1): an expert's first slot. *_bytes are strides. partials: attention's splits when decoding.
+# starts (E + 1): an expert's first slot. used (1 + E): how many experts have tokens, and which, fewest tokens first.
+# *_bytes are strides. partials: attention's splits when decoding.
 STEP = _record(
     "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
-    "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts "
+    "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts used "
     "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
 )
 
