@@ -280,6 +280,12 @@ def two_halves(b: ir.IRBuilder, words: Any) -> tuple[Any, Any]:
     return half_to_float(b, low, hardware_half()), half_to_float(b, high, hardware_half())
 
 
+def two_halves_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[Any, Any]:
+    """Field d and the float16 behind it of a block in each of 16 rows."""
+    (both,) = words_of_rows(b, rows, offset(name, "d"), 1)
+    return two_halves(b, both)
+
+
 def scaled(b: ir.IRBuilder, numbers: Any, d: Any) -> Any:
     """A vector of whole numbers times a float each, in one instruction with what may be added (units.py)."""
     return b.fmul(b.sitofp(numbers, d.type), d, flags=("contract",))

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import bits_of, half, scaled, two_halves, words_of_rows
+from localmix.backends.numba.fields import bits_of, half, scaled, two_halves_of_rows, words_of_rows
 from localmix.backends.numba.kernels import kernels
 from localmix.backends.numba.simd import F32, I8, const, load, vec
 
@@ -22,8 +22,7 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
 def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     words = words_of_rows(b, rows, offset("q2_k", "scales"), 4)
     nibbles = [bits_of(b, word, at, 4) for word in words for at in range(0, 32, 4)]
-    (both,) = words_of_rows(b, rows, offset("q2_k", "d"), 1)
-    d, dmin = two_halves(b, both)
+    d, dmin = two_halves_of_rows(b, rows, "q2_k")
     return [scaled(b, v, d) for v in nibbles[::2]], [scaled(b, v, dmin) for v in nibbles[1::2]]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.codes import Bits, Codes, offset
-from localmix.backends.numba.fields import halves, two_halves, words_of_rows
+from localmix.backends.numba.codes import Bits, Codes
+from localmix.backends.numba.fields import halves, two_halves_of_rows
 from localmix.backends.numba.kernels import kernels
 
 
@@ -15,8 +15,7 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    (both,) = words_of_rows(b, rows, offset("q4_1", "d"), 1)
-    d, m = two_halves(b, both)
+    d, m = two_halves_of_rows(b, rows, "q4_1")
     return [d], [b.fneg(m)]
 
 

@@ -1,4 +1,4 @@
-"""Row products straight from the mapped blocks: one row of activations, the shape of decoding.
+"""Row products straight from the mapped blocks: one row of activations, as decoding has, where strips.py makes none.
 
 Bound by memory: two rows are read at once, each asked for 3 KiB ahead, into the second-level cache, and at its end what
 the thread will read next. So pieces of 64 KiB are read as fast as the bus is, where a plain loop loses a quarter at
