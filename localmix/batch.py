@@ -15,7 +15,9 @@ LAYER = 1 << 37
 
 
 def chunk(products: int) -> int:
-    """Tokens of a prompt computed at once, by the multiplications that one takes in one layer: a power of two."""
+    """Tokens of a prompt computed at once, by the multiplications that one takes in one layer: a power of two,
+    and no fewer than `cut` needs to go on.
+    """
     return min(CHUNK, 1 << max(LAYER // products, 4).bit_length() - 1)
 
 

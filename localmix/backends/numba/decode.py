@@ -8,7 +8,7 @@ it prepared must not outlive the phase. So the experts chosen are shared by thos
 from localmix.backends.numba.compiler import inner
 from localmix.backends.numba.layout import EARLY, LAYER
 from localmix.backends.numba.native import native
-from localmix.backends.numba.one_token import attend_part, load_query, merge, part_size, partial_bytes
+from localmix.backends.numba.one_token import attend_part, load_queries, merge, part_size, partial_bytes, parts_of
 from localmix.backends.numba.parts import (
     COUNTER,
     LAYER_T,
@@ -108,8 +108,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
     """A piece is one kv head and a part of the positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
     pages, position = s.pages + 8 * span.page, span.start
-    parts, group = pieces_of(position + 1, part_size(position + 1)), n.heads // n.kv_heads
-    room, size = n.head_room, n.head_dim
+    parts, size = parts_of(position + 1), n.head_dim
     piece = take(counter)
     while piece < n.kv_heads * parts:
         head, part = piece // parts, piece % parts
@@ -121,8 +120,7 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
             rotate(s.k + 4 * head * size, s.cos, s.sin, n.rotated)
             store_heads(s.k + 4 * head * size, n, page, index, 0, head, position % PAGE)
             store_heads(s.v + 4 * head * size, n, page, index, 1, head, position % PAGE)
-        for g in range(group):
-            load_query(s.q + 4 * (head * group + g) * size, me.queries + 4 * g * room, s.cos, s.sin, n)
+        load_queries(s, n, me, 0, head)
         attend_part(n, me, index, head, pages, position, part, s.partials + piece * partial_bytes(n))
         piece = done(counter)
     wait(counter, n.kv_heads * parts, s.yields)
@@ -137,8 +135,7 @@ def ask_for(start: int, size: int) -> None:
 @inner
 def _merge(s: Record, n: Record, me: Record) -> None:
     """The parts of each head together: me.xf (H·d)."""
-    end, group = record(s.spans, SPAN_T).start + 1, n.heads // n.kv_heads
-    parts = pieces_of(end, part_size(end))
+    parts, group = parts_of(record(s.spans, SPAN_T).start + 1), n.heads // n.kv_heads
     for h in range(n.heads):
         partials = s.partials + h // group * parts * partial_bytes(n)
         merge(n, partials, parts, h % group, me.xf + 4 * h * n.head_dim)

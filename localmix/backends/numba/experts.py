@@ -100,8 +100,8 @@ def gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
     pieces = load_i64(s.used) * each
     turn, coming = take(counter), take(counter)
     while turn < pieces:
-        piece = _in_turn(s, turn, each)
-        e, first = piece // each, piece % each * TILES
+        e, piece = _in_turn(s, turn, each)
+        first = piece * TILES
         rows = min(TILES, n.hidden - first)
         start, count = load_i64(s.starts + 8 * e), _count(s, e)
         gate, up, down = expert(layer.gate, e), expert(layer.up, e), expert(layer.down, e)
@@ -109,7 +109,7 @@ def gate_up(s: Record, n: Record, layer: Record, me: Record, counter: int) -> No
         then = up.data + first * up.row_bytes
         products(gate, first, rows, me.job, x + start * stride, stride, count, me.gate, 4 * TILES, then)
         x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-        then = _start_of(layer.gate, _in_turn(s, coming, each) if coming < pieces else piece, each)
+        then = _start_of(s, layer.gate, coming if coming < pieces else turn, each)
         products(up, first, rows, me.job, x + start * stride, stride, count, me.up, 4 * TILES, then)
         for i in range(count):
             floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else me.one
@@ -130,22 +130,23 @@ def _count(s: Record, e: int) -> int:
 
 
 @inner
-def _in_turn(s: Record, turn: int, each: int) -> int:
-    """The piece of a turn: those of the expert with fewest tokens and of the one with most come alternately, then those
-    of the next two. The former wait for memory, the latter for the units that multiply, so that both are in use.
+def _in_turn(s: Record, turn: int, each: int) -> tuple[int, int]:
+    """The expert and its piece: those of the expert with fewest tokens and of the one with most come alternately, then
+    those of the next two. The former wait for memory, the latter for the units that multiply: both are in use.
     """
     used = load_i64(s.used)
     pair, inside = turn // (2 * each), turn % (2 * each)
     if 2 * pair + 1 == used:  # the one in the middle
-        return load_i64(s.used + 8 * (1 + pair)) * each + inside
+        return load_i64(s.used + 8 * (1 + pair)), inside
     at = pair if inside % 2 == 0 else used - 1 - pair
-    return load_i64(s.used + 8 * (1 + at)) * each + inside // 2
+    return load_i64(s.used + 8 * (1 + at)), inside // 2
 
 
 @inner
-def _start_of(table: int, piece: int, each: int) -> int:
-    """Where a piece of the experts' weights begins, of which each expert has as many."""
-    return start_of(expert(table, piece // each), piece % each, TILES, 0)
+def _start_of(s: Record, table: int, turn: int, each: int) -> int:
+    """Where the weights of a turn begin."""
+    e, piece = _in_turn(s, turn, each)
+    return start_of(expert(table, e), piece, TILES, 0)
 
 
 @inner
@@ -155,12 +156,12 @@ def down(s: Record, n: Record, layer: Record, me: Record, counter: int) -> None:
     pieces = load_i64(s.used) * each
     turn, coming = take(counter), take(counter)
     while turn < pieces:
-        piece = _in_turn(s, turn, each)
-        e, first = piece // each, piece % each * TILES
+        e, piece = _in_turn(s, turn, each)
+        first = piece * TILES
         w, start = expert(layer.down, e), load_i64(s.starts + 8 * e)
         x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
         y, rows = s.outs + 4 * (start * n.width + first), min(TILES, n.width - first)
-        then = _start_of(layer.down, _in_turn(s, coming, each) if coming < pieces else piece, each)
+        then = _start_of(s, layer.down, coming if coming < pieces else turn, each)
         products(w, first, rows, me.job, x + start * stride, stride, _count(s, e), y, 4 * n.width, then)
         turn, coming = coming, done(counter)
     wait(counter, pieces, s.yields)

@@ -22,6 +22,12 @@ def part_size(end: int) -> int:
 
 
 @inner
+def parts_of(end: int) -> int:
+    """How many parts such a sequence has."""
+    return pieces_of(end, part_size(end))
+
+
+@inner
 def partial_bytes(n: Record) -> int:
     """The size of what one part of a kv head gives: o, m and l of each query."""
     group = n.heads // n.kv_heads
@@ -65,6 +71,15 @@ def merge(n: Record, partials: int, parts: int, g: int, out: int) -> None:
             store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))
     for i in range(size):
         store_f32(out + 4 * i, load_f32(out + 4 * i) / total)
+
+
+@inner
+def load_queries(s: Record, n: Record, me: Record, t: int, head: int) -> None:
+    """The queries of token t that share a kv head, into me.queries."""
+    group, cos, sin = n.heads // n.kv_heads, s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated
+    for g in range(group):
+        source = s.q + 4 * (t * n.heads + head * group + g) * n.head_dim
+        load_query(source, me.queries + 4 * g * n.head_room, cos, sin, n)
 
 
 @inner

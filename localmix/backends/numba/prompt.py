@@ -10,7 +10,7 @@ from localmix.backends.numba.decode import LAYER_BYTES
 from localmix.backends.numba.experts import SHARE, add, down, gate_up, group_by_expert
 from localmix.backends.numba.layout import BLOCK, SPAN, TILES
 from localmix.backends.numba.native import native
-from localmix.backends.numba.one_token import attend_part, load_query, merge, part_size, partial_bytes
+from localmix.backends.numba.one_token import attend_part, load_queries, load_query, merge, partial_bytes, parts_of
 from localmix.backends.numba.parts import (
     ATTEND_T,
     COUNTER,
@@ -154,10 +154,8 @@ def _attend(s: Record, n: Record, index: int, me: Record, counter: int) -> None:
 def _attend_one(s: Record, n: Record, index: int, me: Record, span: Record, head: int) -> None:
     """All parts of the one token of a span."""
     group, size, t = n.heads // n.kv_heads, n.head_dim, span.row
-    parts = pieces_of(span.start + 1, part_size(span.start + 1))
-    cos, sin = s.cos + 4 * t * n.rotated, s.sin + 4 * t * n.rotated
-    for g in range(group):
-        load_query(s.q + 4 * (t * n.heads + head * group + g) * size, me.queries + 4 * g * n.head_room, cos, sin, n)
+    parts = parts_of(span.start + 1)
+    load_queries(s, n, me, t, head)
     for part in range(parts):
         out, pages = me.results + part * partial_bytes(n), s.pages + 8 * span.page
         attend_part(n, me, index, head, pages, span.start, part, out)

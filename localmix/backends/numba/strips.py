@@ -5,7 +5,7 @@ Sixteen rows are turned in registers, a block at a time, and multiplied at once,
 the last bit, so that what is computed for a token does not depend on how many others there are. It takes 32 registers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llvmlite import ir
@@ -88,8 +88,7 @@ class _Strip:
     @property
     def unit(self) -> Unit:
         """What lies in the scratch: scales and no codes."""
-        whole = unit_of(self.codes)
-        return Unit(whole.columns, 0, whole.groups)
+        return replace(unit_of(self.codes), vectors=0)
 
     def ask(self, start: Any, part: Any, parts: int) -> None:
         """For one of the parts of the blocks at `start`: its share of the next 16 rows."""
