@@ -13,6 +13,7 @@ from pathlib import Path
 from localmix import saved
 from localmix.errors import LocalmixError
 from localmix.session import Chat
+from quant import folders
 
 FOLDER_VARIABLE = "LOCALMIX_STATE"
 CACHES = 8 << 30  # bytes of keys and values on disk in all; those of the oldest conversations go first
@@ -22,11 +23,7 @@ _NAME = re.compile(r"[\w.+ -]{1,80}")
 
 def state() -> Path:
     """Where localmix keeps what it remembers: $LOCALMIX_STATE, or the platform's place."""
-    if given := os.environ.get(FOLDER_VARIABLE):
-        return Path(given)
-    import platformdirs
-
-    return platformdirs.user_state_path("localmix")
+    return folders.folder(FOLDER_VARIABLE, "state")
 
 
 def names() -> list[str]:

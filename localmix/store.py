@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localmix.errors import LocalmixError
+from quant import folders
 
 FOLDER_VARIABLE = "LOCALMIX_MODELS"
 _MIXTRAL = "TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF"
@@ -59,11 +60,7 @@ class Pulled:
 
 def folder() -> Path:
     """Where pulled models lie: $LOCALMIX_MODELS, or the platform's place for data."""
-    if given := os.environ.get(FOLDER_VARIABLE):
-        return Path(given)
-    import platformdirs
-
-    return platformdirs.user_data_path("localmix") / "models"
+    return folders.folder(FOLDER_VARIABLE, "data", "models")
 
 
 def parse(text: str, format: str | None = None) -> Name | None:
@@ -147,4 +144,10 @@ def remove(model: Pulled) -> None:
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(inner for inner in path.iterdir() if inner.is_dir()) if path.is_dir() else []
+    """Those in a folder. LocalmixError: it cannot be read."""
+    if not os.path.isdir(path):
+        return []
+    try:
+        return sorted(inner for inner in path.iterdir() if os.path.isdir(inner))
+    except OSError as error:
+        raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None

@@ -6,9 +6,9 @@ another processor or another Numba never meets a stale entry. Kernels run withou
 whoever has more of them calls a kernel from several Python threads.
 """
 
-import fcntl
 import hashlib
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-CACHE_VARIABLE = "LOCALMIX_CACHE_DIR"
+from quant import folders, sealed
+
 ISA_VARIABLE = "LOCALMIX_ISA"  # kernels may choose their instructions by it, so compiled code depends on it
 
 
@@ -47,7 +48,7 @@ class Kernel:
                 previous = config.CACHE_DIR
                 config.CACHE_DIR = str(folder)  # read once, while the cache is being made
                 try:
-                    dispatcher._cache = cache_of(self.function, folder / "lock")
+                    dispatcher._cache = cache_of(self.function)
                 finally:
                     config.CACHE_DIR = previous
         return dispatcher
@@ -71,48 +72,61 @@ def teach_numba_kernels() -> None:
         return typeof_impl(value.dispatcher, context)
 
 
-def cache_of(function: Callable[..., Any], lock: Path) -> Any:
-    """Numba's cache of one function, written by one process at a time.
-
-    Two that choose a file for what they compiled could otherwise choose the same for different arguments.
-    """
+def cache_of(function: Callable[..., Any]) -> Any:
+    """Numba's cache of one function, whose files are ours: see `Overloads`."""
     from numba.core.caching import FunctionCache
 
-    class OneWriter(FunctionCache):
-        def save_overload(self, sig: Any, data: Any) -> None:
-            with lock.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                super().save_overload(sig, data)
+    class Sealed(FunctionCache):
+        def __init__(self) -> None:
+            super().__init__(function)
+            self._cache_file = Overloads(Path(self._cache_path), self._impl.filename_base)
 
-    return OneWriter(function)
+        def save_overload(self, sig: Any, data: Any) -> None:
+            try:
+                super().save_overload(sig, data)
+            except OSError as error:
+                folders.warn_uncached(f"{error.strerror}: {self._cache_path}")
+
+    return Sealed()
+
+
+class Overloads:
+    """A file for each combination of argument types. Numba's own files are run as they are found, damaged or not."""
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self._folder, self._stem = folder, stem
+
+    def load(self, key: Any) -> Any:
+        """What was saved, or None."""
+        content = sealed.read(self._path(key))
+        if content is None:
+            return None
+        known, data = pickle.loads(content)
+        return data if known == key else None
+
+    def save(self, key: Any, data: Any) -> None:
+        """OSError: the disk."""
+        from numba.core.serialize import dumps
+
+        sealed.write(self._path(key), dumps((key, data)))
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._stem}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
 
 
 @cache
 def cache_folder(sources: Path) -> Path | None:
     """Where the kernels defined in the folder `sources` are cached; None, said once, if nothing is writable."""
-    root = os.environ.get(CACHE_VARIABLE) or default_root()
-    folder = Path(root) / "kernels" / fingerprint(sources)
+    folder = folders.cached() / "kernels" / fingerprint(sources)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        warn_uncached(f"{error.strerror}: {folder}")
+        folders.warn_uncached(f"{error.strerror}: {folder}")
         return None
     return folder
-
-
-def default_root() -> str:
-    from platformdirs import user_cache_dir
-
-    return user_cache_dir("localmix", appauthor=False)
-
-
-@cache
-def warn_uncached(reason: str) -> None:
-    note = f"localmix: kernels are compiled anew in each run ({reason}); set {CACHE_VARIABLE} to a writable folder"
-    print(note, file=sys.stderr)
 
 
 def fingerprint(sources: Path) -> str:

@@ -5,7 +5,7 @@ Modules here import what is heavy inside their functions, so that `--help` is in
 
 import sys
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
@@ -69,4 +69,17 @@ def execute() -> None:
     except LocalmixError as error:
         if "--debug" in sys.argv:  # also where the options could not be read
             raise
-        sys.exit("localmix: " + streams.harmless(str(error).replace("\n", " ")))
+        _end(str(error))
+    except OSError as error:  # of the machine: a disk, a permission
+        if "--debug" in sys.argv:
+            raise
+        _end(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except MemoryError:
+        if "--debug" in sys.argv:
+            raise
+        _end("out of memory: close other programs, or take a smaller model or context (--ctx)")
+
+
+def _end(problem: str) -> NoReturn:
+    """One line, and exit code 1."""
+    sys.exit("localmix: " + streams.harmless(problem.replace("\n", " ")))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from localmix.errors import LocalmixError
+from quant import folders
 
 PATH_VARIABLE = "LOCALMIX_CONFIG"
 _NOT_SETTINGS = ("help", "debug", "yes")
@@ -20,10 +21,8 @@ Command = Any  # a click.Command; click is Typer's business
 def path() -> Path:
     """The settings file: $LOCALMIX_CONFIG, or the platform's place. It need not exist."""
     if given := os.environ.get(PATH_VARIABLE):
-        return Path(given)
-    import platformdirs
-
-    return platformdirs.user_config_path("localmix") / "settings.toml"
+        return folders.expanded(given)
+    return (folders.platform_folder("config") or Path(os.devnull)) / "settings.toml"
 
 
 def apply(group: Command) -> dict[str, dict[str, Any]]:
@@ -52,10 +51,9 @@ def variable(option: Any) -> str:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """What the file says; nothing where there is none."""
+    """What the file says; nothing where there is none, or where nobody may look for one."""
     try:
-        text = file.read_bytes().decode() if file.exists() else ""
-        return tomllib.loads(text)
+        return tomllib.loads(file.read_bytes().decode()) if os.path.exists(file) else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LocalmixError(f"{file}: cannot be read as TOML: {error}") from None
 

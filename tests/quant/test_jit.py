@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quant.jit import CACHE_VARIABLE, kernel
+from quant.folders import CACHE_VARIABLE
+from quant.jit import kernel
 
 
 @kernel
@@ -43,14 +44,18 @@ def test_division_by_zero_is_that_of_c() -> None:
 ROUND = "import numpy as np; from quant.fit.half import to_half; print(to_half(np.float32(0.1)))"
 
 
-def test_compiled_code_is_cached(tmp_path: Path) -> None:
+def test_compiled_code_is_cached_and_compiled_again_where_it_is_damaged(tmp_path: Path) -> None:
     first = run(ROUND, tmp_path)
-    (index,) = tmp_path.glob("kernels/*/*/half.to_half-*.nbi")
-    written = index.stat().st_mtime_ns
-    second = run(ROUND, tmp_path)
-    assert first.stdout == second.stdout
-    assert index.stat().st_mtime_ns == written
+    (file,) = tmp_path.glob("kernels/*/*/half.to_half-*.nbc")
+    code, written = file.read_bytes(), file.stat().st_mtime_ns
+    assert run(ROUND, tmp_path).stdout == first.stdout
+    assert file.stat().st_mtime_ns == written
     assert first.stderr == ""
+    for damaged in (b"", code[: len(code) // 2], bytes(len(code))):
+        file.write_bytes(damaged)
+        again = run(ROUND, tmp_path)
+        assert (again.stdout, again.stderr) == (first.stdout, "")
+        assert len(file.read_bytes()) == len(code)
 
 
 def test_without_a_writable_place_kernels_run_and_say_so_once(tmp_path: Path) -> None:

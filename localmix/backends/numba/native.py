@@ -14,7 +14,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ import llvmlite.binding as llvm
 
 from localmix import notices
 from localmix.backends.numba import isa
+from quant import folders, sealed
 
 _PACKAGE = "localmix.backends.numba"
 _MARK = "_native_arguments"
@@ -48,7 +48,7 @@ def prepare(names: Iterable[str]) -> None:
     Whatever that process cannot do is left to `address`.
     """
     folder = _folder()
-    missing = [name for name in dict.fromkeys(names) if folder and not (folder / f"{name}.o").exists()]
+    missing = [name for name in dict.fromkeys(names) if folder and sealed.read(folder / f"{name}.o") is None]
     if len(missing) < _WORTH or not sys.executable or getattr(sys, "frozen", False):
         return
     program = "import sys; from localmix.backends.numba import native; [native.address(name) for name in sys.argv[1:]]"
@@ -73,9 +73,8 @@ def address(name: str) -> int:
     """The address of a kernel, from the cache or compiled now."""
     folder = _folder()
     path = folder / f"{name}.o" if folder else None
-    if path and path.exists():
-        stored = path.read_bytes()
-    else:
+    stored = sealed.read(path) if path else None
+    if stored is None:
         stored = _compile(name)
         if path:
             _store(path, stored)
@@ -129,16 +128,11 @@ def _folder() -> Path | None:
     chosen = isa.active()
     for part in (chosen.name, *isa.target(chosen), platform.python_version(), platform.machine()):
         digest.update(part.encode())
-    base = os.environ.get("LOCALMIX_CACHE_DIR")
-    if not base:
-        import platformdirs
-
-        base = platformdirs.user_cache_dir("localmix")
-    folder = Path(base) / "kernels" / f"{chosen.name}-{digest.hexdigest()[:16]}"
+    folder = folders.cached() / "kernels" / f"{chosen.name}-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(f"localmix: kernels are compiled anew each time: cannot write {folder}: {error}", file=sys.stderr)
+        folders.warn_uncached(f"{error.strerror}: {folder}")
         return None
     return folder
 
@@ -167,10 +161,7 @@ def _tell(text: str) -> None:
 
 
 def _store(path: Path, data: bytes) -> None:
-    """Written aside and moved into place: other processes may be doing the same."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as aside:
-            aside.write(data)
-        os.replace(aside.name, path)
+        sealed.write(path, data)
     except OSError as error:
-        print(f"localmix: kernel {path.name} is not kept: {error}", file=sys.stderr)
+        folders.warn_uncached(f"{error.strerror}: {path.parent}")

@@ -4,7 +4,8 @@ Enter sends; Alt-Enter, or a backslash at the end of a line, begins another; wha
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -16,7 +17,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
-from localmix.cli.streams import harmless
+from localmix.cli.streams import harmless, note
 from localmix.cli.terminal.modes import Interrupts
 from localmix.cli.terminal.plain import MORE, SIGN
 
@@ -117,6 +118,21 @@ def _history(file: Path | None) -> History:
         if file.stat().st_size > _LONGEST:
             end = file.read_bytes()[-_LONGEST // 2 :]
             file.write_bytes(end[end.find(b"\n\n") + 1 :])  # from the beginning of an entry
-    except OSError:
+        return _Kept(str(file))
+    except OSError as error:
+        note(f"localmix: {file}: what is typed is not kept: {error.strerror}")
         return InMemoryHistory()
-    return FileHistory(str(file))
+
+
+class _Kept(FileHistory):
+    """A disk that is full, or gone, since the beginning ends no conversation."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            return list(super().load_history_strings())
+        except OSError:
+            return []
+
+    def store_string(self, string: str) -> None:
+        with suppress(OSError):
+            super().store_string(string)

@@ -45,6 +45,7 @@ class Talk:
         self._draft: str | None = None  # the last question, being edited
         self._interrupted = self._answering = self._begun = False
         self._notices: list[str] = []
+        self._unkept = ""  # why the last turn could not be saved
         self._take(chat)
 
     def run(self, read: Callable[[str], str]) -> None:
@@ -127,14 +128,17 @@ class Talk:
             self.display.note("the model said nothing")
 
     def keep(self) -> None:
-        """Save the conversation; a disk that is full is said, and nothing more."""
+        """Save the conversation; a disk that is full is said, once, and nothing more."""
         if self.keeper is None:
             return
         try:
             said = self.keeper.keep(self.chat)
         except LocalmixError as error:
-            self.display.error(str(error))
+            if str(error) != self._unkept:
+                self.display.error(str(error))
+            self._unkept = str(error)
             return
+        self._unkept = ""
         if said:
             self.display.note(said)
 

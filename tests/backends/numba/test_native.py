@@ -1,4 +1,4 @@
-"""Kernels in the cache: compiled once, by two processes where there are many."""
+"""Kernels in the cache: compiled once, by two processes where there are many, and again where they are damaged."""
 
 import os
 import subprocess
@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 NAMES = ["serve.serve", "serve.lead", "q4_0.row", "q8_0.row", "f16.row"]
-PREPARE = f"from localmix.backends.numba import native; native.prepare({NAMES}); print(*native.compiled())"
+PREPARE = f"""
+from localmix.backends.numba import native
+native.prepare({NAMES})
+for name in {NAMES}:
+    native.address(name)
+print(*native.compiled())
+"""
 
 
 def compiled(folder: Path) -> list[str]:
@@ -18,9 +24,13 @@ def compiled(folder: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_another_process_compiles_every_other_kernel(tmp_path: Path) -> None:
+def test_another_process_compiles_every_other_kernel_and_a_damaged_one_is_compiled_again(tmp_path: Path) -> None:
     assert compiled(tmp_path) == NAMES[::2]
     assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
+    assert compiled(tmp_path) == []
+    (file,) = tmp_path.rglob("serve.lead.o")
+    file.write_bytes(bytes(file.stat().st_size))  # as a power cut leaves it
+    assert compiled(tmp_path) == ["serve.lead"]
     assert compiled(tmp_path) == []
 
 

@@ -20,7 +20,7 @@ from localmix.backends.mlx import memory
 from localmix.backends.mlx.metal import source, trial
 from localmix.backends.mlx.metal.kernels import Kernels, MetalKernels
 from localmix.backends.mlx.metal.lanes import TABLE
-from quant.jit import CACHE_VARIABLE, default_root
+from quant import folders
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _machine() -> str:
 
 
 def _file() -> Path:
-    return Path(os.environ.get(CACHE_VARIABLE) or default_root()) / "metal.json"
+    return folders.cached() / "metal.json"
 
 
 def _remember(name: str, verdict: Verdict) -> None:

@@ -1,0 +1,49 @@
+"""Files of compiled code: nothing in them is run before their length and digest are found right.
+
+After a power cut or on a full disk a file may be empty, cut short or full of zeros, and mapping it would end the
+process. A damaged file is deleted, so that what was in it is made again; a new one is written aside, synced and moved
+into place, so that a file is there whole or not at all.
+"""
+
+import hashlib
+import os
+import secrets
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+_HEAD = struct.Struct("<8sQ32s")  # what it is, bytes that follow, their SHA-256
+_MAGIC = b"lmixcode"
+
+
+def read(path: Path) -> bytes | None:
+    """What was written; None if it is not there, cannot be read, or is damaged: then it is deleted."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    content = raw[_HEAD.size :]
+    if raw[: _HEAD.size] == _head(content):
+        return content
+    with suppress(OSError):
+        path.unlink()
+    return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace what is there, whatever other processes do with it. OSError: the disk; then there is what was before."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with aside.open("xb") as file:
+            file.write(_head(content) + content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def _head(content: bytes) -> bytes:
+    return _HEAD.pack(_MAGIC, len(content), hashlib.sha256(content).digest())
