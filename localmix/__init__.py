@@ -33,7 +33,7 @@ def load(
     physical core. `kv`: keys and values of contexts as "f16", "f32", or "q8_0" in half the memory. LocalmixError: what
     is wrong with the file, in one line.
     """
-    from localmix.bundled import model_path
     from localmix.model import Model
+    from localmix.store.bundled import model_path
 
     return Model(model_path() if path is None else path, backend, threads, kv)

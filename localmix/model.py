@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from localmix import arch, backends, gguf, tokenizer
+from localmix.answer.constrain import Grammars
+from localmix.answer.generate import Generation, Progress
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
 from localmix.backends import Chooses
 from localmix.backends.watch import Pause, Watch
-from localmix.batch import CHUNK, Batch, chunk
-from localmix.constrain import Grammars
-from localmix.context import Context
+from localmix.conversation.chat import Chat
+from localmix.engine.batch import CHUNK, Batch, chunk
+from localmix.engine.context import Context
 from localmix.errors import LocalmixError, concerning
-from localmix.generate import Generation, Progress
-from localmix.options import Options
-from localmix.sampling import Sampler
-from localmix.session import Chat
 from localmix.template import ChatTemplate
 from quant.format import Floats
 

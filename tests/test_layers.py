@@ -21,19 +21,20 @@ ADDRESSES = {
     "rich": ("localmix/cli/",),
     "markdown_it": ("localmix/cli/",),
     "prompt_toolkit": ("localmix/cli/",),
-    "huggingface_hub": ("localmix/hub.py",),
-    "llguidance": ("localmix/constrain.py",),
+    "huggingface_hub": ("localmix/store/hub.py",),
+    "llguidance": ("localmix/answer/constrain.py",),
     "gguf": (),  # an oracle of tests
 }
 # Lowest first: a module imports its own row and those above.
 LAYERS = (
     ("quant",),
-    ("localmix.errors", "localmix.notices", "localmix.options", "localmix.gguf", "localmix.tokenizer",
-     "localmix.template", "localmix.batch", "localmix.stops", "localmix.text", "localmix.bundled", "localmix.amounts"),
-    ("localmix.weights", "localmix.cache", "localmix.sampling", "localmix.constrain", "localmix.backends",
-     "localmix.arch"),
-    ("localmix.model", "localmix.context", "localmix.generate", "localmix.session", "localmix.batching",
-     "localmix.forecast"),
+    ("localmix.errors", "localmix.notices", "localmix.answer.options", "localmix.gguf", "localmix.tokenizer",
+     "localmix.template", "localmix.engine.batch", "localmix.answer.stops", "localmix.answer.text",
+     "localmix.store.bundled", "localmix.amounts"),
+    ("localmix.engine.weights", "localmix.engine.cache", "localmix.answer.sampling", "localmix.answer.constrain",
+     "localmix.backends", "localmix.arch"),
+    ("localmix.model", "localmix.engine.context", "localmix.answer.generate", "localmix.conversation.chat",
+     "localmix.answer.batching", "localmix.measure.forecast"),
     ("localmix.cli",),
 )  # fmt: skip
 

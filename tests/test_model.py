@@ -9,8 +9,8 @@ import small_models
 from numpy.typing import NDArray
 
 import localmix
-from localmix.batch import Batch
-from localmix.context import Context
+from localmix.engine.batch import Batch
+from localmix.engine.context import Context
 from localmix.errors import LocalmixError
 from localmix.model import Model
 from quant.format import Floats

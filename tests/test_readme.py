@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from command_line import localmix
 
+from localmix.answer.options import Options
 from localmix.cli.app import app
-from localmix.options import Options
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

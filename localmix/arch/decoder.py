@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from localmix.arch.config import Config
 from localmix.backends import Array, Backend
-from localmix.batch import Batch
-from localmix.weights import Weight
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Weight
 from quant.format import Floats
 
 

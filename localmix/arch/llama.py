@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from localmix.arch.config import Config
 from localmix.arch.tensors import Tensors
 from localmix.backends import Array, Backend
-from localmix.weights import Weight
+from localmix.engine.weights import Weight
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from localmix.arch.config import Config
 from localmix.arch.tensors import Tensors
 from localmix.backends import Array, Backend
-from localmix.weights import Experts
+from localmix.engine.weights import Experts
 from quant.format import Floats
 
 

@@ -3,8 +3,8 @@ that is ignored would be arithmetic that is ignored.
 """
 
 from localmix import gguf
+from localmix.engine.weights import Weight, vector
 from localmix.errors import FileFormatError, UnsupportedError
-from localmix.weights import Weight, vector
 from quant.format import Floats
 
 _MERGED = "_exps.weight"

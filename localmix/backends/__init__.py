@@ -10,20 +10,20 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localmix.batch import Batch
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Experts, Weight
 from localmix.errors import LocalmixError
-from localmix.weights import Experts, Weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from localmix.answer.sampling import Sampler
     from localmix.arch.decoder import Network
     from localmix.backends.watch import Inputs, Pause, Watch
-    from localmix.sampling import Sampler
 
 Array = Any  # the backend's own array type: only `to_numpy` leaves it
 
-# What a step may have as its method `choices`: see `localmix.context.Context.choices`. Takes the cache, the
+# What a step may have as its method `choices`: see `localmix.engine.context.Context.choices`. Takes the cache, the
 # sequence, its ids (it appends to them), the logits after them, and how to choose.
 Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from localmix.arch.decoder import Network
 from localmix.backends import Step
 from localmix.backends.watch import Inputs, Pause, Watch, run
-from localmix.batch import Batch
-from localmix.cache import Cache
-from localmix.weights import Experts, Weight
+from localmix.engine.batch import Batch
+from localmix.engine.cache import Cache
+from localmix.engine.weights import Experts, Weight
 from quant.format import Floats
 
 _CHUNK = 1 << 20  # weights dequantized at a time

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network, forward
-from localmix.batch import Batch
-from localmix.weights import Weight
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Weight
 
 if TYPE_CHECKING:
     from localmix.backends import Array, Backend

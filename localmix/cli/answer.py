@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from localmix.cli.streams import note, write
 
 if TYPE_CHECKING:
-    from localmix.generate import Generation, Stats
+    from localmix.answer.generate import Generation, Stats
     from localmix.model import Model
 
 INTERRUPTED = 128 + 2  # exit code, as of a program that SIGINT ended

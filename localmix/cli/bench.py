@@ -17,7 +17,7 @@ from localmix.cli.streams import note, write
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
-    from localmix.bench import Plan, Result
+    from localmix.measure.bench import Plan, Result
     from localmix.model import Model
 
 _HEAD = f"{'test':>8} {'depth':>6} {'batch':>5} {'t/s':>9} {'±':>6} {'GMAC/s':>7} {'GB/s':>6} {'of bound':>8}"
@@ -43,13 +43,13 @@ def bench(
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")] = False,
 ) -> None:
     """Measure prompts, decoding, batches and depth on random tokens, and the share of the memory bus in use."""
-    from localmix.bench import Plan
+    from localmix.measure.bench import Plan
 
     plan = Plan(_numbers("-p", prompts), decoded, _numbers("-b", batches), _numbers("-d", depths), repeats)
     if synthetic is None:
         _measure(engine, output, path, plan, as_json, as_csv)
         return
-    from localmix import synthetic as maker
+    from localmix.measure import synthetic as maker
 
     with tempfile.TemporaryDirectory(prefix="localmix-") as folder:
         file = Path(folder) / f"{synthetic}.{weights}.gguf"
@@ -58,7 +58,7 @@ def bench(
 
 
 def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as_json: bool, as_csv: bool) -> None:
-    from localmix import bench
+    from localmix.measure import bench
 
     model = engine.load(path)
     b = model.backend
@@ -81,7 +81,7 @@ def _write(results: Iterable["Result"], as_json: bool, as_csv: bool) -> None:
 
 def _bound(model: "Model", stack: ExitStack) -> tuple[Callable[[], float], str]:
     """What measures the bytes a second that the model's device reads, and from what; `stack` ends it."""
-    from localmix import bandwidth
+    from localmix.measure import bandwidth
 
     rate = model.backend.read_rate() if hasattr(model.backend, "read_rate") else None
     if rate is not None:
@@ -99,7 +99,7 @@ def _write_table(results: Iterable["Result"]) -> None:
 
 
 def _write_csv(results: Iterable["Result"]) -> None:
-    from localmix.bench import Result
+    from localmix.measure.bench import Result
 
     out = csv.DictWriter(sys.stdout, [field.name for field in fields(Result)])
     out.writeheader()

@@ -9,10 +9,10 @@ import typer
 from localmix.cli.parameters import BackendOption, Output, Reading, TextFile, Threads
 from localmix.cli.streams import note, overwrite
 from localmix.errors import LocalmixError
-from localmix.store import resolve
+from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
-    from localmix.calibrate import Progress
+    from localmix.measure.calibrate import Progress
 
 
 def calibrate(
@@ -33,9 +33,9 @@ def calibrate(
     Example: localmix calibrate mixtral.F16.gguf wiki.train.raw -o mixtral.imatrix.gguf
     """
     import localmix
-    from localmix import imatrix
-    from localmix.calibrate import calibrate as collect
     from localmix.convert.calibration import rare_experts
+    from localmix.measure import imatrix
+    from localmix.measure.calibrate import calibrate as collect
 
     model_path = resolve(path)
     target = out or Path(model_path.stem + ".imatrix.gguf")

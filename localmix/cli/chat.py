@@ -12,9 +12,9 @@ from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Outp
 from localmix.cli.streams import decoded, note, prompt_progress
 
 if TYPE_CHECKING:
-    from localmix.generate import Stats
-    from localmix.session import Chat
-    from localmix.sessions import Keeper
+    from localmix.answer.generate import Stats
+    from localmix.conversation.chat import Chat
+    from localmix.conversation.shelf import Keeper
 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the newest conversation, or the one named in place of MODEL.")
@@ -42,7 +42,8 @@ def chat(
 
     Without a terminal each line of stdin is answered: echo hi | localmix chat.
     """
-    from localmix import saved, sessions
+    from localmix.conversation import record as saved
+    from localmix.conversation import shelf as sessions
 
     options = answering.options()
     kept = sessions.find(None if path is None else str(path)) if resume else None
@@ -68,9 +69,9 @@ def _talk(
 ) -> "Stats":
     """In a terminal."""
     import localmix
-    from localmix import sessions
     from localmix.cli.terminal.display import Display
     from localmix.cli.terminal.talk import Talk
+    from localmix.conversation import shelf as sessions
 
     display = Display(theme, output.quiet)
     talk = Talk(
@@ -101,7 +102,7 @@ def _answer_lines(
     conversation: "Chat", options: dict[str, Any], output: Output, keeper: "Keeper | None", as_json: bool
 ) -> "Stats":
     """Without a terminal. A conversation that was resumed is kept."""
-    from localmix.generate import Stats
+    from localmix.answer.generate import Stats
 
     total = Stats()
     for text in _lines():

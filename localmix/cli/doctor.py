@@ -43,10 +43,12 @@ def doctor(
 
 def machine(measure: bool, threads: int | None) -> dict[str, Any]:
     """Names and values; bytes, and bytes a second."""
-    from localmix import __version__, backends, bandwidth, store
-    from localmix import machine as here
-    from localmix.backends.numba import isa
-    from localmix.backends.numba.team import processors
+    from localmix import __version__, backends
+    from localmix.backends.numba.machine import isa
+    from localmix.backends.numba.passes.team import processors
+    from localmix.measure import bandwidth
+    from localmix.measure import machine as here
+    from localmix.store import pulled as store
 
     memory = here.memory()
     rows: dict[str, Any] = {

@@ -16,7 +16,7 @@ from localmix.cli.streams import harmless, write
 
 if TYPE_CHECKING:
     from localmix.gguf import File, Tensor
-    from localmix.inventory import Inventory, Part
+    from localmix.measure.inventory import Inventory, Part
 
 Row = Sequence[str]
 Tables = Mapping[str, tuple[Row, Sequence[Row]]]  # title -> head, rows
@@ -27,8 +27,9 @@ _WIDTH = 100  # of a value in a table
 
 def info(output: Output, path: ModelArgument = None, model: ModelOption = None, as_json: Json = False) -> None:
     """Show what is in a model file: metadata, tensors, sizes, and what a token costs."""
-    from localmix import gguf, inventory
-    from localmix.bundled import model_path
+    from localmix import gguf
+    from localmix.measure import inventory
+    from localmix.store.bundled import model_path
 
     with gguf.open(chosen(path, model) or model_path()) as file:
         found = inventory.take(file)

@@ -9,7 +9,7 @@ from localmix.cli.streams import note, write
 
 def list(output: Output, as_json: Json = False) -> None:
     """List the models that were pulled: name, size, file."""
-    from localmix import store
+    from localmix.store import pulled as store
 
     models = store.pulled()
     if as_json:

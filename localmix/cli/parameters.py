@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix import notices
+from localmix.answer.options import PARALLEL, Options
 from localmix.errors import LocalmixError
-from localmix.options import PARALLEL, Options
-from localmix.store import resolve
+from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
+    from localmix.measure.windows import Window
     from localmix.model import Model
-    from localmix.windows import Window
 
 
 def _unless_named(context: typer.Context, value: Path | None) -> Path | None:
@@ -103,7 +103,7 @@ class Reading:
 
     def windows(self, model: "Model", text: Path) -> "list[Window]":
         """The windows of the text in a file."""
-        from localmix import windows
+        from localmix.measure import windows
 
         return windows.cut(model.tokenizer, windows.read_text(text), self.context, self.chunks)
 

@@ -9,10 +9,10 @@ import typer
 
 from localmix.cli.parameters import BackendOption, Json, Output, Reading, TextFile, Threads
 from localmix.cli.streams import overwrite, write
-from localmix.store import resolve
+from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
-    from localmix.perplexity import Comparison, Progress, Score
+    from localmix.measure.perplexity import Comparison, Progress, Score
 
 CONTEXT = 512  # as llama.cpp's
 
@@ -34,7 +34,7 @@ def perplexity(
     Example: localmix perplexity mixtral.Q4_K_M.gguf wiki.test.raw --compare mixtral.Q8_0.gguf
     """
     import localmix
-    from localmix import perplexity as measuring
+    from localmix.measure import perplexity as measuring
 
     model = localmix.load(resolve(path), backend, threads)
     windows = reading.windows(model, text)

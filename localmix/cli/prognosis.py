@@ -25,7 +25,8 @@ def examine(
     path: Path | None, backend: str | None, threads: int | None, machine: Mapping[str, Any], *, quick: bool
 ) -> dict[str, Any]:
     """Names and values. LocalmixError: the model is neither here nor on the hub."""
-    from localmix import backends, forecast
+    from localmix import backends
+    from localmix.measure import forecast
 
     with _header(path) as (file, place, here):
         sizes, free = forecast.Sizes.of(file), machine["free_memory_bytes"]
@@ -52,7 +53,8 @@ def examine(
 
 def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
     """The sizes of a model as MLX holds it, and the bytes of memory for that."""
-    from localmix import backends, forecast
+    from localmix import backends
+    from localmix.measure import forecast
 
     engine: Any = backends.pick("mlx", threads)
     room = engine.device.room
@@ -68,7 +70,8 @@ def _speed(
     threads: int | None,
     machine: Mapping[str, Any],
 ) -> float:
-    from localmix import backends, forecast
+    from localmix import backends
+    from localmix.measure import forecast
 
     engine = backends.pick(backend, threads)
     seconds = forecast.seconds(file, engine) if here else forecast.seconds_of_absent(file, engine)
@@ -81,7 +84,7 @@ def _command(
     path: Path | None, here: bool, sizes: Any, fit: str, free: int, backend: str | None, threads: int | None
 ) -> str:
     """What to type."""
-    from localmix import forecast
+    from localmix.measure import forecast
 
     if fit == "no":
         return "none: choose a smaller format or model"
@@ -96,8 +99,9 @@ def _command(
 @contextmanager
 def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
     """A model's header, where the model is, and whether its weights are here."""
-    from localmix import gguf, store
-    from localmix.bundled import model_path
+    from localmix import gguf
+    from localmix.store import pulled as store
+    from localmix.store.bundled import model_path
 
     name = None if path is None or os.path.exists(path) else store.parse(str(path))
     if name is None or store.find(name) is not None:
@@ -105,7 +109,7 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
         with gguf.open(found) as file:
             yield file, str(found), True
         return
-    from localmix import hub
+    from localmix.store import hub
 
     remotes = hub.find(name)
     size, free = sum(remote.size for remote in remotes), _disk_free(store.folder())

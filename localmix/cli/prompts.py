@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localmix.answer.options import Options
 from localmix.cli.streams import write
 from localmix.errors import LocalmixError
-from localmix.options import Options
 
 if TYPE_CHECKING:
-    from localmix.batching import Answer, Request
+    from localmix.answer.batching import Answer, Request
     from localmix.model import Model
     from localmix.template import Message
 
@@ -52,8 +52,8 @@ class Reader:
 
     def request(self, number: int, line: Any) -> "Request":
         """One line; its number is the id of one that names none."""
-        from localmix.batching import Request
-        from localmix.generate import checked
+        from localmix.answer.batching import Request
+        from localmix.answer.generate import checked
 
         row = {"prompt": line} if isinstance(line, str) else line
         if not isinstance(row, dict) or len([key for key in _TEXT if key in row]) != 1:
@@ -70,7 +70,7 @@ class Reader:
         return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
 
     def _encode(self, row: Mapping[str, Any]) -> list[int]:
-        from localmix.session import template_of
+        from localmix.conversation.chat import template_of
         from localmix.template import Message
 
         system = row.get("system", self.system)
@@ -92,7 +92,7 @@ class Results:
 
     def __init__(self, path: Path | None, model: "Model") -> None:
         """`path` None: stdout. LocalmixError: a file that holds something else."""
-        from localmix import saved
+        from localmix.conversation import record as saved
 
         self.path, self.repaired = path, False
         self._model = saved.identity(model.file.path)

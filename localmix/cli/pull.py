@@ -14,10 +14,10 @@ from localmix.cli.quantize import check_room, processors, progress_bar
 from localmix.cli.streams import note, overwrite, write
 from localmix.cli.targets import chosen_target
 from localmix.errors import LocalmixError
-from localmix.store import Name, Pulled
+from localmix.store.pulled import Name, Pulled
 
 if TYPE_CHECKING:
-    from localmix.hub import Progress, Remote
+    from localmix.store.hub import Progress, Remote
 
 _OFTEN = 0.1  # seconds between two lines of progress
 
@@ -34,7 +34,8 @@ def pull(
     An interrupted download goes on where it stopped. HF_TOKEN and HF_ENDPOINT are honoured; models lie in
     LOCALMIX_MODELS. Example: localmix pull mixtral, then localmix chat mixtral.
     """
-    from localmix import hub, store
+    from localmix.store import hub
+    from localmix.store import pulled as store
 
     wanted = store.parse(name, format)
     if wanted is None:
@@ -55,7 +56,9 @@ def pull(
 
 def converted(name: Name, remotes: "list[Remote]", progress: "Progress", output: Output) -> Pulled:
     """A model of which there is only a checkpoint, downloaded and then deleted. What was done stays if it stops."""
-    from localmix import convert, hub, store
+    from localmix import convert
+    from localmix.store import hub
+    from localmix.store import pulled as store
 
     if (model := store.find(name)) is not None:
         return model

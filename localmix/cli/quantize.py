@@ -194,7 +194,7 @@ def texts(options: "list[str] | tuple[()]") -> dict[str, str]:
 
 def report(plan: "Plan", path: Path, notes: "list[str]") -> None:
     """What will be written, on stderr: sizes by role and format, and what is not as asked; `notes` on importance."""
-    from localmix import inventory
+    from localmix.measure import inventory
 
     found = inventory.take(plan)
     for part in found.parts:

@@ -15,7 +15,7 @@ def rm(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that localmix list shows.")],
 ) -> None:
     """Delete a model that was pulled."""
-    from localmix import store
+    from localmix.store import pulled as store
 
     wanted = store.parse(name)
     model = store.find(wanted) if wanted else None

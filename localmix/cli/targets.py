@@ -78,9 +78,9 @@ def size(text: str) -> int:
 
 def say_expectations(plan: "Plan", context: int, threads: int) -> None:
     """What the chosen formats will take, lose and allow, on stderr."""
-    from localmix import bandwidth, inventory
     from localmix.convert.budget import memory
     from localmix.convert.loss import Sensitivity
+    from localmix.measure import bandwidth, inventory
 
     found, needs = inventory.take(plan), memory(plan, context)
     note(

@@ -4,14 +4,14 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from localmix.batching import Batching
+from localmix.answer.batching import Batching
 from localmix.cli.parameters import Many
 from localmix.cli.prompts import Reader, Results
 from localmix.cli.streams import note, overwrite
 from localmix.cli.terminal.modes import Interrupts
 
 if TYPE_CHECKING:
-    from localmix.batching import Request
+    from localmix.answer.batching import Request
     from localmix.model import Model
 
 

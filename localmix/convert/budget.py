@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
-from localmix import inventory
 from localmix.amounts import amount
-from localmix.batch import CHUNK
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.loss import Sensitivity
 from localmix.convert.plan import Plan, make_plan
+from localmix.engine.batch import CHUNK
 from localmix.errors import LocalmixError
 from localmix.gguf import TensorInfo
+from localmix.measure import inventory
 from quant import FORMATS
 from quant.format import Format
 from quant.recipe import Recipe, Row, that_divides

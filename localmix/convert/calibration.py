@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix import imatrix
 from localmix.convert.checkpoint import Checkpoint
 from localmix.errors import LocalmixError
-from localmix.fingerprint import fingerprint
 from localmix.gguf.metadata import Writable
-from localmix.imatrix import FEW, Imatrix
+from localmix.measure import imatrix
+from localmix.measure.imatrix import FEW, Imatrix
+from localmix.store.fingerprint import fingerprint
 from quant.format import Floats
 
 

@@ -13,8 +13,8 @@ from localmix.convert.safetensors import Named
 from localmix.convert.settings import Settings
 from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import FileFormatError
-from localmix.fingerprint import fingerprint
 from localmix.gguf.metadata import Writable
+from localmix.store.fingerprint import fingerprint
 from quant.recipe import Model
 
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import localmix
-from localmix import tokenizer, windows
+from localmix import tokenizer
 from localmix.convert import receipt
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.plan import Plan, make_plan
 from localmix.convert.stream import write
 from localmix.gguf.partial import partial_path
-from localmix.perplexity import Comparison, compare
+from localmix.measure import windows
+from localmix.measure.perplexity import Comparison, compare
 from quant.recipe import RECIPES
 
 if TYPE_CHECKING:
-    from localmix.perplexity import Progress
+    from localmix.measure.perplexity import Progress
 
 CONTEXT = 512  # tokens of a window, as `localmix perplexity` and llama.cpp have it
 WINDOWS = 40  # so many tell a KL divergence within a few percent

@@ -27,7 +27,7 @@ def receipt(
 ) -> dict[str, Writable]:
     """The metadata. `calibration`: what is to be said about an importance; `measure`: leave room for `fill_in`.
 
-    `source_hash` is a fingerprint: sizes, beginnings and samples of the files (see `localmix.fingerprint`).
+    `source_hash` is a fingerprint: sizes, beginnings and samples of the files (see `localmix.store.fingerprint`).
     """
     found: dict[str, Writable] = {
         PREFIX + "version": __version__,

@@ -10,13 +10,13 @@ import small_models
 from numpy.typing import NDArray
 
 import localmix
-from localmix.batch import Batch
-from localmix.context import Context
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
+from localmix.engine.batch import Batch
+from localmix.engine.context import Context
+from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.model import Model
-from localmix.options import Options
-from localmix.sampling import Sampler
-from localmix.weights import Weight
 from quant import FORMATS
 
 IDS = np.random.RandomState(0).randint(3, 512, 40).tolist()

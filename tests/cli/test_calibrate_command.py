@@ -4,7 +4,7 @@ from pathlib import Path
 
 from command_line import localmix
 
-from localmix import imatrix
+from localmix.measure import imatrix
 
 TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. " * 8
 

@@ -7,7 +7,7 @@ import pytest
 from command_line import MAIN, ROOT, environment, localmix
 
 from localmix import cli
-from localmix.options import Options
+from localmix.answer.options import Options
 
 HEAVY = ("numpy", "numba", "llvmlite", "mlx", "sentencepiece", "tokenizers", "jinja2", "rich", "prompt_toolkit", "gguf")
 

@@ -7,7 +7,8 @@ import pytest
 import small_models
 from command_line import localmix
 
-from localmix import load, perplexity, windows
+from localmix import load
+from localmix.measure import perplexity, windows
 
 TEXT = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. " * 8
 

@@ -15,8 +15,8 @@ from small_models import STORIES
 from localmix.cli.parameters import Output
 from localmix.cli.pull import converted
 from localmix.errors import LocalmixError
-from localmix.hub import Remote
-from localmix.store import REPOSITORIES, Name
+from localmix.store.hub import Remote
+from localmix.store.pulled import REPOSITORIES, Name
 
 REPOSITORY = "some/Stories-GGUF"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -15,7 +15,7 @@ from localmix import __version__, convert, gguf
 from localmix.cli.app import app
 from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
-from localmix.fingerprint import fingerprint
+from localmix.store.fingerprint import fingerprint
 from quant.recipe import RECIPES
 
 

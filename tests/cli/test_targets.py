@@ -8,10 +8,11 @@ import pytest
 from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
-from localmix import gguf, inventory
+from localmix import gguf
 from localmix.cli import targets
 from localmix.cli.app import app
 from localmix.errors import LocalmixError
+from localmix.measure import inventory
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def bus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localmix.bandwidth.measure", lambda path, threads: 20e9)
+    monkeypatch.setattr("localmix.measure.bandwidth.measure", lambda path, threads: 20e9)
 
 
 def quantize(*arguments: object) -> Result:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from random_checkpoints import SPECS
 
-from localmix import convert, gguf, imatrix
+from localmix import convert, gguf
 from localmix.convert.plan import Output
 from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
-from localmix.imatrix import Entry, Imatrix
+from localmix.measure import imatrix
+from localmix.measure.imatrix import Entry, Imatrix
 from quant.recipe import RECIPES
 
 MIXTRAL = SPECS[0]

@@ -11,10 +11,11 @@ import small_models
 from random_checkpoints import SPECS
 
 import localmix
-from localmix import convert, gguf, perplexity
+from localmix import convert, gguf
 from localmix.convert import measure
 from localmix.convert.receipt import FIGURES, read_receipt
 from localmix.errors import LocalmixError
+from localmix.measure import perplexity
 from quant.recipe import RECIPES
 
 TEXT = "ab aab abab ba " * 40

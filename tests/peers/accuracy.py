@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 import localmix
-from localmix import convert, perplexity, windows
+from localmix import convert
+from localmix.measure import perplexity, windows
 from quant import FORMATS
 from quant.recipe import Recipe
 

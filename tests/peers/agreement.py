@@ -20,7 +20,7 @@ from llama_cpp import Llama
 
 import localmix
 from localmix import gguf
-from localmix.session import template_of
+from localmix.conversation.chat import template_of
 from localmix.template import Message
 from quant import FORMATS
 from quant.format import Floats

@@ -15,10 +15,10 @@ import numpy as np
 from speed import Peer
 
 import localmix
-from localmix.batching import Batching, Request
-from localmix.bundled import model_path
+from localmix.answer.batching import Batching, Request
+from localmix.answer.options import Options
 from localmix.model import Model
-from localmix.options import Options
+from localmix.store.bundled import model_path
 
 ROWS = 16
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from held_out import CONTEXT, Bench, documents, first
 
-from localmix import convert, gguf, windows
-from localmix.calibrate import calibrate
-from localmix.perplexity import Comparison
+from localmix import convert, gguf
+from localmix.measure import windows
+from localmix.measure.calibrate import calibrate
+from localmix.measure.perplexity import Comparison
 from quant.format import Floats
 from quant.recipe import RECIPES
 

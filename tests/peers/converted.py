@@ -17,8 +17,9 @@ from held_out import CONTEXT, documents, first
 from llama_cpp import Llama
 
 import localmix
-from localmix import convert, windows
-from localmix.windows import Window
+from localmix import convert
+from localmix.measure import windows
+from localmix.measure.windows import Window
 from quant import FORMATS
 from quant.recipe import RECIPES, Recipe
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 import localmix
-from localmix import convert, perplexity, windows
+from localmix import convert
+from localmix.measure import perplexity, windows
+from localmix.measure.windows import Window
 from localmix.model import Model
-from localmix.windows import Window
 from quant.format import Floats
 from quant.recipe import RECIPES
 

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from localmix import arch, backends, gguf, synthetic, tokenizer
+from localmix import arch, backends, gguf, tokenizer
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
 from localmix.arch.decoder import Network
 from localmix.backends import Backend
 from localmix.backends.mlx.backend import MlxBackend
-from localmix.batch import Batch
-from localmix.options import Options
-from localmix.sampling import Sampler
+from localmix.engine.batch import Batch
+from localmix.measure import synthetic
 from quant.format import Floats
 
 

@@ -16,7 +16,7 @@ import llama_cpp
 import numpy as np
 
 import localmix
-from localmix import perplexity, windows
+from localmix.measure import perplexity, windows
 from quant.format import Floats
 
 

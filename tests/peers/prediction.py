@@ -10,7 +10,8 @@ import argparse
 from statistics import median
 
 import localmix
-from localmix import backends, forecast, gguf
+from localmix import backends, gguf
+from localmix.measure import forecast
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 import localmix
-from localmix import saved
+from localmix.conversation import record as saved
 from localmix.model import Model
 from localmix.template import ChatTemplate
 

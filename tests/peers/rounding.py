@@ -17,8 +17,8 @@ from agreement import log_probabilities
 from perplexity import Peer
 
 import localmix
-from localmix import windows
-from localmix.batch import Batch
+from localmix.engine.batch import Batch
+from localmix.measure import windows
 from localmix.model import Model
 from quant.format import Floats
 

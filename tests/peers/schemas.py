@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import random_schemas
 
 import localmix
-from localmix.batching import Answer, Batching, Request
-from localmix.options import Options
+from localmix.answer.batching import Answer, Batching, Request
+from localmix.answer.options import Options
 
 
 def verdict(answer: Answer, options: Options) -> str:

@@ -17,7 +17,7 @@ import llama_cpp
 import numpy as np
 
 import localmix
-from localmix.batch import Batch
+from localmix.engine.batch import Batch
 
 
 class Peer:

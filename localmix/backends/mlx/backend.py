@@ -20,9 +20,9 @@ from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.step import Step
 from localmix.backends.watch import Inputs
-from localmix.batch import Batch
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Experts, Weight
 from localmix.errors import LocalmixError
-from localmix.weights import Experts, Weight
 from quant.format import Floats
 
 _SORTED = 64  # pairs of a token and an expert from which on they are sorted by expert

@@ -2,7 +2,7 @@
 
 MLX's arrays are values: a shared prefix is two names of one array, and whoever writes first gets a copy. An array
 that only one sequence names is written in place. Opaque to `arch/`; sessions call the same verbs as on
-`localmix.cache.Cache`.
+`localmix.engine.cache.Cache`.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from localmix.amounts import amount
 from localmix.backends.mlx.forms import GROUP
 from localmix.backends.mlx.memory import UNLIMITED, Budget
-from localmix.batch import Batch, Span
-from localmix.cache import check_room
+from localmix.engine.batch import Batch, Span
+from localmix.engine.cache import check_room
 from localmix.errors import LocalmixError
 
 STEP = 256  # positions that a sequence grows by

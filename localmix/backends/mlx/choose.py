@@ -1,4 +1,4 @@
-"""The next id, chosen on the device: `localmix.sampling`'s chain in MLX's operations, in float32.
+"""The next id, chosen on the device: `localmix.answer.sampling`'s chain in MLX's operations, in float32.
 
 The uniform number is drawn on the host beforehand, so that one seed serves all backends and nothing waits.
 Shapes: V vocabulary · n candidates, best first.
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from localmix.options import Options
-from localmix.sampling import Sampler, check_best
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler, check_best
 
 
 class Choice(NamedTuple):

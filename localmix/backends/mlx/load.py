@@ -10,7 +10,7 @@ from localmix.arch.llama import DenseFeedForward
 from localmix.arch.mixtral import SparseFeedForward
 from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.repack import repack
-from localmix.weights import Weight
+from localmix.engine.weights import Weight
 
 Source = Weight | tuple[Weight, ...]  # a matrix, or a stack of experts
 

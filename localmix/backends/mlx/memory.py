@@ -12,8 +12,8 @@ import mlx.core as mx
 
 from localmix.amounts import amount
 from localmix.backends.mlx.matrix import Arithmetic
+from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
-from localmix.weights import Weight
 from quant import FORMATS
 
 _ACTIVATIONS = 1 << 30  # bytes for them and for the chunks that are being repacked

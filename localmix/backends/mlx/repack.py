@@ -16,8 +16,8 @@ from localmix.backends.mlx.forms import GROUP, Form
 from localmix.backends.mlx.groups import SPLITS, Groups
 from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
 from localmix.backends.mlx.straight import Blocks
+from localmix.engine.weights import Weight
 from localmix.errors import UnsupportedError
-from localmix.weights import Weight
 from quant.format import Floats
 from quant.layout import pack, unpack
 

@@ -13,9 +13,9 @@ from localmix.backends.mlx.backend import MlxBackend
 from localmix.backends.mlx.metal import choice, trial
 from localmix.backends.mlx.metal.lanes import TABLE
 from localmix.backends.reference import Reference
-from localmix.batch import Batch
-from localmix.cache import Cache
-from localmix.weights import Experts, Weight
+from localmix.engine.batch import Batch
+from localmix.engine.cache import Cache
+from localmix.engine.weights import Experts, Weight
 from quant import FORMATS, Format
 from quant.format import Floats
 

@@ -12,14 +12,14 @@ from typing import Any
 import mlx.core as mx
 from numpy.typing import NDArray
 
+from localmix.answer.sampling import Sampler
 from localmix.arch.decoder import Network, forward
 from localmix.backends import Backend
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.choose import Choice, Chooser
 from localmix.backends.watch import Pause, Watch, run
-from localmix.batch import Batch
-from localmix.cache import check_room
-from localmix.sampling import Sampler
+from localmix.engine.batch import Batch
+from localmix.engine.cache import check_room
 from quant.format import Floats
 
 _LONG = 64  # tokens of a pass that is queued layer by layer

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
 from localmix.backends import Step
-from localmix.backends.numba import isa
-from localmix.backends.numba.engine import Engine
-from localmix.backends.numba.layout import room
-from localmix.backends.numba.program import Program
-from localmix.backends.numba.team import Team, processors
+from localmix.backends.numba.machine import isa
+from localmix.backends.numba.passes.engine import Engine
+from localmix.backends.numba.passes.layout import room
+from localmix.backends.numba.passes.program import Program
+from localmix.backends.numba.passes.team import Team, processors
 from localmix.backends.reference import Reference
 from localmix.backends.watch import Inputs, Pause, Watch
-from localmix.batch import Batch
-from localmix.cache import Cache, storage
+from localmix.engine.batch import Batch
+from localmix.engine.cache import Cache, storage
 from localmix.errors import LocalmixError
 
 

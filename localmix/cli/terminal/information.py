@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.text import Text
 
+from localmix.answer.options import Options
 from localmix.cli.parameters import read_text
 from localmix.cli.streams import harmless
 from localmix.cli.terminal import experts as picture_of
 from localmix.cli.terminal import markdown
 from localmix.errors import LocalmixError
-from localmix.options import Options
-from localmix.store import resolve
+from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
     from localmix.cli.terminal.talk import Talk

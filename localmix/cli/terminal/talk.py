@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from localmix import saved, sessions
+from localmix.answer.generate import Generation, Stats
 from localmix.cli.terminal import commands
 from localmix.cli.terminal.display import Display
 from localmix.cli.terminal.experts import Choices
 from localmix.cli.terminal.modes import Interrupts, quiet
+from localmix.conversation import record as saved
+from localmix.conversation import shelf as sessions
+from localmix.conversation.chat import Chat
 from localmix.errors import ContextFullError, LocalmixError
-from localmix.generate import Generation, Stats
-from localmix.session import Chat
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer

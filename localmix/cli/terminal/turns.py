@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localmix import saved, sessions
+from localmix.conversation import record as saved
+from localmix.conversation import shelf as sessions
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from localmix.batch import Batch
+from localmix.engine.batch import Batch
 from localmix.errors import ContextFullError, LocalmixError
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
 from localmix.errors import LocalmixError
-from localmix.options import Options
-from localmix.sampling import Sampler
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from localmix.backends.mlx.choose import Chooser, top_k  # noqa: E402

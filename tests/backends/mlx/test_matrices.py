@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from localmix.engine.weights import Weight
 from localmix.errors import UnsupportedError
-from localmix.weights import Weight
 from quant import FORMATS, Format
 from quant.format import Floats
 

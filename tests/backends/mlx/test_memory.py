@@ -5,9 +5,9 @@ from contextlib import nullcontext
 import pytest
 
 from localmix import arch, gguf
-from localmix.bundled import model_path
+from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
-from localmix.weights import Weight
+from localmix.store.bundled import model_path
 from quant import FORMATS
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")

@@ -9,14 +9,14 @@ import quantized_models
 import small_models
 
 from localmix import arch, backends, gguf
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
 from localmix.arch.decoder import Network
 from localmix.backends import Backend
-from localmix.batch import Batch
-from localmix.bundled import model_path
-from localmix.context import Context
+from localmix.engine.batch import Batch
+from localmix.engine.context import Context
 from localmix.model import Model
-from localmix.options import Options
-from localmix.sampling import Sampler
+from localmix.store.bundled import model_path
 from quant import FORMATS, Format
 from quant.format import Floats
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.backends.numba import isa, native
-from localmix.backends.numba.compiler import compile_kernel
-from localmix.backends.numba.layout import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
+from localmix.backends.numba.machine import isa, native
+from localmix.backends.numba.machine.compiler import compile_kernel
+from localmix.backends.numba.passes.layout import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -140,7 +140,7 @@ def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
     job["x"], job["x_stride"], job["tokens"] = inputs.ctypes.data, inputs.strides[0], len(x)
     job["y"], job["y_stride"] = y[:, 16:].ctypes.data, y.strides[0]
     job["scratch"] = scratch.ctypes.data
-    run = native.function(f"{name}.{shape}", 1)
+    run = native.function(f"formats.{name}.{shape}", 1)
     if shape.startswith("gemv"):
         for t in range(len(x)):
             job["x"], job["y"] = inputs[t].ctypes.data, y[t, 16:].ctypes.data
@@ -157,7 +157,7 @@ def unpacked(name: str, weights: NDArray[Any], width: int) -> Floats:
     y = np.zeros(padded(width) + 256, np.float32)
     job = np.zeros((), JOB)
     job["w"], job["width"], job["y"] = weights.ctypes.data, width, y.ctypes.data
-    native.function(f"{name}.row", 1)(job.ctypes.data)
+    native.function(f"formats.{name}.row", 1)(job.ctypes.data)
     return y[:width]
 
 

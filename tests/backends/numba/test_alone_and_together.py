@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import localmix
-from localmix.backends.numba import isa
-from localmix.batch import Batch
-from localmix.bundled import model_path
+from localmix.backends.numba.machine import isa
+from localmix.engine.batch import Batch
 from localmix.model import Model
+from localmix.store.bundled import model_path
 from quant.format import Floats
 
 pytestmark = pytest.mark.skipif("avx512f" not in isa.active().needs, reason="fewer registers")

@@ -8,9 +8,9 @@ import pytest
 from kernel_calls import aligned
 from numpy.typing import NDArray
 
-from localmix.backends.numba import isa, native
-from localmix.backends.numba.layout import ATTEND, attention_scratch, fours, room
-from localmix.cache import PAGE, STORAGES
+from localmix.backends.numba.machine import isa, native
+from localmix.backends.numba.passes.layout import ATTEND, attention_scratch, fours, room
+from localmix.engine.cache import PAGE, STORAGES
 from quant.format import Floats
 
 HEADS, HEAD = 3, 1  # kv heads in a page, and the one that is asked
@@ -46,7 +46,7 @@ def attend(
     stored = pages[0]
     job["row"] = stored.strides[2]
     job["keys"], job["values"] = HEAD * stored.strides[1], stored.strides[0] + HEAD * stored.strides[1]
-    native.function(f"attention.{kernel}", 1)(job.ctypes.data)
+    native.function(f"attend.kernel.{kernel}", 1)(job.ctypes.data)
     return o[:n], m[:n, 0], l[:n, 0]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from kernel_calls import expected, guarded, product, random_weights, unpacked
 
-from localmix.backends.numba import isa
-from localmix.backends.numba.program import FLOATS
+from localmix.backends.numba.machine import isa
+from localmix.backends.numba.passes.program import FLOATS
 from quant import FORMATS, Format
 from quant.format import Floats
 

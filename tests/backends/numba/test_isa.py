@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localmix.backends.numba import isa
+from localmix.backends.numba.machine import isa
 from localmix.errors import LocalmixError
 
 HERE = Path(__file__).parent
@@ -51,13 +51,13 @@ def test_an_unknown_processor_runs_the_plain_path(monkeypatch: pytest.MonkeyPatc
 CROSS = """
 import sys
 import llvmlite.binding as llvm
-from localmix.backends.numba import isa
+from localmix.backends.numba.machine import isa
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 isa.runnable = lambda: [one for one in isa.ALL if one.name in ("neon-dotprod", "plain")]
 isa.target = lambda one: ("generic", "+neon,+dotprod")
 from importlib import import_module
-from localmix.backends.numba import compiler
+from localmix.backends.numba.machine import compiler
 target = compiler.machine(isa.active(), "aarch64-unknown-linux-gnu")
 for name in sys.argv[1:]:
     module, attribute = name.rsplit(".", 1)
@@ -71,7 +71,15 @@ for name in sys.argv[1:]:
 
 def test_code_for_arm() -> None:
     """Dot products are instructions, and nothing is left to functions that need not be there."""
-    names = ["q4_0.gemv", "q4_k.gemm", "q8_0.gemv", "q6_k.gemv", "iq4_xs.row", "f16.gemv", "attention.f16"]
+    names = [
+        "formats.q4_0.gemv",
+        "formats.q4_k.gemm",
+        "formats.q8_0.gemv",
+        "formats.q6_k.gemv",
+        "formats.iq4_xs.row",
+        "formats.f16.gemv",
+        "attend.kernel.f16",
+    ]
     child = subprocess.run(
         [sys.executable, "-c", CROSS, *names],
         env=os.environ | {"LOCALMIX_ISA": "neon-dotprod"},
@@ -83,6 +91,6 @@ def test_code_for_arm() -> None:
     assert list(kernels) == names
     for name, code in kernels.items():
         assert not re.search(r"^\s+(bl|blr)\s", code, re.MULTILINE), name
-        if name.startswith("q"):
+        if name.startswith("formats.q"):
             assert re.search(r"^\s+[us]dot\s", code, re.MULTILINE), name
-        assert ("tbl" in code) or name != "iq4_xs.row"
+        assert ("tbl" in code) or name != "formats.iq4_xs.row"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["serve.serve", "serve.lead", "q4_0.row", "q8_0.row", "f16.row"]
+NAMES = ["passes.worker.serve", "passes.worker.lead", "formats.q4_0.row", "formats.q8_0.row", "formats.f16.row"]
 PREPARE = f"""
-from localmix.backends.numba import native
+from localmix.backends.numba.machine import native
 native.prepare({NAMES})
 for name in {NAMES}:
     native.address(name)
@@ -28,9 +28,9 @@ def test_another_process_compiles_every_other_kernel_and_a_damaged_one_is_compil
     assert compiled(tmp_path) == NAMES[::2]
     assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
     assert compiled(tmp_path) == []
-    (file,) = tmp_path.rglob("serve.lead.o")
+    (file,) = tmp_path.rglob("passes.worker.lead.o")
     file.write_bytes(bytes(file.stat().st_size))  # as a power cut leaves it
-    assert compiled(tmp_path) == ["serve.lead"]
+    assert compiled(tmp_path) == ["passes.worker.lead"]
     assert compiled(tmp_path) == []
 
 
@@ -40,10 +40,10 @@ def test_another_process_compiles_every_other_kernel_and_a_damaged_one_is_compil
 def test_compiling_is_said_once_and_not_to_the_quiet(tmp_path: Path, quiet: bool, said: str) -> None:
     code = f"""
 from localmix import notices
-from localmix.backends.numba import native
+from localmix.backends.numba.machine import native
 notices.quiet = {quiet}
-native.address("serve.lead")
-native.address("f32.row")
+native.address("passes.worker.lead")
+native.address("formats.f32.row")
 """
     environment = os.environ | {"LOCALMIX_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -11,9 +11,7 @@ from kernel_calls import compiled, quantized_rows, sections
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from localmix.backends.numba import parts
-from localmix.backends.numba.layout import padded, quantized_bytes
-from localmix.backends.numba.simd import (
+from localmix.backends.numba.machine.simd import (
     I16,
     I32,
     exp16,
@@ -31,6 +29,8 @@ from localmix.backends.numba.simd import (
     void,
     word,
 )
+from localmix.backends.numba.passes import parts
+from localmix.backends.numba.passes.layout import padded, quantized_bytes
 from quant.format import Floats
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)

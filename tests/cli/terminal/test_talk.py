@@ -11,7 +11,8 @@ import pytest
 from screens import ASKED, READY, Screen
 from small_models import DATA
 
-from localmix import saved, sessions
+from localmix.conversation import record as saved
+from localmix.conversation import shelf as sessions
 
 Start = Callable[..., Screen]
 PASTE = "\x1b[200~{}\x1b[201~"

@@ -1,0 +1,182 @@
+"""Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
+
+Sixteen positions at a time. For many queries keys are turned so that a lane is a position, then scores need no sums
+across lanes; for the few of one token that does not pay (few.py). Large networks round what many queries share
+(rounded.py).
+Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from localmix.backends.numba.attend import stored
+from localmix.backends.numba.attend.few import mixing_of_four, scores_of_four
+from localmix.backends.numba.attend.rounded import keys_and_values, mix_four, round_query, score_four
+from localmix.backends.numba.attend.softmax import LEAST, soften, soften_rounded
+from localmix.backends.numba.attend.stored import Stored
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.native import native
+from localmix.backends.numba.machine.simd import (
+    I64,
+    fma16,
+    int64,
+    load_f32,
+    load_f32x16,
+    load_i64,
+    mul16,
+    record,
+    splat_f32x16,
+    store,
+    store_f32,
+    store_f32x16,
+    turn,
+    void,
+    word,
+)
+from localmix.backends.numba.passes.layout import EARLY
+from localmix.backends.numba.passes.parts import ATTEND_T, Record
+from localmix.engine.cache import PAGE
+
+
+def _kernel(kept: Stored, rounds: bool) -> Any:
+    """For one kind of keys and values; many queries in floats, or, if it `rounds`, in whole numbers."""
+
+    @word(void, int64, int64, int64, int64)
+    def turn_keys(b: ir.IRBuilder, keys: Any, row_bytes: Any, column: Any, out: Any) -> None:
+        """16 rows of keys, 16 columns: as columns of 16 positions."""
+        rows = [kept.load16(b, b.add(keys, b.mul(row_bytes, I64(r))), column) for r in range(16)]
+        for i, lane in enumerate(turn(b, rows)):
+            store(b, lane, out, 64 * i)
+
+    @word(void, int64, int64, int64)
+    def widen(b: ir.IRBuilder, row: Any, column: Any, out: Any) -> None:
+        store(b, kept.load16(b, row, column), out)
+
+    scores4, mix4 = scores_of_four(kept), mixing_of_four(kept)
+
+    @inner
+    def few(j: Record, p: int, page: int, at: int, count: int, weights: int) -> None:
+        """Four queries or fewer: every key and value is used once, from where it lies."""
+        following = min(p + EARLY, j.p1 - 1)
+        ahead = load_i64(j.pages + 8 * (following // PAGE)) + following % PAGE * j.row
+        scores4(j.q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
+        soften(weights, j.m, j.l, _seen(j, 0, p), _seen(j, 1, p), _seen(j, 2, p), _seen(j, 3, p))
+        mix4(weights, count, page + j.values + at, j.row, j.room, j.o, weights + 256, ahead + j.values)
+
+    @inner
+    def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
+        """16 keys are turned and 16 values widened, once for all queries."""
+        room = j.room
+        turned, values, weights = scratch + 512, scratch + 512 + 64 * room, scratch  # (room, 16), (16, room)
+        for c in range(0, room, 16):
+            turn_keys(page + j.keys + at, j.row, c, turned + c * 64)
+        for r in range(16):
+            for c in range(0, room, 16):
+                widen(page + j.values + at + r * j.row, c, values + 4 * (r * room + c))
+        for i in range(0, fours, 4):
+            seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
+            if seen > 0:
+                _scores(j.q + 4 * i * room, room, turned, weights)
+                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
+                soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
+                _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
+
+    round_keys, round_values = keys_and_values(kept)
+
+    @inner
+    def many_rounded(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
+        """They are made whole numbers besides."""
+        room, weights, scales = j.room, scratch, scratch + 256
+        keys, values = scratch + 512, scratch + 512 + 32 * room
+        round_keys(page + j.keys + at, j.row, room, keys, scales)
+        round_values(page + j.values + at, j.row, room, values, scales + 64)
+        for i in range(0, fours, 4):
+            seen = _seen(j, i + 3, p)
+            if seen > 0:
+                score_four(j.q + 4 * i * room, room, keys, scales, weights)
+                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
+                soften_rounded(weights, scales + 128, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
+                mix_four(weights, values, room, j.o + 4 * i * room)
+
+    share = many_rounded if rounds else many
+
+    @native(1)
+    def attend(job: int) -> None:
+        """Unnormalised: o is the sum of e^(score - m) · value, l the sum of e^(score - m).
+
+        Queries go four at a time, so that each key and value is loaded once for four; q, limits, o, m and l have room
+        for whole fours, and what lies beyond `queries` is computed and means nothing.
+        """
+        j = record(job, ATTEND_T)
+        scratch = (j.scratch + 63) // 64 * 64
+        fours = (j.queries + 3) // 4 * 4
+        for i in range(fours):
+            store_f32(j.m + 4 * i, np.float32(LEAST))
+            store_f32(j.l + 4 * i, np.float32(0))
+            for c in range(0, j.room, 16):
+                store_f32x16(j.o + 4 * (i * j.room + c), splat_f32x16(np.float32(0)))
+        if rounds and not j.few:
+            for i in range(fours):
+                round_query(j.q + 4 * i * j.room, j.room)
+        for p in range(j.p0, j.p1, 16):
+            page = load_i64(j.pages + 8 * (p // PAGE))
+            at = p % PAGE * j.row
+            if not j.few:
+                share(j, p, page, at, fours, scratch)
+            else:
+                seen = _seen(j, 3, p)
+                if seen > 0:
+                    few(j, p, page, at, min(seen, 16), scratch)
+
+    return attend
+
+
+@inner
+def _seen(j: Record, query: int, p: int) -> int:
+    """How many positions from p on a query sees."""
+    limit = load_i64(j.limits + 8 * min(query, j.queries - 1))
+    return min(limit + 1, j.p1) - p
+
+
+@inner
+def _scores(q: int, room: int, turned: int, out: int) -> None:
+    """Scores of four queries with 16 positions: (4, 16)."""
+    a, b = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
+    c, d = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
+    for i in range(room):
+        k = load_f32x16(turned + 64 * i)
+        a = fma16(splat_f32x16(load_f32(q + 4 * i)), k, a)
+        b = fma16(splat_f32x16(load_f32(q + 4 * (room + i))), k, b)
+        c = fma16(splat_f32x16(load_f32(q + 4 * (2 * room + i))), k, c)
+        d = fma16(splat_f32x16(load_f32(q + 4 * (3 * room + i))), k, d)
+    store_f32x16(out, a)
+    store_f32x16(out + 64, b)
+    store_f32x16(out + 128, c)
+    store_f32x16(out + 192, d)
+
+
+@inner
+def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) -> None:
+    """o = o · keep + weights · values, for four queries and `count` positions."""
+    for i in range(0, room, 16):
+        at = o + 4 * i
+        a = mul16(load_f32x16(at), splat_f32x16(load_f32(keep)))
+        b = mul16(load_f32x16(at + 4 * room), splat_f32x16(load_f32(keep + 4)))
+        c = mul16(load_f32x16(at + 8 * room), splat_f32x16(load_f32(keep + 8)))
+        d = mul16(load_f32x16(at + 12 * room), splat_f32x16(load_f32(keep + 12)))
+        for p in range(count):
+            v = load_f32x16(values + 4 * (p * room + i))
+            a = fma16(splat_f32x16(load_f32(weights + 4 * p)), v, a)
+            b = fma16(splat_f32x16(load_f32(weights + 64 + 4 * p)), v, b)
+            c = fma16(splat_f32x16(load_f32(weights + 128 + 4 * p)), v, c)
+            d = fma16(splat_f32x16(load_f32(weights + 192 + 4 * p)), v, d)
+        store_f32x16(at, a)
+        store_f32x16(at + 4 * room, b)
+        store_f32x16(at + 8 * room, c)
+        store_f32x16(at + 12 * room, d)
+
+
+f32, f16, q8_0 = (_kernel(kept, False) for kept in (stored.f32, stored.f16, stored.q8_0))
+f32_rounded, f16_rounded, q8_0_rounded = (_kernel(kept, True) for kept in (stored.f32, stored.f16, stored.q8_0))

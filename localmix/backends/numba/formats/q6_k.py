@@ -1,0 +1,36 @@
+"""Q6_K for the kernels: see quant/q6_k.py."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from localmix.backends.numba.machine.simd import F32, I8, const, load, vec
+from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.fields import half, halves, scaled, words_of_rows
+from localmix.backends.numba.products.kernels import kernels
+
+
+def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
+    p = blocks[0]
+    signed = b.sitofp(load(b, vec(I8, 16), p, offset("q6_k", "scales")), vec(F32, 16))
+    return b.fmul(signed, half(b, p, "q6_k", "d", 16)), None
+
+
+def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    words, d = words_of_rows(b, rows, offset("q6_k", "scales"), 4), halves(b, rows, "q6_k", "d")
+    left = [b.shl(word, const(word.type, 24 - at)) for word in words for at in range(0, 32, 8)]
+    signed = [b.ashr(byte, const(byte.type, 24)) for byte in left]
+    return [scaled(b, v, d) for v in signed], [None] * 16
+
+
+gemv, gemm, row, gemv16, gemm16 = kernels(
+    Codes(
+        "q6_k",
+        group=16,
+        zero=32,
+        parts=(Bits("ql", bits=4, run=64), Bits("qh", bits=2, run=32, at=4)),
+        scales=scales,
+        row_scales=row_scales,
+    )
+)

@@ -1,0 +1,167 @@
+"""Compiles kernels with Numba, once a machine, and loads the machine code without Numba from then on.
+
+A kernel is a Python function of int64 arguments (addresses and sizes) that returns nothing, allocates nothing and
+raises nothing, so its object code stands alone: a warm start reads it with llvmlite in milliseconds and never
+imports Numba (half a second). Kernels are named "folder.module.function" within this package. Calling convention:
+int kernel(void *unused_result, void *unused_error, int64...), Numba's own.
+"""
+
+import ctypes
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from localmix import notices
+from localmix.backends.numba.machine import isa
+from quant import folders, sealed
+
+_PACKAGE = "localmix.backends.numba"
+_MARK = "_native_arguments"
+_NONE = subprocess.DEVNULL
+_WORTH = 4  # kernels to compile that make up for starting another process
+_compiled: list[str] = []
+
+
+def native(arguments: int) -> Callable[[Any], Any]:
+    """Marks a function of that many int64 arguments as a kernel."""
+
+    def mark(function: Any) -> Any:
+        setattr(function, _MARK, arguments)
+        return function
+
+    return mark
+
+
+def prepare(names: Iterable[str]) -> None:
+    """Compile what the cache lacks of these kernels, every other one in a second process: the compiler has one thread.
+
+    Whatever that process cannot do is left to `address`.
+    """
+    folder = _folder()
+    missing = [name for name in dict.fromkeys(names) if folder and sealed.read(folder / f"{name}.o") is None]
+    if len(missing) < _WORTH or not sys.executable or getattr(sys, "frozen", False):
+        return
+    program = f"import sys; from {__name__.rpartition('.')[0]} import native; [native.address(n) for n in sys.argv[1:]]"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        other = subprocess.Popen(
+            [sys.executable, "-c", program, *missing[1::2]], env=environment, stdin=_NONE, stdout=_NONE, stderr=_NONE
+        )
+    except OSError:
+        return
+    try:
+        for name in missing[::2]:
+            address(name)
+        other.wait()
+    finally:
+        other.kill()
+        other.wait()
+
+
+@lru_cache(None)
+def address(name: str) -> int:
+    """The address of a kernel, from the cache or compiled now."""
+    folder = _folder()
+    path = folder / f"{name}.o" if folder else None
+    stored = sealed.read(path) if path else None
+    if stored is None:
+        stored = _compile(name)
+        if path:
+            _store(path, stored)
+    symbol, code = stored.split(b"\n", 1)
+    return link(symbol.decode(), code)
+
+
+def link(symbol: str, code: bytes) -> int:
+    """The address of a symbol of object code, which is made executable and stays."""
+    engine = _engine()
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine.get_function_address(symbol)
+
+
+def function(kernel: str | int, arguments: int) -> Callable[..., int]:
+    """A kernel, by its name or address, as a Python callable; it runs without the interpreter lock."""
+    at = address(kernel) if isinstance(kernel, str) else kernel
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_int64] * arguments)(at)
+    slot = (ctypes.c_int64 * 2)()  # where Numba's convention wants a result and an error
+    result, error = ctypes.addressof(slot), ctypes.addressof(slot) + 8
+
+    def run(*args: int) -> int:
+        return call(result, error, *args)
+
+    run.slot = slot  # type: ignore[attr-defined]  # kept alive with the callable
+    return run
+
+
+def compiled() -> list[str]:
+    """The kernels that this process had to compile."""
+    return list(_compiled)
+
+
+@lru_cache(1)
+def _engine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+@lru_cache(1)
+def _folder() -> Path | None:
+    """The cache folder of exactly these sources, versions and instructions; None where nothing is writable."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(source.read_bytes())
+    for package in ("numba", "llvmlite"):
+        digest.update(importlib.metadata.version(package).encode())
+    chosen = isa.active()
+    for part in (chosen.name, *isa.target(chosen), platform.python_version(), platform.machine()):
+        digest.update(part.encode())
+    folder = folders.cached() / "kernels" / f"{chosen.name}-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        folders.warn_uncached(f"{error.strerror}: {folder}")
+        return None
+    return folder
+
+
+def _compile(name: str) -> bytes:
+    """The kernel's symbol name, a newline, and its object code."""
+    _compiled.append(name)
+    _tell(f"localmix: compiling for this machine, once: {name}")
+    from localmix.backends.numba.machine.compiler import compile_kernel
+
+    module, _, attribute = name.rpartition(".")
+    python = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
+    symbol, code = compile_kernel(python, getattr(python, _MARK))
+    _tell("")
+    return symbol.encode() + b"\n" + code
+
+
+def _tell(text: str) -> None:
+    """On stderr: on a terminal in the place of the line before, else one line for all kernels."""
+    if sys.stderr is None or notices.quiet:
+        return
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif len(_compiled) == 1 and text:
+        print("localmix: compiling kernels for this machine, once", file=sys.stderr, flush=True)
+
+
+def _store(path: Path, data: bytes) -> None:
+    try:
+        sealed.write(path, data)
+    except OSError as error:
+        folders.warn_uncached(f"{error.strerror}: {path.parent}")

@@ -1,0 +1,136 @@
+"""The records that kernels and Python share: NumPy structured dtypes, read in kernels as records at an address.
+
+Fields are int64, addresses and sizes alike, unless they say otherwise.
+Shapes: T tokens · D width · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from localmix.engine.cache import PAGE
+
+LINE = 64  # bytes of a cache line
+
+
+def _record(fields: str, **others: object) -> np.dtype:
+    return np.dtype([(name, "i8") for name in fields.split()] + list(others.items()))
+
+
+# One product: rows of a weight with rows of activations; `then` is where weights begin that will be wanted after them.
+JOB = _record("w row_bytes rows width x x_stride tokens y y_stride scratch then")
+
+# A weight matrix, its kernels, whether they take float activations, and how many rows are one piece of work.
+WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
+
+# gate, up and down are tables of E WEIGHTs. A dense layer is one expert without a router (gate_inp is 0).
+LAYER = _record("attn_norm ffn_norm gate_inp gate up down", q=WEIGHT, k=WEIGHT, v=WEIGHT, output=WEIGHT)
+
+NETWORK = _record(
+    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv kv_row output_norm wide",
+    output=WEIGHT,
+    eps="f8",
+)
+
+# One forward pass over layers first to last (exclusive); the final norm and output follow if `finish`. With `keys_only`
+# it ends where the keys and values of the first are stored.
+# Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a layer's input as floats
+# and quantized), chosen, mix and place (A a token). Rows of T · A slots, grouped by expert: order (the slot's token),
+# gathered and gathered_floats (its input), hidden and hidden_floats (its hidden state), outs (its result).
+# starts (E + 1): an expert's first slot. used (1 + E): how many experts have tokens, and which, fewest tokens first.
+# *_bytes are strides. partials: attention's splits when decoding.
+STEP = _record(
+    "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
+    "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts used "
+    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
+)
+
+# Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
+SPAN = _record("row start count page")
+
+# Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
+# fall. There is room for whole fours of queries. keys and values are byte offsets into a page, row the bytes of a
+# position there; `few`: four queries or fewer, of one token. Results: o (n, d), m (n,) largest score, l (n,) sum of
+# weights.
+ATTEND = _record("q queries limits pages keys values row p0 p1 room few o m l scratch")
+
+# What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results,
+# `gate` and `up` TILES results for each token of a prompt.
+PRIVATE = _record("job attend xf xq hidden hidden_bytes one two chosen mix gate up queries limits results scratch")
+
+# The team of threads. What several threads write has a cache line to itself.
+TEAM = np.dtype(
+    {
+        "names": ["kernel", "argument", "patience", "open", "inside", "epoch"],
+        "formats": ["i8"] * 6,
+        "offsets": [0, 8, 16, 64, 128, 192],
+        "itemsize": 256,
+    }
+)
+
+# A measurement of memory: `size` bytes from `start`, read as several streams, asked for `ahead` bytes early.
+PROBE = _record("start size streams ahead counters result")
+
+KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
+
+EARLY = 32  # positions ahead of those in hand, whose keys and values attention asks for
+SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
+SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
+BLOCK = 64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
+ROUNDED = 128  # numbers of a head, at most, for prompts to attend in whole numbers
+ROWS, COLUMNS = 16, 4096  # of a tile, at most
+LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
+TILES = 64  # rows of a weight that are one piece of work in a prompt: whole tiles, and one vector of int8
+
+
+def offset(record: np.dtype, field: str) -> int:
+    """Where a field lies in a record."""
+    fields: Any = record.fields
+    return int(fields[field][1])
+
+
+def padded(width: int) -> int:
+    """Activations are padded with zeros to eight blocks of 32."""
+    return (width + 255) // 256 * 256
+
+
+TINY = 2.0**-60  # scales of activations are no smaller, nor those of weights in units: products are normal numbers
+
+# A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
+SECTIONS = {
+    "values": (0, 32),  # int8
+    "scales": (8, 4),  # float32, one for 32 values, a power of two
+    "floats32": (9, 4),  # float32, scale · sum of 32 values: they serve the minima
+    "floats16": (10, 8),
+    "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points
+    "sums16": (13, 8),
+    "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed
+    "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
+    "turned_low": (31, 32),
+    "words": (39, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones
+}
+
+
+def quantized_bytes(width: int, wide: bool = False) -> int:
+    """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
+    return (padded(width) // 8 * (55 if wide else 23) + 63) // 64 * 64
+
+
+def room(head_dim: int) -> int:
+    """A head's place in the cache is padded to whole vectors."""
+    return (head_dim + 15) // 16 * 16
+
+
+def attention_scratch(head_room: int) -> int:
+    """Turned keys, widened values, weights of four queries and what their sums keep."""
+    return 2 * 64 * head_room + 512 + LINE
+
+
+def fours(queries: int) -> int:
+    """Attention takes queries four at a time."""
+    return (queries + 3) // 4 * 4
+
+
+def tile_scratch() -> int:
+    """A tile of any format: codes, and scales and minima of 16 columns, the smallest group."""
+    return ROWS * COLUMNS + COLUMNS // 16 * 2 * LINE + LINE

@@ -1,0 +1,138 @@
+"""Activations as int8 or int16 with a scale for each 32, a power of two: what the integer products are made with.
+
+Such a scale is applied by adding to an exponent, which saves tiles one multiplication in ten (tiles.py). Its price is
+half a bit: about what llama.cpp loses by sharing scales among 256.
+
+Sixteen bits are two products of eight, the high and the low byte, and next to exact: what small models need, whose
+sums have too few terms for the rounding of eight bits to average out (program.wide says when).
+
+A row has sections (layout.SECTIONS): the values, their scales, and sums that serve zero points and minima.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from localmix.backends.numba.machine import isa
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.dots import sums4
+from localmix.backends.numba.machine.simd import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    call,
+    concat,
+    const,
+    float_to_half,
+    int64,
+    inverse_scale,
+    load,
+    power_of_two,
+    shuffle,
+    splat,
+    store,
+    vec,
+    void,
+    whole,
+    word,
+)
+from localmix.backends.numba.passes import layout
+from localmix.backends.numba.passes.layout import SECTIONS
+
+padded = inner(layout.padded)
+
+
+def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
+    """The address of column k in a section of a quantized row of this padded width."""
+    start, size = SECTIONS[name]
+    return b.add(b.add(row, b.mul(b.lshr(width, I64(3)), I64(start))), b.lshr(b.mul(k, I64(size)), I64(5)))
+
+
+def _quantize64(bits: int) -> Any:
+    most = 127.0 if bits == 8 else 127.0 * 256
+
+    @word(void, int64, int64, int64, int64)
+    def quantize64(b: ir.IRBuilder, source: Any, row: Any, width: Any, k: Any) -> None:
+        """Quantize the 64 floats at `source` into the row, at column k."""
+        quantized, scales = [], []
+        for half in (0, 1):
+            x, largest = _floats32(b, b.add(source, I64(128 * half)))
+            power, inverse = power_of_two(b, b.fmul(largest, const(F32, 1 / most)), layout.TINY)
+            quantized.append(whole(b, b.fmul(x, splat(b, inverse, 32))))
+            scales.append(b.bitcast(power, F32))
+        ints, bytes_ = concat(b, *quantized), vec(I8, 64)
+        values, sums = b.trunc(ints, bytes_), None
+        if bits == 16:
+            low = values
+            _store_values(b, row, width, k, "low", low)
+            rest = b.sub(ints, b.sext(low, ints.type))
+            values = b.trunc(b.ashr(rest, const(ints.type, 8)), bytes_)
+            sums = sums4(b, low)
+            if isa.active().pairs:
+                even_odd = [run + i for run in range(0, 64, 16) for i in (*range(0, 16, 2), *range(1, 16, 2))]
+                store(b, shuffle(b, b.trunc(ints, vec(I16, 64)), even_odd), section(b, row, width, "words", k))
+        _store(b, row, width, k, values, sums, scales)
+
+    return quantize64
+
+
+def _floats32(b: ir.IRBuilder, source: Any) -> tuple[Any, Any]:
+    """32 floats and the largest magnitude among them."""
+    x = load(b, vec(F32, 32), source, align=4)
+    size = call(b, "llvm.fabs.v32f32", x.type, x)
+    return x, call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
+
+
+def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any]) -> None:
+    """The other sections: what follows from values, the sums of four low bytes (None: 8 bits) and two scales."""
+    d = b.insert_element(splat(b, scales[0], 2), scales[1], I32(1))
+    fours = sums4(b, values)  # <16 x i32>
+    if low_sums is not None:
+        fours = b.add(b.shl(fours, const(fours.type, 8)), low_sums)
+    fours = b.neg(fours)
+    sixteens = _neighbours(b, _neighbours(b, fours))  # <4 x i32>
+    whole = _neighbours(b, sixteens)  # <2 x i32>
+    _store_values(b, row, width, k, "values", values)
+    floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
+    for name, value in {
+        "scales": d,
+        "floats32": floats[0],
+        "floats16": floats[1],
+        "sums32": whole,
+        "sums16": sixteens,
+    }.items():
+        store(b, value, section(b, row, width, name, k))
+
+
+def _store_values(b: ir.IRBuilder, row: Any, width: Any, k: Any, name: str, values: Any) -> None:
+    """64 of them, and once more with the runs of 16 where row products want them."""
+    store(b, values, section(b, row, width, name, k))
+    turned = section(b, row, width, f"turned_{name}", b.and_(k, I64(-256)))
+    place = b.add(turned, b.lshr(b.and_(k, I64(192)), I64(2)))
+    for i in range(4):
+        store(b, shuffle(b, values, range(16 * i, 16 * i + 16)), place, 64 * i)
+
+
+def _neighbours(b: ir.IRBuilder, x: Any) -> Any:
+    """Sums of pairs of lanes."""
+    n = x.type.count
+    return b.add(shuffle(b, x, range(0, n, 2)), shuffle(b, x, range(1, n, 2)))
+
+
+def _twice(b: ir.IRBuilder, x: Any) -> Any:
+    return shuffle(b, x, [0, 0, 1, 1])
+
+
+quantize64 = _quantize64(8)
+quantize64_wide = _quantize64(16)
+
+
+@word(void, int64, int64)
+def store_q8_0(b: ir.IRBuilder, source: Any, block: Any) -> None:
+    """The 32 floats at `source` as a block of Q8_0: float16 scale, then int8 values."""
+    x, largest = _floats32(b, source)
+    inverse = splat(b, inverse_scale(b, largest, 127.0), 32)
+    store(b, float_to_half(b, b.fmul(largest, const(F32, 1 / 127.0))), block)
+    store(b, b.trunc(whole(b, b.fmul(x, inverse)), vec(I8, 32)), block, 2)

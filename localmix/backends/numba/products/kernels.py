@@ -1,0 +1,39 @@
+"""The kernels of a quantized format, made from its declaration: gemv, gemm and row; gemv16, gemm16 for int16."""
+
+from typing import Any
+
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.native import native
+from localmix.backends.numba.machine.simd import record
+from localmix.backends.numba.passes.layout import LINE, ROWS
+from localmix.backends.numba.products.codes import Codes
+from localmix.backends.numba.products.embedding import unpack_rows
+from localmix.backends.numba.products.rows import JOB_T, row_product
+from localmix.backends.numba.products.strips import most_tokens, strips_product
+from localmix.backends.numba.products.tiles import tile_product
+
+
+def kernels(codes: Codes) -> tuple[Any, Any, Any, Any, Any]:
+    """gemv, gemm, row, gemv16 and gemm16."""
+    narrow, wide = ((_one_token(codes, w), tile_product(codes, w)) for w in (False, True))
+    return *narrow, unpack_rows(codes), *wide
+
+
+def _one_token(codes: Codes, wide: bool) -> Any:
+    """The kernel y[r] = w[r] · x, which gives what tiles give wherever strips are multiplied, but for formats with a
+    field of single bits: turning these takes longer than reading them from memory.
+    """
+    rows = row_product(codes, wide)
+    if not most_tokens(codes, wide) or any(part.run == 1 for part in codes.parts):
+        return rows
+    by_rows, strips = inner(rows), strips_product(codes, wide, 1)
+
+    @native(1)
+    def gemv(job: int) -> None:
+        j = record(job, JOB_T)
+        if j.rows < ROWS:
+            by_rows(job)
+        else:
+            strips(job, 1, (j.scratch + LINE - 1) // LINE * LINE)
+
+    return gemv

@@ -1,0 +1,151 @@
+"""Products of few tokens, as decoding makes them: each code is used so seldom that writing tiles would take longer than
+reading the rows.
+
+Sixteen rows are turned in registers, a block at a time, and multiplied at once, as from a tile: both give the same to
+the last bit, so that what is computed for a token does not depend on how many others there are. It takes 32 registers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from localmix.backends.numba.machine import isa
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.simd import I64, ask, const, int64, load, record, store, void, with_each, word
+from localmix.backends.numba.passes.layout import JOB, LINE, ROWS, offset
+from localmix.backends.numba.products.activations import padded
+from localmix.backends.numba.products.codes import Codes
+from localmix.backends.numba.products.fields import bytes_of_run, tile_codes, whole_bytes
+from localmix.backends.numba.products.rows import JOB_T
+from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, pairs, store_scales, unit_of
+
+STREAMS = 4  # parts of the next 16 rows that are asked for side by side: processors look ahead in each
+
+
+def most_tokens(codes: Codes, wide: bool) -> int:
+    """Tokens of a job that are multiplied so, at most; one with 16 bits, which spares the compiler seconds."""
+    if "avx512f" not in isa.active().needs:
+        return 0
+    if wide:
+        return 1
+    return 8 if whole_bytes(codes) else 4
+
+
+def strips_product(codes: Codes, wide: bool, most: int) -> Any:
+    """The function that does a job of some tokens, at most `most`, activations of 8 bits or, wide, of 16."""
+
+    @word(void, int64, int64, int64, int64, int64, int64, int64)
+    def strip(b: ir.IRBuilder, job: Any, tokens: Any, w: Any, y: Any, width: Any, scratch: Any, ahead: Any) -> None:
+        """y = 16 rows from w on times x. Meanwhile it asks for the rows from `ahead` on."""
+
+        def multiplied(count: int) -> None:
+            x, stride, y_stride, row_bytes, columns = (
+                load(b, I64, job, offset(JOB, name)) for name in ("x", "x_stride", "y_stride", "row_bytes", "width")
+            )
+            rows = [b.add(w, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
+            xs = [b.add(x, b.mul(stride, I64(t))) for t in range(count)]
+            sums = [cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in xs]
+            length = b.mul(b.udiv(columns, I64(codes.block)), I64(codes.bytes))
+            of = _Strip(b, codes, wide, rows, length, xs, width, sums, scratch, ahead, row_bytes)
+            (_multiply_bytes if whole_bytes(codes) else _multiply_codes)(of)
+            for t, total in enumerate(sums):
+                store(b, b.load(total), b.add(y, b.mul(y_stride, I64(t))), align=4)
+
+        with_each(b, tokens, range(1, most + 1), multiplied)
+
+    @inner
+    def product(job: int, tokens: int, scratch: int) -> None:
+        """The last strip may overlap the one before."""
+        j = record(job, JOB_T)
+        width = padded(j.width)
+        for start in range(0, j.rows, ROWS):
+            r = min(start, j.rows - ROWS)
+            w = j.w + r * j.row_bytes
+            ahead = w + ROWS * j.row_bytes if start + ROWS < j.rows else j.then
+            strip(job, tokens, w, j.y + 4 * r, width, scratch, ahead)
+
+    return product
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """What is multiplied: addresses, sizes in bytes, and the variables of the sums, a lane a row."""
+
+    b: ir.IRBuilder
+    codes: Codes
+    wide: bool
+    rows: list[Any]
+    length: Any  # of the blocks of a row
+    xs: list[Any]  # of the tokens' activations
+    width: Any  # padded
+    sums: list[Any]
+    scratch: Any  # for the scales of a block
+    ahead: Any  # the next 16 rows
+    row_bytes: Any
+
+    @property
+    def unit(self) -> Unit:
+        """What lies in the scratch: scales and no codes."""
+        return replace(unit_of(self.codes), vectors=0)
+
+    def ask(self, start: Any, part: Any, parts: int) -> None:
+        """For one of the parts of the blocks at `start`: its share of the next 16 rows."""
+        b, each = self.b, ROWS // STREAMS
+        share = each * self.codes.bytes // parts
+        at = b.add(b.add(self.ahead, b.mul(start, I64(each))), b.mul(part, I64(share)))
+        for stream in range(STREAMS):
+            for line in range(0, share, LINE):
+                ask(b, b.add(b.add(at, b.mul(self.row_bytes, I64(each * stream))), I64(line)), 2)
+
+
+def _multiply_codes(s: _Strip) -> None:
+    """A block at a time, whose codes come group by group."""
+    b, codes, unit = s.b, s.codes, s.unit
+    with cgutils.for_range_slice(b, I64(0), s.length, I64(codes.bytes)) as (start, count):
+        blocks = [b.add(row, start) for row in s.rows]
+        store_scales(b, codes, unit, blocks, s.scratch)
+        x, group = Columns(b, s.xs, s.width, b.mul(count, I64(codes.block))), []
+        for column, code in tile_codes(b, codes, blocks):
+            if column % 32 == 0:
+                s.ask(start, I64(column // 32), codes.block // 32)
+            group.append((column, code))
+            if len(group) == codes.group // 4:
+                g = column // codes.group
+                multiply(b, codes, s.wide, group, [(g, b.add(s.scratch, I64(g * unit.bytes)))], x, s.sums)
+                group = []
+
+
+def _multiply_bytes(s: _Strip) -> None:
+    """A unit of bytes of two codes each at a time; they are turned a unit before they are multiplied, so that nothing
+    waits for what the second level gives.
+    """
+    b, codes, unit = s.b, s.codes, s.unit
+    size, units = codes.bytes, codes.block // unit.columns
+    # Sums of few tokens would wait for each other, those of many must fit into registers beside the turned bytes.
+    together = unit.groups == 1 or len(s.sums) < 6
+    passes = [(range(unit.groups), (0, 1))] if together else [([half], [half]) for half in (0, 1)]
+
+    def turned(at: Any) -> list[Any]:
+        return bytes_of_run(b, codes, [b.add(row, at) for row in s.rows])
+
+    kept = [cgutils.alloca_once_value(b, vector) for vector in turned(I64(0))]
+    last = b.sub(s.length, I64(size))  # block of a row
+    with cgutils.for_range_slice(b, I64(0), s.length, I64(size)) as (start, count):
+        k = b.mul(count, I64(codes.block))
+        store_scales(b, codes, unit, [b.add(row, start) for row in s.rows], s.scratch)
+        following = b.select(b.icmp_signed("<", start, last), b.add(start, I64(size)), last)
+        with cgutils.for_range(b, I64(units)) as inside:
+            i = inside.index
+            s.ask(start, i, units)
+            vectors = [b.load(place) for place in kept]
+            further = b.add(start, b.mul(b.add(i, I64(1)), I64(codes.parts[0].run)))
+            further = b.select(b.icmp_signed("==", i, I64(units - 1)), following, further)
+            for place, vector in zip(kept, turned(further), strict=True):
+                b.store(vector, place)
+            x = Columns(b, s.xs, s.width, b.add(k, b.mul(i, I64(unit.columns))))
+            at = b.add(s.scratch, b.mul(i, I64(unit.bytes)))
+            for groups, halves in passes:
+                scales = [(g, b.add(at, I64(unit.scales(g)))) for g in groups]
+                multiply(b, codes, s.wide, pairs(b, codes, vectors, halves), scales, x, s.sums)

@@ -1,0 +1,167 @@
+"""Units of codes: what a few tokens are multiplied with at once, in tiles (tiles.py) and without them (strips.py).
+
+A unit is vectors of codes of 16 rows (lane r is row r, four columns a lane), and for each group of columns 16 scales
+and 16 minima, if the format has them. It is one group, or all columns of a run of bytes that hold two codes each
+(fields.whole_bytes). A zero point costs nothing: sums start at -zero · (sum of x). Nor does the product of a scale with
+that of the activations, a power of two: their exponents are added, and whole numbers have units of their own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from localmix.backends.numba.machine.simd import F32, I8, I16, I32, I64, const, fma, hidden, load, splat, store, vec
+from localmix.backends.numba.passes.layout import LINE, SECTIONS, TINY
+from localmix.backends.numba.products.activations import section
+from localmix.backends.numba.products.codes import Codes
+from localmix.backends.numba.products.fields import half_of_bytes, whole_bytes
+from localmix.backends.numba.products.sums import begin
+
+FLOATS, INTS = vec(F32, 16), vec(I32, 16)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What lies where in a unit."""
+
+    columns: int
+    vectors: int  # of codes
+    groups: int
+
+    @property
+    def bytes(self) -> int:
+        return self.scales(self.groups)
+
+    def scales(self, group: int) -> int:
+        """Minima follow their scales."""
+        return LINE * (self.vectors + 2 * group)
+
+
+def unit_of(codes: Codes) -> Unit:
+    if whole_bytes(codes):
+        run = codes.parts[0].run
+        return Unit(2 * run, run // 4, 2 * run // codes.group)
+    return Unit(codes.group, codes.group // 4, 1)
+
+
+def store_scales(b: ir.IRBuilder, codes: Codes, unit: Unit, rows: Sequence[Any], at: Any) -> None:
+    """The scales and minima of one block in each of 16 rows, into the units that begin there."""
+    if codes.row_scales:
+        scales, minima = codes.row_scales(b, rows)
+    else:
+        scales, minima = ([one] for one in codes.scales(b, rows))
+    for i, (s, m) in enumerate(zip(scales, minima, strict=True)):
+        start, group = i // unit.groups * unit.bytes, i % unit.groups
+        store(b, _addable(b, s), at, start + unit.scales(group), align=LINE)
+        if m is not None:
+            store(b, m, at, start + unit.scales(group) + LINE, align=LINE)
+
+
+def _addable(b: ir.IRBuilder, scales: Any) -> Any:
+    """Scales as whole numbers: added to the bits of a power of two they are the bits of the product. 0 has no exponent,
+    so TINY is added to all, which scales of float16 do not notice; where they are products it costs nothing.
+    """
+    apart = b.fadd(scales, const(FLOATS, TINY), flags=("contract",))
+    return b.sub(b.bitcast(apart, INTS), const(INTS, 127 << 23))
+
+
+Pair = tuple[int, Any]  # a column of a unit, and a vector of the codes of four columns from there on
+
+
+def pairs(b: ir.IRBuilder, codes: Codes, vectors: Iterable[Any], halves: Sequence[int] = (0, 1)) -> Iterator[Pair]:
+    """The codes in a unit's vectors; of whole bytes those in these halves."""
+    for i, vector in enumerate(vectors):
+        if whole_bytes(codes):
+            for half in halves:
+                yield half * codes.parts[0].run + 4 * i, half_of_bytes(b, codes, vector, half)
+        else:
+            yield 4 * i, vector
+
+
+def multiply(
+    b: ir.IRBuilder,
+    codes: Codes,
+    wide: bool,
+    found: Iterable[Pair],
+    scales: Sequence[tuple[int, Any]],
+    x: "Columns",
+    sums: Sequence[Any],
+) -> None:
+    """Adds to the sums of some tokens, which are variables, a lane a row, the products with all codes of some groups of
+    a unit; `scales` are these groups and the addresses of their scales, which their minima follow.
+    """
+    tokens, group = range(len(sums)), codes.group
+    dots = {g: [begin(b, codes, wide, _zeros(codes, x, t, group * g), many=True) for t in tokens] for g, _ in scales}
+    for column, code in found:
+        for t, dot in enumerate(dots[column // group]):
+            dot.add(code, Four(x, t, column))
+    for g, at in scales:
+        own = load(b, INTS, at, align=LINE)
+        for t in tokens:
+            d = x.load(I32, t, "scales", group * g)
+            scale = b.bitcast(b.add(own, splat(b, d, 16)), FLOATS)
+            value = fma(b, b.sitofp(dots[g][t].value(), FLOATS), scale, b.load(sums[t]))
+            if not codes.zero:
+                s = x.load(F32, t, f"floats{group}", group * g)
+                value = fma(b, load(b, FLOATS, at, LINE, align=LINE), splat(b, b.fneg(s), 16), value)
+            b.store(value, sums[t])
+
+
+class Columns:
+    """Quantized activations of some tokens from column k on; `rows` are where the tokens' begin.
+
+    Distances from there are the same for all, and LLVM is kept from seeing how they grow: it would have an address for
+    each token and section instead, most of them on the stack.
+    """
+
+    def __init__(self, b: ir.IRBuilder, rows: Sequence[Any], width: Any, k: Any) -> None:
+        self.b, self._rows, self._width, self._k = b, rows, width, k
+        self._distances: dict[str, Any] = {}
+
+    def load(self, kind: Any, token: int, name: str, column: int) -> Any:
+        """What a section has for a column, counted from k on. Scales are stored for 32 columns, of which either k is a
+        multiple or the column.
+        """
+        b, size = self.b, SECTIONS[name][1]
+        if name == "scales":
+            column = column // 32 * 32
+        if name not in self._distances:
+            k = b.and_(self._k, I64(-32)) if name == "scales" else self._k
+            self._distances[name] = hidden(b, section(b, I64(0), self._width, name, k))
+        return load(b, kind, b.add(self._rows[token], self._distances[name]), column * size // 32, align=4)
+
+
+def _zeros(codes: Codes, x: Columns, token: int, column: int) -> Callable[[], Any] | None:
+    """What the zero point of the codes of a group takes off, in every lane."""
+    if not codes.zero:
+        return None
+    b = x.b
+
+    def zeros() -> Any:
+        negated = x.load(I32, token, f"sums{codes.group}", column)
+        return b.shl(splat(b, negated, 16), const(INTS, codes.zero.bit_length() - 1))
+
+    return zeros
+
+
+@dataclass(frozen=True)
+class Four:
+    """Four activations of a token, from a column on, for 16 rows of codes."""
+
+    x: Columns
+    token: int
+    column: int
+
+    def bytes(self, b: ir.IRBuilder, name: str) -> Any:
+        return b.bitcast(self._everywhere(b, name, self.column), vec(I8, 64))
+
+    def words(self, b: ir.IRBuilder, odd: int) -> Any:
+        """Of each 16 columns the even ones come first."""
+        run, inside = divmod(self.column, 16)
+        return b.bitcast(self._everywhere(b, "words", 16 * run + 8 * odd + inside // 2), vec(I16, 32))
+
+    def _everywhere(self, b: ir.IRBuilder, name: str, column: int) -> Any:
+        """32 bits of a section, repeated."""
+        return splat(b, self.x.load(I32, self.token, name, column), 16)

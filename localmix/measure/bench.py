@@ -1,0 +1,155 @@
+"""Speed, measured: prompts, decoding, batches, at any depth of context, on random token ids.
+
+Random ids, because random weights repeat one token and so one pair of experts. Every figure is the median of
+several runs. For decoding also the bytes a second that it read and its share of what the memory bus can do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from localmix.engine.batch import Batch
+from localmix.measure import inventory
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row. Without a bound (prompts, batches) the last two fields are None."""
+
+    test: str  # pp512: a prompt of 512 tokens; tg64: 64 tokens decoded
+    depth: int  # positions in the cache before the test
+    batch: int  # sequences at once
+    backend: str
+    isa: str
+    threads: int
+    tokens_per_second: float  # median
+    spread: float  # standard deviation over median
+    gmac_per_second: float  # billions of multiplications with weights a second
+    gb_per_second: float | None
+    share_of_bound: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    prompts: Sequence[int] = (32, 128, 512, 2048)
+    decoded: int = 64
+    batches: Sequence[int] = (1,)
+    depths: Sequence[int] = (0,)
+    repeats: int = 5
+
+
+def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> Iterator[Result]:
+    """Every test of the plan that the model's context has room for.
+
+    `bandwidth` measures the bytes a second that can be read, just before each run whose share of it is asked for.
+    """
+    for depth in plan.depths:
+        for length in plan.prompts:
+            if depth + length <= model.config.context:
+                yield _prompt(model, plan, length, depth)
+        for batch in plan.batches:
+            if plan.decoded and depth + plan.decoded <= model.config.context:
+                yield _decode(model, plan, depth, batch, bandwidth)
+
+
+def products(model: "Model", *, output: bool) -> int:
+    """Multiplications with weights for one token, with or without the output matrix."""
+    found = inventory.take(model.file)
+    counted = {"attention", "experts", "dense ffn", "router"} | ({"output"} if output else set())
+    total = sum(part.active for part in found.parts if part.role in counted)
+    return total + (model.config.vocabulary * model.config.width if output and found.tied else 0)
+
+
+def spared(model: "Model") -> int:
+    """Multiplications of a prompt's tokens, but for the last, that are not made: the last layer's, after its keys and
+    values.
+    """
+    c = model.config
+    feed_forward = max(c.active, 1) * 3 * c.width * c.hidden + c.experts * c.width
+    return c.heads * c.head_dim * c.width + feed_forward if model.backend.spares else 0
+
+
+def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
+    rng = np.random.default_rng(0)
+    cache = model.cache()
+    start = cache.new()
+    cache.fill(start, depth)
+
+    def once() -> float:
+        sequence = cache.share(start, depth)
+        ids = _ids(model, rng, length)
+        began = time.perf_counter()
+        for at in range(0, length, model.chunk):
+            model.forward(Batch.of([(sequence, depth + at, ids[at : at + model.chunk])]), cache)
+        seconds = time.perf_counter() - began
+        cache.free(sequence)
+        return length / seconds
+
+    speed, spread = _median(once, plan.repeats)
+    macs = (products(model, output=False) - spared(model)) * speed / 1e9
+    return _result(model, f"pp{length}", depth, 1, speed, spread, macs)
+
+
+def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Callable[[], float] | None) -> Result:
+    rng = np.random.default_rng(0)
+    cache = model.cache()
+    start = cache.new()
+    cache.fill(start, depth)
+    read = inventory.take(model.file).read + (depth + plan.decoded / 2) * cache.position_bytes  # bytes a token
+    bound = bandwidth if batch == 1 else None
+    shares = []
+
+    def once() -> float:
+        most = bound() if bound else 0.0
+        sequences = [cache.share(start, depth) for _ in range(batch)]
+        began = time.perf_counter()
+        for i in range(plan.decoded):
+            ids = _ids(model, rng, batch)
+            parts = [(s, depth + i, ids[j : j + 1]) for j, s in enumerate(sequences)]
+            model.forward(Batch.of(parts), cache)
+        seconds = time.perf_counter() - began
+        for sequence in sequences:
+            cache.free(sequence)
+        if most:
+            shares.append(read * plan.decoded / seconds / most)
+        return batch * plan.decoded / seconds
+
+    speed, spread = _median(once, plan.repeats)
+    macs = products(model, output=True) * speed / 1e9
+    gb = read * speed / 1e9 if batch == 1 else None
+    share = float(np.median(shares[1:])) if shares else None  # the first run is not counted
+    return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
+
+
+def _ids(model: "Model", rng: np.random.Generator, count: int) -> list[int]:
+    return rng.integers(0, model.config.vocabulary, count).tolist()
+
+
+def _median(once: Callable[[], float], repeats: int) -> tuple[float, float]:
+    once()  # buffers are made, pages are touched
+    runs = [once() for _ in range(repeats)]
+    median = float(np.median(runs))
+    return median, float(np.std(runs)) / median
+
+
+def _result(
+    model: "Model",
+    test: str,
+    depth: int,
+    batch: int,
+    speed: float,
+    spread: float,
+    macs: float,
+    gb: float | None = None,
+    share: float | None = None,
+) -> Result:
+    b = model.backend
+    return Result(test, depth, batch, b.name, b.isa, b.threads, speed, spread, macs, gb, share)

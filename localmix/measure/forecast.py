@@ -1,0 +1,184 @@
+"""How a model will run on this machine, found out before it is loaded: whether it fits, and how fast it decodes.
+
+Speed is measured, not looked up: two of its layers are run with the kernels and threads that all will be, and their
+time is scaled by the bytes that a token reads. A model that is not here is stood in for by random weights.
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from localmix import arch, gguf
+from localmix.answer.options import Options
+from localmix.answer.sampling import Sampler
+from localmix.arch.decoder import Network
+from localmix.backends import Backend
+from localmix.engine.batch import Batch
+from localmix.gguf import File
+from localmix.measure import inventory, synthetic
+from localmix.model import Model
+
+Fit = Literal["resident", "streamed", "no"]
+
+PROGRAM = 400 << 20  # bytes for Python, its libraries and activations
+LEAST = 2048  # tokens of context without which a model is of little use
+_WHOLE = 1 << 29  # bytes up to which a model is run whole
+_TOKENS = 24  # timed, after as many in one pass that touch what is to be read
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a model: in all, of what every token reads, of all experts, of those a token reads, of its cache."""
+
+    weights: int
+    shared: int
+    experts: int
+    experts_read: int
+    position: int  # keys and values of one token
+    context: int  # tokens
+
+    @classmethod
+    def of(cls, file: File, held: Callable[[str, int], int] | None = None) -> "Sizes":
+        """From a file's header. `held`: what weights take on a backend that has all of them in its memory."""
+        found = inventory.take(file)
+        if held is not None:
+            total = sum(held(part.format, part.weights) for part in found.parts)
+            return cls(total, total, 0, 0, found.kv or 0, found.context or LEAST)
+        experts = [part for part in found.parts if part.role == "experts"]
+        shared = sum(part.bytes for part in found.parts if part.role != "experts")
+        total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
+        return cls(found.bytes, shared, total, read, found.kv or 0, found.context or LEAST)
+
+
+def fit(sizes: Sizes, available: int) -> Fit:
+    """Whether weights and a short context fit into `available` bytes, or what every token reads does, or neither."""
+    fixed = PROGRAM + sizes.position * min(LEAST, sizes.context)
+    if sizes.weights + fixed <= available:
+        return "resident"
+    return "streamed" if sizes.experts and sizes.shared + fixed <= available else "no"
+
+
+def context(sizes: Sizes, available: int) -> int:
+    """Tokens of context that have room beside the weights: all that the model has, or a power of two below."""
+    room = max(available - PROGRAM - sizes.weights, 0) // max(sizes.position, 1)
+    if room >= sizes.context:
+        return sizes.context
+    return 1 << max(room, min(LEAST, sizes.context)).bit_length() - 1
+
+
+def misses(sizes: Sizes, available: int) -> float:
+    """Bytes of experts that a token has to read from the disk, if all are used alike and what fits stays."""
+    room = available - PROGRAM - sizes.position * min(LEAST, sizes.context) - sizes.shared
+    kept = min(max(room, 0) / max(sizes.experts, 1), 1.0)
+    return sizes.experts_read * (1 - kept)
+
+
+def seconds(file: File, backend: Backend) -> float:
+    """Seconds a decoded token takes with everything in memory, sampling included."""
+    network = arch.load(file)
+    count = network.config.layers
+    if inventory.take(file).bytes <= _WHOLE or count <= 2:
+        return _answering(file, backend)
+    middle = count // 2
+    one, two = _time(network, backend, [[middle], [middle, middle - 1]])
+    return _scaled(file, one, two, layer_bytes(file, middle - 1)) + _sampling(network)
+
+
+def seconds_of_absent(header: File, backend: Backend) -> float:
+    """The same for a model of which only the header is here, in a temporary file that holds no weights."""
+    count = sum(1 for name in header.tensors if re.fullmatch(r"blk\.\d+\.attn_norm\.weight", name))
+    whole = count <= 2 or inventory.take(header).bytes <= _WHOLE
+    layers = list(range(count)) if whole else [count // 2, count // 2 - 1]
+    with tempfile.TemporaryDirectory(prefix="localmix-") as folder:
+        path = Path(folder) / "sample.gguf"
+        synthetic.sample(path, header, layers)
+        with gguf.open(path) as file:
+            if whole:
+                return _answering(file, backend)
+            network = arch.load(file)
+            one, two = _time(network, backend, [[0], [0, 1]])
+            return _scaled(header, one, two, layer_bytes(file, 1)) + _sampling(network)
+
+
+def _answering(file: File, backend: Backend) -> float:
+    """Seconds a token of answers by the whole model, where what Python does between two tokens counts too."""
+    model = Model(file.path, backend.name, backend.threads if backend.name == "numba" else None)
+    model.tokenizer.end_ids = frozenset()  # it has to go on
+    ids = np.random.default_rng(0).integers(0, model.config.vocabulary, 2 * _TOKENS).tolist()
+    times = []
+    for seed in range(_ROUNDS + 1):
+        answer = model.generate(ids[: model.config.context // 2], max_tokens=2 * _TOKENS, seed=seed)
+        answer.read()
+        times.append(answer.stats.decode_seconds / max(answer.stats.decode_tokens, 1))
+    return median(times[1:])
+
+
+def _scaled(file: File, one: float, two: float, second: float) -> float:
+    """Seconds of all layers, from those of the middle one and of two, of which the second reads `second` bytes."""
+    count = inventory.take(file).layers or 1
+    rest = sum(layer_bytes(file, i) for i in range(count) if i != count // 2)
+    return one + max(two - one, 0.0) * rest / second
+
+
+def layer_bytes(file: File, layer: int) -> float:
+    """Bytes of one layer that a token reads."""
+    found = inventory.take(file)
+    share = found.experts_used / found.experts if found.experts and found.experts_used else 1.0
+    own = (t for t in file.tensors.values() if t.name.startswith(f"blk.{layer}."))
+    return sum(t.nbytes * (share if inventory.role(t.name) == "experts" else 1.0) for t in own)
+
+
+def _time(network: Network, backend: Backend, choices: Sequence[Sequence[int]]) -> list[float]:
+    """Seconds a token of the network with only these layers, for each choice; they take turns."""
+    runs = [_Run(network, backend, layers) for layers in choices]
+    for run in runs:
+        run.forward(_TOKENS)
+        run.forward(1)
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(_ROUNDS):
+        for run, taken in zip(runs, times, strict=True):
+            taken += [run.forward(1) for _ in range(_TOKENS // _ROUNDS)]
+    return [median(taken) for taken in times]
+
+
+class _Run:
+    """Some layers of a network, as a network of their own, on random tokens."""
+
+    def __init__(self, network: Network, backend: Backend, layers: Sequence[int]) -> None:
+        config = replace(network.config, layers=len(layers), context=max(network.config.context, 4 * _TOKENS))
+        part = replace(network, layers=tuple(network.layers[i] for i in layers), config=config)
+        self._step = backend.decoder(part)
+        self._cache = backend.cache(part, config.context, "f16")
+        self._sequence, self._at = self._cache.new(), 0
+        self._random, self._vocabulary = np.random.default_rng(0), config.vocabulary
+
+    def forward(self, count: int) -> float:
+        """Seconds of one pass of `count` tokens."""
+        ids = self._random.integers(0, self._vocabulary, count).tolist()
+        batch = Batch.of([(self._sequence, self._at, ids)])
+        began = time.perf_counter()
+        self._cache.reserve(batch)
+        self._step(batch, self._cache)
+        self._cache.commit(batch)
+        self._at += count
+        return time.perf_counter() - began
+
+
+def _sampling(network: Network) -> float:
+    """Seconds to choose an id, with the usual options."""
+    sampler = Sampler(Options())
+    logits = np.random.default_rng(0).standard_normal(network.config.vocabulary, np.float32)
+    times = []
+    for _ in range(9):
+        began = time.perf_counter()
+        sampler(logits, [])
+        times.append(time.perf_counter() - began)
+    return median(times)

@@ -1,0 +1,191 @@
+"""How well a model predicts a text, as llama.cpp computes it, and how far it is from another model.
+
+Logits come a pass at a time and are turned into a few sums at once: those of a whole text are never held.
+W scored tokens of a pass · V vocabulary · L layers · A active experts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.errors import LocalmixError
+from localmix.measure.windows import Window, passes
+from quant.format import Floats
+
+if TYPE_CHECKING:
+    from localmix.model import Model
+
+_ROWS = 32  # of logits, looked at together: they stay in the processor's cache
+
+
+class Sum:
+    """The mean of many numbers, and how uncertain it is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._total = self._squares = 0.0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        self.count += values.size
+        self._total += float(values.sum())
+        self._squares += float(np.square(values).sum())
+
+    @property
+    def mean(self) -> float:
+        return self._total / self.count if self.count else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        if self.count < 2:
+            return float("nan")
+        return float(np.sqrt(max(self._squares / self.count - self.mean**2, 0.0) / (self.count - 1)))
+
+
+@dataclass
+class Score:
+    """How well a text is predicted: `nats` a token, the negative logarithm of the probability it was given."""
+
+    nats: Sum = field(default_factory=Sum)
+
+    @property
+    def tokens(self) -> int:
+        return self.nats.count
+
+    @property
+    def perplexity(self) -> float:
+        return float(np.exp(self.nats.mean))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the perplexity."""
+        return self.perplexity * self.nats.error
+
+
+@dataclass
+class Comparison:
+    """A model against another, the base, on one text.
+
+    `kl` is the divergence KL(base ‖ model) in nats of each scored token; `router` for each layer the share of scored
+    tokens for which both chose the same set of experts, empty where there are none to compare.
+    """
+
+    score: Score = field(default_factory=Score)
+    base: Score = field(default_factory=Score)
+    kl: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    same_choice: Sum = field(default_factory=Sum)
+    _router: list[Sum] = field(default_factory=list)
+
+    @property
+    def kl_mean(self) -> float:
+        return float(self.kl.mean(dtype=np.float64)) if self.kl.size else float("nan")
+
+    def kl_percentile(self, percent: float) -> float:
+        """50 is the median."""
+        return float(np.percentile(self.kl, percent)) if self.kl.size else float("nan")
+
+    @property
+    def top1(self) -> float:
+        """The share of tokens for which both find the same id most likely."""
+        return self.same_choice.mean
+
+    @property
+    def router(self) -> list[float]:
+        return [layer.mean for layer in self._router]
+
+    def add_choices(self, ours: NDArray[np.int32], theirs: NDArray[np.int32]) -> None:
+        """Experts (L, W, A) that each chose."""
+        if not ours.size or ours.shape != theirs.shape:
+            return
+        same = (np.sort(ours, axis=2) == np.sort(theirs, axis=2)).all(axis=2)  # (L, W)
+        self._router = self._router or [Sum() for _ in same]
+        for layer, values in zip(self._router, same, strict=True):
+            layer.add(values.astype(np.float64))
+
+
+Progress = Callable[[int, int, Score], None]
+"""Called with the tokens computed so far and in all, and the estimate so far."""
+
+
+def measure(model: "Model", windows: Sequence[Window], progress: Progress | None = None) -> Score:
+    """The perplexity of `model` on the scored tokens of `windows`."""
+    score, done = Score(), 0
+    total = sum(map(len, windows))
+    for part in _logits(model, windows):
+        for rows in part.blocks():
+            score.nats.add(_nats(_log_probabilities(part.logits[rows]), part.targets[rows]))
+        done += part.tokens
+        if progress is not None:
+            progress(done, total, score)
+    return score
+
+
+def compare(model: "Model", base: "Model", windows: Sequence[Window], progress: Progress | None = None) -> Comparison:
+    """How far `model` is from `base`. LocalmixError: their vocabularies differ."""
+    check_vocabularies(model, base)
+    found, done = Comparison(), 0
+    divergences: list[Floats] = []
+    total = sum(map(len, windows))
+    for ours, theirs in zip(_logits(model, windows, True), _logits(base, windows, True), strict=True):
+        for rows in ours.blocks():
+            q, p = _log_probabilities(ours.logits[rows]), _log_probabilities(theirs.logits[rows])
+            found.score.nats.add(_nats(q, ours.targets[rows]))
+            found.base.nats.add(_nats(p, ours.targets[rows]))
+            found.same_choice.add((q.argmax(axis=1) == p.argmax(axis=1)).astype(np.float64))
+            divergence = (np.exp(p) * (p - q)).sum(axis=1)
+            divergences.append(np.maximum(divergence, 0))  # below only by rounding
+        found.add_choices(ours.chosen, theirs.chosen)
+        done += ours.tokens
+        if progress is not None:
+            progress(done, total, found.score)
+    found.kl = np.concatenate([found.kl, *divergences])
+    return found
+
+
+def check_vocabularies(model: "Model", base: "Model") -> None:
+    """LocalmixError: an id does not mean the same to both."""
+    key = "tokenizer.ggml.tokens"
+    if model.file.metadata[key] != base.file.metadata[key] or model.config.vocabulary != base.config.vocabulary:
+        raise LocalmixError(
+            f"{base.file.path}: has another vocabulary than {model.file.path}: expected two files of one model"
+        )
+
+
+class _Part(NamedTuple):
+    """What one pass gave."""
+
+    tokens: int
+    targets: NDArray[np.int64]  # (W,)
+    logits: Floats  # (W, V)
+    chosen: NDArray[np.int32]  # (L, W, A), empty if not asked for
+
+    def blocks(self) -> Iterator[slice]:
+        for start in range(0, self.targets.size, _ROWS):
+            yield slice(start, start + _ROWS)
+
+
+def _logits(model: "Model", windows: Sequence[Window], watched: bool = False) -> Iterator[_Part]:
+    """The logits of the scored tokens, pass by pass."""
+    cache = model.cache(max(map(len, windows), default=1))
+    for window in windows:
+        model.check(window.ids)
+    for batch, targets in passes(windows, cache):
+        seen: list[NDArray[np.int32]] = []
+        logits = model.forward(batch, cache, seen.append if watched else None)
+        chosen = seen[0][:, batch.wanted] if seen else np.empty(0, np.int32)
+        yield _Part(len(batch), targets, logits, chosen[:, : targets.size] if seen else chosen)
+
+
+def _log_probabilities(logits: Floats) -> Floats:
+    """(W, V); the sum over the vocabulary in double precision."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
+    return shifted - np.log(total).astype(np.float32)
+
+
+def _nats(log_probabilities: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(W,)"""
+    return -np.take_along_axis(log_probabilities, targets[:, None], axis=1)[:, 0].astype(np.float64)

@@ -1,0 +1,31 @@
+"""The measuring itself, on every backend: which tests are run, and that their figures are numbers."""
+
+import numpy as np
+import pytest
+
+from localmix.measure import bench
+from localmix.model import Model
+
+
+def test_every_backend(upcycled: Model) -> None:
+    plan = bench.Plan(prompts=(3, 5000), decoded=2, batches=(1, 2), depths=(0, 65), repeats=1)
+    results = list(bench.run(upcycled, plan, lambda: 1e9))
+    assert [(r.test, r.depth, r.batch) for r in results] == [
+        (test, depth, batch) for depth in (0, 65) for test, batch in (("pp3", 1), ("tg2", 1), ("tg2", 2))
+    ]  # what does not fit in the context is left out
+    assert {r.backend for r in results} == {upcycled.backend.name}
+    assert all(np.isfinite(r.tokens_per_second) and r.tokens_per_second > 0 for r in results)
+    for r in results:
+        one_decoded = r.test == "tg2" and r.batch == 1
+        assert (r.gb_per_second is not None) is one_decoded
+        if one_decoded:
+            assert r.share_of_bound == pytest.approx(r.gb_per_second)  # medians of one run are the same
+
+
+def test_what_a_prompt_is_spared_is_not_counted(upcycled: Model) -> None:
+    """Of the last layer's products numba makes those of queries, keys and values."""
+    c = upcycled.config
+    projections = c.width * (c.heads + 2 * c.kv_heads) * c.head_dim
+    layer = projections + c.heads * c.head_dim * c.width + c.active * 3 * c.width * c.hidden + c.width * c.experts
+    assert bench.products(upcycled, output=False) == c.layers * layer
+    assert bench.spared(upcycled) == (layer - projections if upcycled.backend.name == "numba" else 0)
