@@ -1,6 +1,6 @@
 """The MLX backend: Apple GPUs, and any CPU for parity. Nothing is computed before a step asks for its logits.
 
-Between layers numbers are float32; products take 16-bit activations on a GPU (see `Arithmetic`).
+Between layers, in norms and routers numbers are float32; products take 16-bit activations on a GPU (`Arithmetic`).
 Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
-from localmix.backends.mlx import attention, memory, probe
+from localmix.backends.mlx import attention, calls, memory, probe
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.load import Store, matrices, sources
 from localmix.backends.mlx.matrix import Arithmetic
@@ -58,23 +58,15 @@ class MlxBackend:
         return self._store.matrix(weight).rows(mx.array(ids))  # (T, D)
 
     def norm(self, x: mx.array, weight: Floats, eps: float) -> mx.array:
-        return mx.fast.rms_norm(x, self._store.vector(weight), eps)
+        return calls.rms_norm(x.astype(mx.float32), self._store.vector(weight), eps)
 
     def linear(self, x: mx.array, *weights: Weight) -> tuple[mx.array, ...]:
         return tuple(self._store.matrix(weight).multiply(x) for weight in weights)
 
     def rope(self, x: mx.array, positions: NDArray, inverse: NDArray) -> mx.array:
         """Each token is a batch of its own to MLX, with an offset: so rows may belong to any sequences."""
-        turned = mx.fast.rope(
-            x[:, :, None],  # (T, heads, 1, d)
-            2 * inverse.size,
-            traditional=True,  # GGUF's interleaved pairs
-            base=None,
-            scale=1.0,
-            offset=mx.array(positions),
-            freqs=mx.array((1 / inverse).astype(np.float32)),
-        )
-        return turned[:, :, 0]
+        offsets, wavelengths = mx.array(positions).astype(mx.int32), mx.array((1 / inverse).astype(np.float32))
+        return calls.rope(x[:, :, None], offsets, wavelengths)[:, :, 0]  # of (T, heads, 1, d)
 
     def attend(self, q: mx.array, k: mx.array, v: mx.array, cache: Cache, layer: int, batch: Batch) -> mx.array:
         """Append k and v (T, K, d) to the cache, then attention of q (T, H, d) as stored: (T, H·d)."""
@@ -82,8 +74,8 @@ class MlxBackend:
         for span in batch.spans:
             rows = slice(span.row, span.row + span.count)
             own = [x[rows].swapaxes(0, 1) for x in (q, k, v)]  # (heads, t, d)
-            stored = cache.append(span, layer, own[1], own[2])
-            mixed = attention.attend(own[0], *stored, cache.storage, self.arithmetic)
+            keys, values = cache.append(span, layer, own[1], own[2])
+            mixed = attention.attend(own[0], keys, values, span.start + span.count, self.arithmetic)
             parts.append(mixed.swapaxes(0, 1).reshape(span.count, -1))
         return parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
@@ -97,21 +89,22 @@ class MlxBackend:
         """y = sum over the chosen experts of mix · SwiGLU(x); many tokens are sorted by expert first."""
         gate, up, down = (self._store.matrix(part) for part in (experts.gate, experts.up, experts.down))
         tokens, active = chosen.shape
-        ids = chosen.reshape(-1)  # (N,), N = T · A
+        ids = chosen.reshape(-1).astype(mx.uint32)  # (N,), N = T · A
+        pairs = mx.arange(ids.size, dtype=mx.uint32)
         if ids.size < _SORTED:
-            rows = mx.arange(ids.size) // active
+            rows = pairs // active
             hidden = _gated(gate.gather(x, ids, rows), up.gather(x, ids, rows))  # (N, F)
-            y = down.gather(hidden, ids, mx.arange(ids.size))  # (N, D)
+            y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, ids, pairs))  # (N, D)
         else:
             order = mx.argsort(ids)
             ids, x = ids[order], x[order // active]
             hidden = _gated(gate.gather(x, ids, None), up.gather(x, ids, None))
-            y = down.gather(hidden, ids, None)[mx.argsort(order)]
+            y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, ids, None))[mx.argsort(order)]
         return (y.reshape(tokens, active, -1) * mix[..., None]).sum(axis=1)
 
     def swiglu(self, x: mx.array, gate: Weight, up: Weight, down: Weight) -> mx.array:
         """W_down · (SiLU(W_gate x) ⊙ W_up x)."""
-        return self.linear(_gated(*self.linear(x, gate, up)), down)[0]
+        return self.arithmetic.bounded(_gated(*self.linear(x, gate, up)), lambda h: self.linear(h, down)[0])
 
     def take(self, x: mx.array, rows: NDArray) -> mx.array:
         return x[mx.array(rows)]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.amounts import amount
+from localmix.backends.mlx import calls
 from localmix.backends.mlx.forms import GROUP
 from localmix.backends.mlx.memory import UNLIMITED, Budget
 from localmix.engine.batch import Batch, Span
@@ -34,7 +35,7 @@ class Storage:
         """What is stored of (K, t, head_dim)."""
         if self.bits is None:
             return (x.astype(self.dtype),)
-        return tuple(mx.quantize(x.astype(self.dtype), group_size=GROUP, bits=self.bits))
+        return calls.pack(x.astype(self.dtype), self.bits).arrays
 
 
 STORAGES = {"f16": Storage(mx.float16), "f32": Storage(mx.float32), "q8_0": Storage(mx.float16, 8)}
@@ -104,8 +105,8 @@ class Cache:
             self._sequences[span.sequence].length = span.start + span.count
 
     def append(self, span: Span, layer: int, k: mx.array, v: mx.array) -> tuple[Arrays, Arrays]:
-        """Store k and v (K, count, head_dim) of a span's new positions: all keys and values up to its end."""
-        one, end = self._sequences[span.sequence], span.start + span.count
+        """Store k and v (K, count, head_dim) of a span's new positions: all keys and values (K, room, n)."""
+        one = self._sequences[span.sequence]
         start = mx.array([span.start])
 
         def written(arrays: Arrays, x: mx.array) -> Arrays:
@@ -113,8 +114,8 @@ class Cache:
             return tuple(mx.slice_update(old, new, start, (1,)) for old, new in pairs)
 
         old_keys, old_values = one.layers[layer]
-        keys, values = one.layers[layer] = written(old_keys, k), written(old_values, v)
-        return tuple(a[:, :end] for a in keys), tuple(a[:, :end] for a in values)
+        one.layers[layer] = written(old_keys, k), written(old_values, v)
+        return one.layers[layer]
 
     def stored(self, batch: Batch, layer: int) -> list[mx.array]:
         """What holds the keys and values of a batch's sequences."""

@@ -5,15 +5,19 @@ products are computed in 32 bits and what goes in and comes out is rounded: the 
 Shapes: T rows of activations · N pairs of a row and an expert · E experts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import mlx.core as mx
 
+from localmix.backends.mlx import calls
+from localmix.backends.mlx.calls import Packed
 from localmix.backends.mlx.forms import GROUP, Form, blocks_of, form_of
 from localmix.backends.mlx.metal.kernels import Kernels
 from quant.format import Format
+
+_PEAK = 256.0  # what rows of numbers without a bound are scaled down to, so that sums of products with them have room
 
 _FEW = 8  # rows up to which MLX's CPU kernel, that reads the weights once a row, beats unpacking them
 
@@ -48,6 +52,17 @@ class Arithmetic:
 
     def leave(self, y: mx.array) -> mx.array:
         return y.astype(self.type)
+
+    def bounded(self, x: mx.array, product: Callable[[mx.array], mx.array]) -> mx.array:
+        """`product` of x (T, in) float32, row by row, where neither may fit into 16 bits: float32 (T, out).
+
+        For what no norm bounds. A number beyond 65504 would become infinite, and everything after it no number: rows
+        with large numbers are scaled down before the product and up after it.
+        """
+        if not self.half:
+            return product(x)
+        scale = mx.maximum(mx.abs(x).max(axis=-1, keepdims=True) / _PEAK, 1)
+        return product(x / scale) * scale
 
 
 class Matrix(Protocol):
@@ -89,10 +104,7 @@ class Dense:
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
-        stack = self.values.astype(a.products).swapaxes(-1, -2)
-        x = a.enter(x)[:, None]
-        y = mx.gather_mm(x, stack, lhs_indices=rows, rhs_indices=experts, sorted_indices=rows is None)
-        return a.leave(y[:, 0])
+        return a.leave(calls.gather_floats(a.enter(x)[:, None], self.values.astype(a.products), experts, rows)[:, 0])
 
     def rows(self, ids: mx.array) -> mx.array:
         return self.values[ids].astype(mx.float32)
@@ -100,61 +112,46 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """Integer codes in groups of 32 with a scale and a bias each, or MXFP4, which has no bias."""
+    """Integer codes in groups of 32 with a scale and a bias each, or MXFP4. Rows are padded to what kernels want."""
 
     arithmetic: Arithmetic
-    codes: mx.array  # (…, out, in · bits / 32) uint32
-    scales: mx.array  # (…, out, groups)
-    biases: mx.array | None
-    bits: int
-    mode: str
+    packed: Packed
+    width: int  # in
     spread: bool  # groups of 16: the second half of each group of 32 is padding
 
     @property
     def nbytes(self) -> int:
-        return self.codes.nbytes + self.scales.nbytes + (0 if self.biases is None else self.biases.nbytes)
+        return self.packed.nbytes
 
     def multiply(self, x: mx.array) -> mx.array:
         a = self.arithmetic
         if a.cpu and len(x) > _FEW:
-            return a.leave(a.enter(x) @ self._unpacked(self.codes, self.scales, self.biases).T)
-        x = self._spread(a.enter(x))
-        return a.leave(mx.quantized_matmul(x, self.codes, self.scales, self.biases, **self._packing))
+            return a.leave(a.enter(x) @ self._unpacked(self.packed).T)
+        return a.leave(calls.multiply(self._laid_out(a.enter(x)), self._operand))
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
-        y = mx.gather_qmm(
-            self._spread(a.enter(x))[:, None],
-            self.codes,
-            self.scales,
-            self.biases,
-            lhs_indices=rows,
-            rhs_indices=experts,
-            sorted_indices=rows is None,
-            **self._packing,
-        )
-        return a.leave(y[:, 0])
+        return a.leave(calls.gather(self._laid_out(a.enter(x))[:, None], self._operand, experts, rows)[:, 0])
 
     def rows(self, ids: mx.array) -> mx.array:
-        biases = None if self.biases is None else self.biases[ids]
-        return self._unpacked(self.codes[ids], self.scales[ids], biases)
+        return self._unpacked(self.packed[ids])
 
     @property
-    def _packing(self) -> dict[str, Any]:
-        return {"group_size": GROUP, "bits": self.bits, "mode": self.mode}
+    def _operand(self) -> Packed:
+        """With scales in the type of products, which differs from theirs on a CPU and in 32-bit mode only."""
+        return self.packed.scaled_in(self.arithmetic.products)
 
-    def _spread(self, x: mx.array) -> mx.array:
-        """Activations (T, in), with zeros where the matrix has padding."""
-        if not self.spread:
-            return x
-        halves = x.reshape(len(x), -1, GROUP // 2)
-        return mx.concatenate([halves, mx.zeros_like(halves)], axis=-1).reshape(len(x), -1)
+    def _laid_out(self, x: mx.array) -> mx.array:
+        """Activations (T, in) as the matrix's rows are, with zeros where it has padding."""
+        if self.spread:
+            halves = x.reshape(len(x), -1, GROUP // 2)
+            x = mx.concatenate([halves, mx.zeros_like(halves)], axis=-1).reshape(len(x), -1)
+        short = self.packed.width - x.shape[1]
+        return mx.pad(x, [(0, 0), (0, short)]) if short else x
 
-    def _unpacked(self, codes: mx.array, scales: mx.array, biases: mx.array | None) -> mx.array:
+    def _unpacked(self, packed: Packed) -> mx.array:
         """Float32 weights (n, in) of some rows."""
-        if self.mode == "affine":  # the result has the type of the scales
-            scales = scales.astype(mx.float32)
-        weights = mx.dequantize(codes, scales, biases, dtype=mx.float32, **self._packing)
-        if not self.spread:
-            return weights
-        return weights.reshape(len(weights), -1, GROUP)[..., : GROUP // 2].reshape(len(weights), -1)
+        weights = calls.unpack(packed)
+        if self.spread:
+            weights = weights.reshape(len(weights), -1, GROUP)[..., : GROUP // 2].reshape(len(weights), -1)
+        return weights[:, : self.width]

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.backends.mlx.calls import ALIGNED, Packed
 from localmix.backends.mlx.forms import GROUP, Form
 from localmix.backends.mlx.groups import SPLITS, Groups
 from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
@@ -48,7 +49,7 @@ def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matri
 
 def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
     *lead, width = shape
-    padded, bits = 2 * width if form.spread else width, int(form.code_bits)
+    padded, bits = _aligned(2 * width if form.spread else width), int(form.code_bits)
     dtype = mx.float16 if form.half else mx.float32
     codes = _allocate((*lead, padded * bits // 32), mx.uint32)
     scales = _allocate((*lead, padded // GROUP), dtype)
@@ -61,26 +62,27 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
         if form.refit:
             groups = refit(groups)
         stored, scale, bias = _stored(groups, views[1].dtype)
-        views[0][rows] = _bitstream(_widened(stored), bits)
-        views[1][rows], views[2][rows] = scale, bias
+        for view, part in zip(views, (_bitstream(_widened(stored), bits), scale, bias), strict=True):
+            view[rows, : part.shape[1]] = part  # beyond it zeros
 
     _fill(weights, fill)
-    return Affine(arithmetic, codes, scales, biases, bits, "affine", form.spread)
+    return Affine(arithmetic, Packed(codes, scales, biases, bits), width, form.spread)
 
 
 def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
     *lead, width = shape
-    codes = _allocate((*lead, width // 8), mx.uint32)
-    scales = _allocate((*lead, width // GROUP), mx.uint8)
+    padded = _aligned(width)
+    codes = _allocate((*lead, padded // 8), mx.uint32)
+    scales = _allocate((*lead, padded // GROUP), mx.uint8)
     to_codes, to_scales = _rows(codes).view(np.uint8), _rows(scales)
 
     def fill(blocks: NDArray, rows: slice) -> None:
         values = unpack(blocks["qs"], bits=4, run=16)
-        to_codes[rows] = _bitstream(values, 4)
-        to_scales[rows] = blocks["e"]
+        to_codes[rows, : width // 2] = _bitstream(values, 4)
+        to_scales[rows, : width // GROUP] = blocks["e"]
 
     _fill(weights, fill)
-    return Affine(arithmetic, codes, scales, None, 4, "mxfp4", spread=False)
+    return Affine(arithmetic, Packed(codes, scales, None, 4, "mxfp4"), width, spread=False)
 
 
 def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
@@ -187,6 +189,10 @@ def _bitstream(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def _repeated(pattern: int, every: int) -> int:
     """A 64-bit word with `pattern` at every `every` bits."""
     return sum(pattern << at for at in range(0, 64, every))
+
+
+def _aligned(width: int) -> int:
+    return -(-width // ALIGNED) * ALIGNED
 
 
 def _allocate(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from localmix.backends.mlx import calls
 from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal.kernels import Kernels
 
@@ -44,12 +45,7 @@ class Blocks:
             every = mx.arange(experts.size, dtype=mx.uint32) if rows is None else rows
             return a.leave(self.kernels.product(self.blocks, x, every, experts))
 
-        def chosen(part: mx.array) -> mx.array:
-            stack, in_order = part.swapaxes(-1, -2), rows is None
-            y = mx.gather_mm(x[:, None], stack, lhs_indices=rows, rhs_indices=experts, sorted_indices=in_order)
-            return y[:, 0]
-
-        return a.leave(self._in_slices(x, chosen))
+        return a.leave(self._in_slices(x, lambda part: calls.gather_floats(x[:, None], part, experts, rows)[:, 0]))
 
     def rows(self, ids: mx.array) -> mx.array:
         return self.kernels.expand(self.blocks[ids], mx.float32)

@@ -13,7 +13,7 @@ mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from modelled import KERNELS  # noqa: E402
 
 from localmix.backends.mlx import forms, straight  # noqa: E402
-from localmix.backends.mlx.matrix import Arithmetic  # noqa: E402
+from localmix.backends.mlx.matrix import Affine, Arithmetic  # noqa: E402
 from localmix.backends.mlx.repack import repack  # noqa: E402
 
 ALL = pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
@@ -77,9 +77,10 @@ def check_gathers(weights: tuple[Weight, ...], arithmetic: Arithmetic, pairs: in
     rows, experts = rng.integers(0, pairs, pairs), np.sort(rng.integers(0, EXPERTS, pairs))
     matrix, unpacked = repack(weights, arithmetic), [w.rows(slice(None)) for w in weights]
     form = arithmetic.form(weights[0].format)
-    in_order = matrix.gather(mx.array(x), mx.array(experts), None)
+    ids = mx.array(experts.astype(np.uint32))
+    in_order = matrix.gather(mx.array(x), ids, None)
     check(floats(in_order), np.stack([unpacked[e] @ x[n] for n, e in enumerate(experts)]), form, arithmetic.half)
-    chosen = matrix.gather(mx.array(x), mx.array(experts), mx.array(rows))
+    chosen = matrix.gather(mx.array(x), ids, mx.array(rows.astype(np.uint32)))
     expected = np.stack([unpacked[e] @ x[r] for r, e in zip(rows, experts, strict=True)])
     check(floats(chosen), expected, form, arithmetic.half)
 
@@ -88,6 +89,32 @@ def check_gathers(weights: tuple[Weight, ...], arithmetic: Arithmetic, pairs: in
 @MODES
 def test_gathers(format: Format, half: bool) -> None:
     check_gathers(stack(format), Arithmetic(half, cpu=True), pairs=7)
+
+
+@MODES
+@pytest.mark.parametrize("name", ["q4_0", "q5_1", "q8_0", "mxfp4"])
+def test_rows_are_padded_to_what_kernels_want(name: str, half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.WIDTH", 96)
+    check_gathers(stack(FORMATS[name]), Arithmetic(half, cpu=True), pairs=7)
+    weight = stack(FORMATS[name])[0]
+    matrix = repack(weight, Arithmetic(half, cpu=True))
+    assert isinstance(matrix, Affine)
+    assert (matrix.packed.width, matrix.width) == (128, 96)
+    assert np.allclose(floats(matrix.rows(mx.array([3, 0]))), weight.rows(np.array([3, 0])), atol=1e-4)
+
+
+@MODES
+def test_numbers_beyond_16_bits(half: bool) -> None:
+    """What no norm bounds does not become infinite, and what has no large numbers stays what it is, to the bit."""
+    weight = stack(FORMATS["q8_0"])[0]
+    arithmetic = Arithmetic(half, cpu=True)
+    matrix, unpacked = repack(weight, arithmetic), weight.rows(slice(None))
+    x = np.random.default_rng(9).standard_normal((3, WIDTH)).astype(np.float32)
+    x[1] *= 1e6
+    y = floats(arithmetic.bounded(mx.array(x), matrix.multiply))
+    for row in range(3):
+        check(y[row], unpacked @ x[row], forms.form_of(FORMATS["q8_0"], half), half)
+    assert np.array_equal(y[[0, 2]], floats(matrix.multiply(mx.array(x)))[[0, 2]])
 
 
 @STRAIGHT
@@ -123,7 +150,7 @@ def test_few_weights_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     pairs, experts, width, out = 64, 4, 512, 2048
     row, shape = FORMATS["q4_k"].row_bytes(width), (experts, out)
     layers = [straight.Blocks(Arithmetic(True, True), LazyKernels(), mx.zeros((*shape, row), mx.uint8))] * 6
-    x, ids = mx.ones((pairs, width)), mx.sort(mx.arange(pairs) % experts)
+    x, ids = mx.ones((pairs, width)), mx.sort(mx.arange(pairs, dtype=mx.uint32) % experts)
     mx.eval(x, ids, layers[0].blocks)
     before = mx.get_active_memory()
     mx.reset_peak_memory()

@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.backends.mlx import calls
 from localmix.backends.mlx.forms import GROUP, form_of
 from localmix.backends.mlx.metal.kernels import Kernels
 from quant import FORMATS
@@ -102,15 +103,14 @@ def _times(name: str, kernels: Kernels, size: int) -> tuple[float, ...]:
     blocks = mx.array(random_blocks(name, _STACK * size, size).view(np.uint8).reshape(_STACK, size, -1))
     short, one, two = x[:, :size], mx.zeros(1, mx.uint32), mx.zeros(2, mx.uint32)
     experts = [mx.array([i, (i + 3) % _STACK], mx.uint32) for i in range(_STACK)]
+    packed = calls.Packed(codes, scales, scales, bits)
     mx.eval(codes, scales, blocks, short, one, two, experts)
 
     def ours(i: int) -> list[mx.array]:
         return [kernels.product(blocks, short, one, experts[i][:1]), kernels.product(blocks, short, two, experts[i])]
 
     def mlxs(i: int) -> list[mx.array]:
-        single = mx.quantized_matmul(x, codes[i], scales[i], scales[i], True, GROUP, bits)
-        both = mx.gather_qmm(x[None], codes, scales, scales, two, experts[i], True, GROUP, bits)
-        return [single, both]
+        return [calls.multiply(x, packed[i]), calls.gather(x[None], packed, experts[i], two)]
 
     return _medians(ours, mlxs)
 
