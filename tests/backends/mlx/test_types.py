@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from localmix.batch import Batch
-from localmix.weights import Experts, Weight
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Experts, Weight
 from quant import FORMATS, Format
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
