@@ -95,7 +95,7 @@ class Model:
         and in all; setting `cancel` ends it. ContextFullError: the prompt is longer than `context` (None: all that
         the model was trained for).
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        ids = self.tokenizer.encode(prompt, eos=False) if isinstance(prompt, str) else prompt
         continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]
         room = Context(self, context)
         return Generation(room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)

@@ -78,7 +78,7 @@ class Reader:
             if not isinstance(row["prompt"], str):
                 raise LocalmixError(f"the prompt {row['prompt']!r}: expected a string")
             if self.raw:
-                return self.model.tokenizer.encode(row["prompt"])
+                return self.model.tokenizer.encode(row["prompt"], eos=False)
             messages = [Message("user", row["prompt"])]
         else:
             messages = _messages(row["messages"])

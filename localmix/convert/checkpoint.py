@@ -75,5 +75,5 @@ def assemble(path: Path, h: Hyper, source: Named, lookup: Lookup, config: Settin
     if h.rope_factors is not None:
         factors = np.asarray(h.rope_factors, np.float32)
         tensors["rope_freqs.weight"] = Source(factors.shape, Held(factors[None], path))
-    vocabulary = read_vocabulary(path, h.vocabulary, config)
+    vocabulary = read_vocabulary(path, h.vocabulary, config, notes)
     return Checkpoint(path, source.files, Model(h.layers, h.experts), metadata(h) | vocabulary, tensors, notes)

@@ -1,7 +1,8 @@
-"""The tokenizer of a checkpoint folder as GGUF metadata: pieces, special ids, chat template.
+"""The tokenizer of a checkpoint folder as GGUF metadata: pieces, special ids, what ends an answer.
 
-Several files of a folder speak about tokens. tokenizer.model is preferred over tokenizer.json, for it holds the
-scores; tokens that were added later are in tokenizer_config.json or added_tokens.json.
+Several files of a folder speak about tokens. tokenizer.json says what transformers does, so it is read where there is
+one; tokenizer.model has pieces and scores, and what was added or renamed later is in tokenizer_config.json or
+added_tokens.json.
 """
 
 from pathlib import Path
@@ -9,36 +10,64 @@ from typing import Any
 
 import numpy as np
 
+from localmix.convert.chat_template import chat_template
 from localmix.convert.safetensors import read_json
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError
 from localmix.gguf.metadata import Writable
-from localmix.tokenizer import json_file, spm_file
-from localmix.tokenizer.vocabulary import TokenType
+from localmix.tokenizer import spm_file
+from localmix.tokenizer.rules import KEY, Rules
+from localmix.tokenizer.types import TokenType
 
 Keys = dict[str, Any]
+SHOWN = 5  # of a list of tokens
 
 
-def read_vocabulary(folder: Path, size: int, config: Settings) -> dict[str, Writable]:
-    """The `tokenizer.*` metadata for a model of `size` tokens."""
+def read_vocabulary(folder: Path, size: int, config: Settings, notes: list[str]) -> dict[str, Writable]:
+    """The `tokenizer.*` metadata for a model of `size` tokens; `notes` gets what the user should know."""
     settings = optional(folder / "tokenizer_config.json")
-    keys = read_pieces(folder)
-    add_tokens(keys, added_tokens(folder, settings), folder)
-    pad(keys, size, folder)
+    keys = read_pieces(folder, config, settings, notes)
+    fit(keys, size, folder, notes)
     for name in ("bos", "eos", "pad"):
         set_special(keys, name, config, settings)
-    keys["tokenizer.ggml.add_bos_token"] = settings.flag("add_bos_token", keys["tokenizer.ggml.model"] == "llama")
-    keys["tokenizer.ggml.add_eos_token"] = settings.flag("add_eos_token", False)
-    template = chat_template(folder, settings)
+    set_ends(keys, config, optional(folder / "generation_config.json"))
+    template = chat_template(folder, settings, notes)
     return keys | ({"tokenizer.chat_template": template} if template else {})
 
 
-def read_pieces(folder: Path) -> Keys:
-    readers = (("tokenizer.model", spm_file.read), ("tokenizer.json", json_file.read))
-    for pattern, read in (*readers, ("tokenizer.model.v*", spm_file.read)):  # as Mistral calls some of its own
-        for path in sorted(folder.glob(pattern), reverse=True):
-            return read(path)
-    raise FileFormatError(f"{folder}: holds no tokenizer.model and no tokenizer.json")
+def read_pieces(folder: Path, config: Settings, settings: Settings, notes: list[str]) -> Keys:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        from localmix.tokenizer import json_file  # imports the tokenizers library, 20 ms
+
+        keys = json_file.read(path, settings.values, str(config.values.get("model_type", "")))
+        tell(notes, keys)
+        if settings.flag("add_bos_token", False) and not keys["tokenizer.ggml.add_bos_token"]:
+            notes.append("texts start without BOS: tokenizer_config.json asks for it, tokenizer.json does not add it")
+        return keys
+    paths = [folder / "tokenizer.model", *sorted(folder.glob("tokenizer.model.v*"), reverse=True)]  # as Mistral's own
+    for path in paths:
+        if path.is_file():
+            return sentencepiece(path, config, settings, notes)
+    raise FileFormatError(f"{folder}: holds no tokenizer.json and no tokenizer.model")
+
+
+def sentencepiece(path: Path, config: Settings, settings: Settings, notes: list[str]) -> Keys:
+    """The pieces of a tokenizer.model, with those that were added and those that have new names."""
+    keys = spm_file.read(path)
+    add_tokens(keys, added_tokens(path.parent, settings), notes)
+    keys["tokenizer.ggml.add_bos_token"] = settings.flag("add_bos_token", True)
+    keys["tokenizer.ggml.add_eos_token"] = settings.flag("add_eos_token", False)
+    if not settings.flag("legacy", not starts_anew(config, settings)):
+        keys[KEY] = Rules(first_space_only=True).to_text()
+    return keys
+
+
+def starts_anew(config: Settings, settings: Settings) -> bool:
+    """Whether transformers 5 reads the pieces with its LlamaTokenizer, which puts one space before a whole text."""
+    return settings.values.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast", None) and (
+        config.values.get("model_type") == "llama"
+    )
 
 
 def optional(path: Path) -> Settings:
@@ -46,27 +75,65 @@ def optional(path: Path) -> Settings:
 
 
 def added_tokens(folder: Path, settings: Settings) -> dict[int, tuple[str, bool]]:
-    """Tokens beyond the pieces: id to text and whether it is a control token."""
-    found = {id: (text, True) for text, id in optional(folder / "added_tokens.json").values.items()}
+    """Tokens beside the pieces: id to text and whether it is a control token."""
+    path = folder / "added_tokens.json"
+    found = {id: (text, True) for text, id in optional(path).values.items()}
     for id, token in settings.within("added_tokens_decoder").values.items():
-        found[int(id)] = token["content"], bool(token.get("special", False))
-    return found
+        found[id] = token["content"] if isinstance(token, dict) else token, bool(token.get("special", False))
+    try:
+        return {int(id): (str(text), special) for id, (text, special) in found.items()}
+    except ValueError:
+        raise FileFormatError(f"{settings.path}: added_tokens_decoder: expected an object of ids and tokens") from None
 
 
-def add_tokens(keys: Keys, added: dict[int, tuple[str, bool]], folder: Path) -> None:
-    count = len(keys["tokenizer.ggml.tokens"])
-    new = sorted(id for id in added if id >= count)
-    if new != list(range(count, count + len(new))):
-        raise FileFormatError(f"{folder}: added tokens have the ids {new}, expected them to follow {count - 1}")
-    extend(keys, [(added[id][0], TokenType.CONTROL if added[id][1] else TokenType.USER_DEFINED) for id in new])
+def add_tokens(keys: Keys, added: dict[int, tuple[str, bool]], notes: list[str]) -> None:
+    """Give ids that exist the name and the type that was given to them later, and append the others."""
+    tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
+    count = len(tokens)
+    reserved = (TokenType.UNKNOWN, TokenType.CONTROL)  # as SentencePiece marks them itself
+    for id in sorted(id for id in added if id < count):
+        text, special = added[id]
+        if text != tokens[id] or types[id] not in reserved:
+            types[id] = TokenType.CONTROL if special else TokenType.USER_DEFINED
+        tokens[id] = text
+    beyond = range(count, max(added, default=-1) + 1)
+    extend(keys, [new_token(id, added) for id in beyond])
+    tell(notes, keys)
 
 
-def pad(keys: Keys, size: int, folder: Path) -> None:
-    """Fill up to the rows of the embedding, as llama.cpp does, with tokens that nothing produces."""
-    count = len(keys["tokenizer.ggml.tokens"])
-    if count > size:
-        raise FileFormatError(f"{folder}: the tokenizer has {count} tokens, config.json says vocab_size {size}")
+def new_token(id: int, added: dict[int, tuple[str, bool]]) -> tuple[str, TokenType]:
+    if id not in added:
+        return f"[UNUSED{id}]", TokenType.UNUSED
+    text, special = added[id]
+    return text, TokenType.CONTROL if special else TokenType.USER_DEFINED
+
+
+def tell(notes: list[str], keys: Keys) -> None:
+    """A note about ids that no file names."""
+    tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
+    gaps = [id for id in np.flatnonzero(types == TokenType.UNUSED).tolist() if tokens[id] == f"[UNUSED{id}]"]
+    if gaps:
+        notes.append(f"no file names the tokens {shown(gaps)}: they are kept as unused ones")
+
+
+def shown(values: list[Any]) -> str:
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(map(str, values[:SHOWN])) + more
+
+
+def fit(keys: Keys, size: int, folder: Path, notes: list[str]) -> None:
+    """As many tokens as the embedding has rows: padding that nothing produces, or without what was added in vain."""
+    tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
+    count = len(tokens)
     extend(keys, [(f"[PAD{id}]", TokenType.UNUSED) for id in range(count, size)])
+    beyond = range(size, count)
+    if any(types[id] in (TokenType.NORMAL, TokenType.BYTE) for id in beyond):
+        raise FileFormatError(f"{folder}: the tokenizer has {count} tokens, config.json says vocab_size {size}")
+    if beyond:
+        notes.append(f"the model has no rows for the added tokens {shown(tokens[size:])}: they are left out")
+        for key in ("tokens", "token_type", "scores"):
+            if f"tokenizer.ggml.{key}" in keys:
+                keys[f"tokenizer.ggml.{key}"] = keys[f"tokenizer.ggml.{key}"][:size]
 
 
 def extend(keys: Keys, tokens: list[tuple[str, TokenType]]) -> None:
@@ -85,23 +152,33 @@ def set_special(keys: Keys, name: str, config: Settings, settings: Settings) -> 
     key = {"pad": "tokenizer.ggml.padding_token_id"}.get(name, f"tokenizer.ggml.{name}_token_id")
     text = settings.values.get(f"{name}_token")
     text = text.get("content") if isinstance(text, dict) else text
-    id = config.values.get(f"{name}_token_id")
-    id = id[0] if isinstance(id, list) and id else id
+    count = len(keys["tokenizer.ggml.tokens"])
+    ids = ids_of(config, f"{name}_token_id", count)
     if text in keys["tokenizer.ggml.tokens"]:
         keys[key] = keys["tokenizer.ggml.tokens"].index(text)
-    elif isinstance(id, int) and 0 <= id < len(keys["tokenizer.ggml.tokens"]):
-        keys[key] = id
-    elif keys.get(key, 0) < 0:  # SentencePiece's way to say that there is none
+    elif ids and key not in keys:
+        keys[key] = ids[0]
+    elif not 0 <= keys.get(key, 0) < count:  # -1 is SentencePiece's way to say that there is none
         del keys[key]
 
 
-def chat_template(folder: Path, settings: Settings) -> str | None:
-    """From chat_template.jinja (transformers 5) or tokenizer_config.json; of several the default one."""
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text("utf-8")
-    template = settings.values.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
-    return template if isinstance(template, str) else None
+def ids_of(settings: Settings, key: str, count: int) -> list[int]:
+    """One id or a list of them, those that the vocabulary has."""
+    value = settings.values.get(key)
+    values = value if isinstance(value, list) else [value]
+    return [id for id in values if isinstance(id, int) and not isinstance(id, bool) and 0 <= id < count]
+
+
+def set_ends(keys: Keys, config: Settings, generation: Settings) -> None:
+    """Every id that ends an answer: of tokenizer_config.json, config.json and generation_config.json.
+
+    llama.cpp knows two beside eos; the array is Ollama's way to name them all.
+    """
+    count = len(keys["tokenizer.ggml.tokens"])
+    own = keys.get("tokenizer.ggml.eos_token_id")
+    named = [*ids_of(generation, "eos_token_id", count), *ids_of(config, "eos_token_id", count)]
+    ends = list(dict.fromkeys([*([] if own is None else [own]), *named]))
+    for name, id in zip(("eos", "eot", "eom"), ends, strict=False):
+        keys[f"tokenizer.ggml.{name}_token_id"] = id
+    if len(ends) > 1:
+        keys["tokenizer.ggml.eos_token_ids"] = np.array(ends, np.int32)

@@ -52,7 +52,7 @@ def cut(tokenizer: "Tokenizer", text: str, context: int, most: int | None = None
     """The windows of `context` tokens that a text fills, at most `most` of them. LocalmixError: it fills none."""
     if context < 2:
         raise LocalmixError(f"a context of {context} tokens: expected 2 or more, the last of them is predicted")
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode(text, eos=False)
     count = len(ids) // context
     if not count:
         found = f"the text has {len(ids)} tokens"
@@ -66,7 +66,7 @@ def cut(tokenizer: "Tokenizer", text: str, context: int, most: int | None = None
 
 def documents(tokenizer: "Tokenizer", texts: Iterable[str], context: int) -> list[Window]:
     """A window for each text, cut off at `context` tokens and scored from its beginning on."""
-    encoded = (tokenizer.encode(text)[:context] for text in texts)
+    encoded = (tokenizer.encode(text, eos=False)[:context] for text in texts)
     return [Window(ids, 0) for ids in encoded if len(ids) > 1]
 
 

@@ -1,90 +1,63 @@
-"""Byte-level BPE vocabularies (`tokenizer.ggml.model` = "gpt2"), through the `tokenizers` library.
+"""Vocabularies with merges (`tokenizer.ggml.model` = "gpt2", "gemma4"), through the `tokenizers` library.
 
-Text is cut into words by regular expressions, words become bytes spelled in printable characters, and bytes
-merge in the file's order. `tokenizer.ggml.pre` names the cut; a new one is a row in PRE_TOKENIZERS.
+Text is normalized and cut into words by `rules`, words become bytes spelled in printable characters (or stay as they
+are), and pieces merge in the file's order.
 """
 
-import re
-from dataclasses import dataclass
+import json
+from typing import Any
 
-from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as BpeTokenizer
+from tokenizers import models
 
 from localmix.errors import FileFormatError, UnsupportedError
+from localmix.tokenizer.cuts import CUTS, Cut
 from localmix.tokenizer.keys import Metadata, read_string, read_strings
-from localmix.tokenizer.vocabulary import TokenType, Vocabulary, token_bytes
+from localmix.tokenizer.rules import Part, Rules
+from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.vocabulary import Vocabulary, token_bytes
+
+_SPACE = "▁"  # how raw pieces spell a space
 
 
-@dataclass(frozen=True)
-class PreTokenizer:
-    """How a text becomes words, as its makers published it, and two habits that go with it."""
-
-    cuts: tuple[str, ...]  # regular expressions, applied in turn; matches and what lies between are words
-    ignore_merges: bool = False  # a word that is a token is taken whole, whatever the merges say
-    nfc: bool = False  # text is composed (Unicode NFC) first
-    adds_bos: bool = False  # a file that does not say starts its texts with bos
-
-
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-
-_LLAMA3 = PreTokenizer(
-    (rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}",),
-    ignore_merges=True,
-    adds_bos=True,
-)
-
-PRE_TOKENIZERS = {
-    "gpt-2": PreTokenizer((_GPT2,)),
-    "smollm": PreTokenizer((r"\p{N}", _GPT2)),
-    "llama-bpe": _LLAMA3,
-    "llama-v3": _LLAMA3,
-    "llama3": _LLAMA3,
-    "qwen2": PreTokenizer((rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}",), nfc=True),
-    "tekken": PreTokenizer(
-        (
-            rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
-            r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        ignore_merges=True,
-        adds_bos=True,
-    ),
-}
-
-
-class ByteLevelEngine:
+class BpeEngine:
     """Plain text to ids with the `tokenizers` library; ids to bytes by looking up the tokens."""
 
-    adds_space = False
-
-    def __init__(self, vocabulary: Vocabulary, tokenizer: BpeTokenizer) -> None:
+    def __init__(self, vocabulary: Vocabulary, model: Any, rules: Rules) -> None:
+        self.adds_space = rules.strips_space
         self._tokens = vocabulary.tokens
         self._types = vocabulary.types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
-        self._tokenizer = tokenizer
+        self._raw = rules.raw
+        self._first = _tokenizer(model, rules.normalizer, rules.pre_tokenizer)
+        later = _without_first_space(rules.pre_tokenizer)
+        same = later == rules.pre_tokenizer
+        self._later = self._first if same else _tokenizer(model, rules.normalizer, later)
         self._byte_of = {char: byte for byte, char in enumerate(byte_alphabet())}
-        own = {vocabulary.tokens[id]: id for id in vocabulary.ids_of(TokenType.USER_DEFINED)}
-        texts = sorted(filter(None, own), key=len, reverse=True)  # the longest match wins
-        self._user_defined = own
-        self._user_defined_pattern = re.compile(f"({'|'.join(map(re.escape, texts))})") if texts else None
+        self._user_defined = vocabulary.user_defined
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of plain text; user-defined tokens match before the text is cut, control tokens never."""
-        if self._user_defined_pattern is None:
-            return self._words(text)
+    def encode(self, text: str, *, first: bool = True) -> list[int]:
+        """The ids of plain text; user-defined tokens match before the text is cut, control tokens never.
+
+        `first`: nothing stands before the text, which matters to vocabularies that put one space before the whole.
+        """
         ids: list[int] = []
-        for position, part in enumerate(self._user_defined_pattern.split(text)):
-            ids += [self._user_defined[part]] if position % 2 else self._words(part)
+        for part in self._user_defined.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                tokenizer = self._first if first else self._later
+                ids += tokenizer.encode(part, add_special_tokens=False).ids
+            first = False
         return ids
-
-    def _words(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def piece(self, id: int) -> bytes:
         """The bytes of a token: each character of a normal one is a byte, the others are literal."""
-        token = self._tokens[id]
-        if self._types[id] == TokenType.NORMAL:
+        kind, token = self._types[id], self._tokens[id]
+        if kind == TokenType.BYTE:
+            return bytes.fromhex(token[3:5])
+        if self._raw:
+            return token_bytes(token.replace(_SPACE, " ") if kind == TokenType.NORMAL else token)
+        if kind == TokenType.NORMAL:
             try:
                 return bytes(map(self._byte_of.__getitem__, token))
             except KeyError:  # a token that was added after training, spelled as it is
@@ -92,7 +65,7 @@ class ByteLevelEngine:
         return token_bytes(token)
 
 
-def pre_tokenizer(metadata: Metadata) -> PreTokenizer:
+def cut_of(metadata: Metadata) -> Cut:
     """The row that the file names; UnsupportedError if there is none, for a wrong cut would go unnoticed."""
     if "tokenizer.ggml.pre" not in metadata:
         raise UnsupportedError(
@@ -100,35 +73,69 @@ def pre_tokenizer(metadata: Metadata) -> PreTokenizer:
             "files from before May 2024 lack it, convert the model again"
         )
     name = read_string(metadata, "tokenizer.ggml.pre")
-    if name not in PRE_TOKENIZERS:
-        raise UnsupportedError(
-            f"tokenizer.ggml.pre is {name!r}; this version knows {', '.join(sorted(PRE_TOKENIZERS))}"
-        )
-    return PRE_TOKENIZERS[name]
+    if name == "default" and metadata.get("general.architecture") == "gptoss":  # as Ollama converts gpt-oss
+        name = "gpt-4o"
+    if name not in CUTS:
+        raise UnsupportedError(f"tokenizer.ggml.pre is {name!r}; this version knows {', '.join(sorted(CUTS))}")
+    return CUTS[name]
 
 
-def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, cut: PreTokenizer) -> ByteLevelEngine:
+def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, rules: Rules) -> BpeEngine:
     """The engine for `vocabulary`, with the merges in `metadata`."""
-    # Only normal tokens: with ignore_merges a word that spells a control token would otherwise become one.
-    normal = vocabulary.ids_of(TokenType.NORMAL)
-    by_text = {vocabulary.tokens[id]: id for id in normal}
-    if len(by_text) < len(normal):
-        raise FileFormatError("tokenizer.ggml.tokens holds a text twice: the file is damaged, convert the model again")
-    merges = [_merge(line) for line in read_strings(metadata, "tokenizer.ggml.merges")]
+    # No control token: with ignore_merges a word that spells one would otherwise become it.
+    texts = {
+        text: id
+        for id, text in reversed(list(enumerate(vocabulary.tokens)))  # the first of equal texts encodes
+        if text and vocabulary.types[id] not in _NEVER_TEXT
+    }
+    if rules.unknown in vocabulary.tokens:
+        texts[rules.unknown] = vocabulary.tokens.index(rules.unknown)
+    merges = [_merge(line) for line in read_strings(metadata, "tokenizer.ggml.merges", empty=True)]
+    others = set(vocabulary.tokens) - texts.keys()
+    if others:
+        merges = [merge for merge in merges if others.isdisjoint((*merge, "".join(merge)))]
     try:
-        model = models.BPE(vocab=by_text, merges=merges, ignore_merges=cut.ignore_merges)
+        return BpeEngine(vocabulary, _model(texts, merges, rules), rules)
     except Exception as error:  # the library raises nothing more precise
         raise FileFormatError(f"tokenizer.ggml.merges do not fit the tokens: {error}") from error
-    tokenizer = BpeTokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            *(pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in cut.cuts),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
+
+
+_NEVER_TEXT = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
+
+
+def _model(texts: dict[str, int], merges: list[tuple[str, str]], rules: Rules) -> Any:
+    return models.BPE(
+        vocab=texts,
+        merges=merges,
+        ignore_merges=rules.ignore_merges,
+        byte_fallback=rules.raw,
+        fuse_unk=rules.fuse_unknown,
+        **({"unk_token": rules.unknown} if rules.unknown in texts else {}),
     )
-    if cut.nfc:
-        tokenizer.normalizer = normalizers.NFC()
-    return ByteLevelEngine(vocabulary, tokenizer)
+
+
+def _tokenizer(model: Any, normalizer: Part | None, pre_tokenizer: Part | None) -> BpeTokenizer:
+    """A tokenizer around `model`, which several may share."""
+    tokenizer = BpeTokenizer(model)
+    empty = {"type": "BPE", "vocab": {}, "merges": []}
+    parts = BpeTokenizer.from_str(
+        json.dumps({"model": empty, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "added_tokens": []})
+    )
+    if parts.normalizer is not None:
+        tokenizer.normalizer = parts.normalizer
+    if parts.pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = parts.pre_tokenizer
+    return tokenizer
+
+
+def _without_first_space(part: Any) -> Any:
+    """A pre-tokenizer for what does not begin a text: Metaspace may put its space before the first word only."""
+    if isinstance(part, dict):
+        changed = {key: _without_first_space(value) for key, value in part.items()}
+        if part.get("type") == "Metaspace" and part.get("prepend_scheme") == "first":
+            changed["prepend_scheme"] = "never"
+        return changed
+    return [_without_first_space(each) for each in part] if isinstance(part, list) else part
 
 
 def _merge(line: str) -> tuple[str, str]:

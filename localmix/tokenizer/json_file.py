@@ -1,90 +1,177 @@
 """A tokenizer.json of the `tokenizers` library as the `tokenizer.ggml.*` metadata of a GGUF.
 
-Two kinds are read: byte-level BPE, whose cut of the text must be one that `bpe` knows, and SentencePiece models
-in this clothing, told by their byte fallback.
+The library itself says which tokens there are, after those of tokenizer_config.json were added as `transformers`
+does it. Two kinds are read: byte-level BPE, and BPE that spells a space "▁" (SentencePiece models in this clothing).
+What no name of `cuts` says about the text goes into `rules`.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Library
 
 from localmix.errors import FileFormatError, UnsupportedError
-from localmix.tokenizer.vocabulary import TokenType
+from localmix.tokenizer import json_rules
+from localmix.tokenizer.bpe import byte_alphabet
+from localmix.tokenizer.cuts import CUTS
+from localmix.tokenizer.rules import HABITS, KEY, OWN, Rules, rules_of_cut
+from localmix.tokenizer.types import TokenType
+
+Keys = dict[str, Any]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Tokens, types and merges (byte-level) or scores (SentencePiece). FileFormatError, UnsupportedError."""
+def read(path: Path, settings: Mapping[str, Any] | None = None, kind: str = "") -> Keys:
+    """The metadata: tokens, types, merges, and rules where they are needed. `settings` are tokenizer_config.json.
+
+    `kind` is the model_type of config.json. FileFormatError: damaged; UnsupportedError: another kind of vocabulary.
+    """
+    content = _parsed(path)
+    model = content["model"]
+    try:
+        library = Library.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise FileFormatError(f"{path}: the tokenizers library refuses it: {error}") from None
+    add_tokens(library, settings or {})
+    rules = json_rules.read(path, content, settings or {}, kind)
+    tokens, types = _tokens(library, rules)
+    merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    found: Keys = {
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+    }
+    if any(" " in piece for merge in merges for piece in merge):
+        raise UnsupportedError(f"{path}: merges tokens with spaces in them, which a GGUF file cannot say")
+    rules, around = _around(replace(rules, habits=_habits(library)), tokens, settings or {})
+    if not rules.raw and set(byte_alphabet()) <= set(tokens):
+        rules = replace(rules, unknown=None, fuse_unknown=False)  # there is nothing that cannot be spelled
+    return found | around | (_raw_keys(rules, tokens, types, merges) if rules.raw else _byte_keys(rules))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-        model = content["model"]
-        vocabulary: dict[str, int] = model["vocab"]
-        added: list[dict[str, Any]] = content.get("added_tokens") or []
-        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-        ids = {**vocabulary, **{token["content"]: token["id"] for token in added}}
-        special = {token["content"] for token in added if token["special"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(f"{path}: is no BPE tokenizer of the tokenizers library: {error!r}") from None
-    tokens = sorted(ids, key=ids.__getitem__)
-    if [ids[token] for token in tokens] != list(range(len(tokens))):
-        raise FileFormatError(f"{path}: token ids have gaps or doubles, expected 0 to {len(tokens) - 1}")
-    plain = {token["content"] for token in added} - special
-    types = np.full(len(tokens), TokenType.NORMAL, np.int32)
-    for id, token in enumerate(tokens):
-        if token in special:
-            types[id] = TokenType.CONTROL
-        elif token in plain:
-            types[id] = TokenType.USER_DEFINED
-    found = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
-    if model.get("byte_fallback"):
-        return found | sentencepiece_keys(tokens, types, content, model.get("unk_token"))
-    return found | {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": pre_tokenizer_name(path, content.get("pre_tokenizer")),
-        "tokenizer.ggml.merges": merges,
-    }
+        kind = content["model"].get("type") or ("BPE" if "merges" in content["model"] else "without a type")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not a file of the tokenizers library: {error!r}") from None
+    if kind != "BPE":
+        raise UnsupportedError(f"{path}: the vocabulary is {kind}, expected BPE")
+    if not isinstance(content["model"].get("merges"), list):
+        raise FileFormatError(f"{path}: model.merges is missing, expected a list")
+    return content
 
 
-def sentencepiece_keys(tokens: list[str], types: Any, content: dict[str, Any], unknown: Any) -> dict[str, Any]:
-    """What SentencePiece needs beside the tokens. Its BPE ranks pieces by id, so ids give the scores."""
-    for id, token in enumerate(tokens):
-        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+def add_tokens(library: Library, settings: Mapping[str, Any]) -> None:
+    """Add what tokenizer_config.json declares, as transformers 5 does: tokens that are known already keep their id."""
+    entries = settings.get("added_tokens_decoder") or {}
+    decoder = [added(entry) for _, entry in sorted(entries.items(), key=lambda item: int(item[0]))]
+    before = library.get_added_tokens_decoder().values()
+    same = {repr(token) for token in before}
+    new = [token for token in decoder if repr(token) not in same]
+    texts = {token.content for token in before} | {token.content for token in new}
+    named = special_tokens(settings)
+    for token in new:
+        token.special = token.special or token.content in named
+    new += [AddedToken(text, special=True) for text in named if text not in texts]
+    library.add_tokens(new)
+    library.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in named])
+
+
+def added(entry: Any) -> AddedToken:
+    """A token as JSON files describe it."""
+    if isinstance(entry, str):
+        return AddedToken(entry, special=True, normalized=False)
+    known = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    return AddedToken(entry["content"], **{key: bool(entry[key]) for key in known if key in entry})
+
+
+def special_tokens(settings: Mapping[str, Any]) -> list[str]:
+    """The texts of bos_token and its kin, and of the additional ones, each once."""
+    values = [value for key, value in settings.items() if key.endswith("_token") and isinstance(value, str | dict)]
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        more = settings.get(key) or []
+        values += more.values() if isinstance(more, dict) else more
+    texts = [value.get("content") if isinstance(value, dict) else value for value in values]
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
+
+
+def _tokens(library: Library, rules: Rules) -> tuple[list[str], Any]:
+    """Every token and its type (V,); ids that nobody has are filled."""
+    ids = library.get_vocab(with_added_tokens=True)
+    count = max(ids.values()) + 1
+    tokens = [f"[UNUSED{id}]" for id in range(count)]
+    types = np.full(count, TokenType.UNUSED, np.int32)
+    for text, id in ids.items():
+        tokens[id], types[id] = text, TokenType.NORMAL
+        if rules.raw and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
             types[id] = TokenType.BYTE
-    scores = -np.arange(len(tokens), dtype=np.float32)
+    if rules.unknown is not None and rules.unknown in ids:
+        types[ids[rules.unknown]] = TokenType.UNKNOWN
+    for id, token in library.get_added_tokens_decoder().items():
+        tokens[id] = token.content
+        types[id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+    return tokens, types
+
+
+def _habits(library: Library) -> dict[str, str]:
+    """What added tokens do to the text around them, where they do anything."""
+    found = {}
+    for id, token in library.get_added_tokens_decoder().items():
+        if letters := "".join(letter for name, letter in HABITS.items() if getattr(token, name)):
+            found[str(id)] = letters
+    return found
+
+
+def _around(rules: Rules, tokens: list[str], settings: Mapping[str, Any]) -> tuple[Rules, Keys]:
+    """What stands around a text, as flags where bos and eos are all there is to it."""
+    keys: Keys = {}
+    for name, ids in (("bos", rules.begin), ("eos", rules.end)):
+        text = settings.get(f"{name}_token")
+        text = text.get("content") if isinstance(text, dict) else text
+        own = tokens.index(text) if text in tokens else ids[0] if len(ids) == 1 else None
+        if own is not None:
+            keys[f"tokenizer.ggml.{name}_token_id"] = own
+        keys[f"tokenizer.ggml.add_{name}_token"] = bool(ids)
+        if ids in ((), (own,)):
+            rules = replace(rules, begin=()) if name == "bos" else replace(rules, end=())
+    return rules, keys
+
+
+def _byte_keys(rules: Rules) -> Keys:
+    """Byte-level: the name of the cut, for llama.cpp too, and the rules if that name does not say all."""
+    keys: Keys = {"tokenizer.ggml.model": "gpt2"}
+    plain = replace(rules, habits={}, begin=(), end=())
+    names = [name for name, cut in CUTS.items() if json_rules.same(plain, rules_of_cut(cut))]
+    if names and plain == rules:
+        return keys | {"tokenizer.ggml.pre": names[0]}
+    near = names or [name for name, cut in CUTS.items() if json_rules.alike(plain, rules_of_cut(cut))]
+    return keys | {"tokenizer.ggml.pre": near[0] if near else OWN, KEY: rules.to_text()}
+
+
+def _raw_keys(rules: Rules, tokens: list[str], types: Any, merges: list[Any]) -> Keys:
+    """As SentencePiece has it, for llama.cpp: the pieces are ranked by the first merge that makes them."""
+    ids = {text: id for id, text in enumerate(tokens)}
+    scores = np.full(len(tokens), -1e9, np.float32)
+    rank = 0
+    for left, right in merges:
+        id = ids.get(left + right)
+        if id is not None and scores[id] == np.float32(-1e9):
+            scores[id] = -rank
+            rank += 1
     scores[types != TokenType.NORMAL] = 0
-    keys: dict[str, Any] = {
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.pre": "default",
+    prefix = json_rules.space_prefix(rules)
+    keys: Keys = {
+        "tokenizer.ggml.model": "gpt2" if prefix is None else "llama",
+        "tokenizer.ggml.pre": OWN if prefix is None else "default",
         "tokenizer.ggml.scores": scores,
-        "tokenizer.ggml.add_space_prefix": adds_space(content),
+        "tokenizer.ggml.add_space_prefix": bool(prefix),
+        KEY: rules.to_text(),
     }
-    if unknown in tokens:
-        types[tokens.index(unknown)] = TokenType.UNKNOWN
-        keys["tokenizer.ggml.unknown_token_id"] = tokens.index(unknown)
+    if rules.unknown in ids:
+        keys["tokenizer.ggml.unknown_token_id"] = ids[rules.unknown]
     return keys
-
-
-def adds_space(content: dict[str, Any]) -> bool:
-    """Whether a text is given a space in front: a Prepend normalizer, or a Metaspace that does it."""
-    text = json.dumps([content.get("normalizer"), content.get("pre_tokenizer")])
-    return '"Prepend"' in text or ('"Metaspace"' in text and '"prepend_scheme": "never"' not in text)
-
-
-def pre_tokenizer_name(path: Path, pre_tokenizer: Any) -> str:
-    """Our name of the way in which the file cuts text into words."""
-    from localmix.tokenizer.bpe import PRE_TOKENIZERS
-
-    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer]) if isinstance(pre_tokenizer, dict) else []
-    cuts: list[str] = []
-    for step in steps:
-        if step.get("type") == "Split":
-            cuts.append(step["pattern"].get("Regex", ""))
-        elif step.get("type") == "Digits" and step.get("individual_digits"):
-            cuts.append(r"\p{N}")
-        elif step.get("type") == "ByteLevel" and step.get("use_regex", True):
-            cuts += PRE_TOKENIZERS["gpt-2"].cuts
-    for name, known in PRE_TOKENIZERS.items():
-        if known.cuts == tuple(cuts):
-            return name
-    raise UnsupportedError(f"{path}: cuts text by {cuts}, which this version does not know")

@@ -19,9 +19,11 @@ def read_string(metadata: Metadata, key: str) -> str:
     return value
 
 
-def read_strings(metadata: Metadata, key: str) -> list[str]:
-    """The list of strings under `key`; FileFormatError where it is missing, empty or something else."""
+def read_strings(metadata: Metadata, key: str, *, empty: bool = False) -> list[str]:
+    """The list of strings under `key`; FileFormatError where it is missing or something else, empty unless `empty`."""
     value = metadata.get(key)
+    if empty and isinstance(value, list | np.ndarray) and not len(value):
+        return []
     if not isinstance(value, list) or set(map(type, value)) != {str}:
         raise _refuse(key, value, "a list of strings")
     return value
@@ -43,15 +45,19 @@ def read_flag(metadata: Metadata, key: str, *, default: bool) -> bool:
     return bool(value)
 
 
-def read_id(metadata: Metadata, name: str, count: int) -> int | None:
-    """The id under `tokenizer.ggml.{name}_token_id`, in a vocabulary of `count`; None where it is absent."""
-    key = f"tokenizer.ggml.{name}_token_id"
-    value = metadata.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < count:
-        raise _refuse(key, value, f"an id below {count}, the size of the vocabulary")
-    return int(value)
+def read_ids(metadata: Metadata, name: str, count: int) -> list[int]:
+    """The ids under `tokenizer.ggml.{name}_token_id`, and under `_ids`, in a vocabulary of `count`; mostly one or none.
+
+    llama.cpp writes one number, Ollama an array beside it.
+    """
+    found: dict[int, None] = {}  # a set that keeps the order: the first is the one that templates print
+    for key in (f"tokenizer.ggml.{name}_token_id", f"tokenizer.ggml.{name}_token_ids"):
+        value = metadata.get(key)
+        for id in () if value is None else value if isinstance(value, list | np.ndarray) else (value,):
+            if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < count:
+                raise _refuse(key, value, f"an id below {count}, the size of the vocabulary")
+            found[int(id)] = None
+    return list(found)
 
 
 def _refuse(key: str, value: Any, expected: str) -> FileFormatError:

@@ -12,8 +12,9 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError, UnsupportedError
-from localmix.tokenizer.keys import Metadata, read_flag, read_id, read_numbers
-from localmix.tokenizer.vocabulary import TokenType, Vocabulary, token_bytes
+from localmix.tokenizer.keys import Metadata, read_flag, read_ids, read_numbers
+from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.vocabulary import Vocabulary, token_bytes
 
 UNKNOWN, BOS, EOS = 0, 1, 2  # what SentencePiece itself uses where a file does not say
 
@@ -26,14 +27,18 @@ _VARINT, _BYTES, _FLOAT = 0, 2, 5  # protobuf's wire types
 class SentencePieceEngine:
     """Plain text to ids with the reference implementation; ids to bytes by looking up the pieces."""
 
-    def __init__(self, vocabulary: Vocabulary, processor: Any, *, adds_space: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, processor: Any, *, adds_space: bool, first_only: bool) -> None:
+        """`first_only`: the processor adds no space, it goes before what begins a text and nothing else."""
         self.adds_space = adds_space
+        self._first_only = first_only
         self._tokens = vocabulary.tokens
         self._types = vocabulary.types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
         self._processor = processor
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, first: bool = True) -> list[int]:
         """The ids of plain text; user-defined pieces match, control pieces do not."""
+        if self._first_only and first and self.adds_space and text and text[0] not in " ▁":
+            text = " " + text
         return self._processor.encode(text)
 
     def piece(self, id: int) -> bytes:
@@ -46,11 +51,12 @@ class SentencePieceEngine:
         return token_bytes(token.replace(_SPACE, " "))
 
 
-def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata) -> SentencePieceEngine:
-    """The engine for `vocabulary`, with the scores and the settings in `metadata`."""
-    scores = read_numbers(metadata, "tokenizer.ggml.scores", len(vocabulary.tokens))
-    if not np.isfinite(scores).all():
-        raise FileFormatError("tokenizer.ggml.scores holds values that are not finite: the file is damaged")
+def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, *, first_only: bool = False) -> SentencePieceEngine:
+    """The engine for `vocabulary`, with the scores and the settings in `metadata`.
+
+    `first_only`: a text has one space added before it, not one after each control token.
+    """
+    scores = _read_scores(metadata, len(vocabulary.tokens))
     if np.size(metadata.get("tokenizer.ggml.precompiled_charsmap", ())):
         raise UnsupportedError(
             "the file has a tokenizer.ggml.precompiled_charsmap: its tokenizer rewrites text by a table, "
@@ -59,36 +65,66 @@ def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata) -> SentencePiece
     adds_space = read_flag(metadata, "tokenizer.ggml.add_space_prefix", default=True)
     types = vocabulary.types.copy()
     _keep_one_unknown(types, metadata)
-    model = _pieces(vocabulary.tokens, scores, types) + _settings(
+    texts = _distinct(vocabulary.tokens, types)
+    model = _pieces(texts, scores, types) + _settings(
         byte_fallback=bool((vocabulary.types == TokenType.BYTE).any()),
-        adds_space=adds_space,
+        adds_space=adds_space and not first_only,
         squeezes_spaces=read_flag(metadata, "tokenizer.ggml.remove_extra_whitespaces", default=False),
     )
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise FileFormatError(f"sentencepiece refuses the vocabulary of the file: {error}") from error
-    return SentencePieceEngine(vocabulary, processor, adds_space=adds_space)
+    return SentencePieceEngine(vocabulary, processor, adds_space=adds_space, first_only=first_only)
+
+
+def _read_scores(metadata: Metadata, count: int) -> NDArray[np.float32]:
+    """Scores of pieces; where a file has none they are equal, and what is further left merges first."""
+    key = "tokenizer.ggml.scores"
+    if key not in metadata:
+        return np.zeros(count, np.float32)
+    scores = read_numbers(metadata, key, count)
+    if not np.isfinite(scores).all():
+        raise FileFormatError(f"{key} holds values that are not finite: the file is damaged")
+    return scores
+
+
+def _distinct(tokens: list[str], types: NDArray[np.uint8]) -> list[bytes]:
+    """The spelling of each piece for SentencePiece, which wants all to differ and none to be empty.
+
+    The first of equal texts keeps it. The others, as rows of an embedding that nobody uses, only have to decode:
+    they get a spelling that no text has, and `types` make them control pieces.
+    """
+    texts = [token_bytes(token) for token in tokens]
+    if len(set(texts)) == len(texts) and not any(not text or b"\0" in text for text in texts):
+        return texts
+    order = np.argsort(types == TokenType.UNUSED, kind="stable").tolist()  # what is unused gives way to what is not
+    seen: set[bytes] = set()
+    for id in order:
+        text = texts[id]
+        if not text or b"\0" in text or text in seen:
+            texts[id] = f"\U0010fffd{id}".encode()
+            types[id] = TokenType.CONTROL
+        seen.add(texts[id])
+    return texts
 
 
 def _keep_one_unknown(types: NDArray[np.uint8], metadata: Metadata) -> None:
     """SentencePiece wants exactly one unknown token; some files mark the padding of a vocabulary so too."""
-    kept = read_id(metadata, "unknown", len(types))
+    named = read_ids(metadata, "unknown", len(types))
     marked = np.flatnonzero(types == TokenType.UNKNOWN)
-    if kept is None:
-        kept = int(marked[0]) if marked.size else UNKNOWN
+    kept = named[0] if named else int(marked[0]) if marked.size else UNKNOWN
     types[marked] = TokenType.UNUSED
     types[kept] = TokenType.UNKNOWN
 
 
-def _pieces(tokens: list[str], scores: NDArray[np.float32], types: NDArray[np.uint8]) -> bytes:
+def _pieces(texts: list[bytes], scores: NDArray[np.float32], types: NDArray[np.uint8]) -> bytes:
     """ModelProto.pieces: a message of text, score and type for each token."""
     text_key, score_key, type_key = _key(1, _BYTES), _key(2, _FLOAT), _key(3, _VARINT)
     score_bytes = scores.astype("<f4").tobytes()
     type_bytes = types.tobytes()
     messages = []
-    for id, token in enumerate(tokens):
-        text = token_bytes(token)
+    for id, text in enumerate(texts):
         score = score_bytes[4 * id : 4 * id + 4]
         body = text_key + _varint(len(text)) + text + score_key + score + type_key + type_bytes[id : id + 1]
         messages.append(_varint(len(body)) + body)

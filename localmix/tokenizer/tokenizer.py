@@ -4,12 +4,12 @@ It keeps control tokens and plain text apart; the engine below it (`spm` or `bpe
 """
 
 import codecs
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from localmix.errors import LocalmixError
-from localmix.tokenizer.vocabulary import TokenType, Vocabulary
+from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.vocabulary import Vocabulary
 
 
 class Engine(Protocol):
@@ -17,8 +17,8 @@ class Engine(Protocol):
 
     adds_space: bool  # whether encode puts a space before the text, which decode then has to take away
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of plain text, never a control token."""
+    def encode(self, text: str, *, first: bool = True) -> list[int]:
+        """The ids of plain text, never a control token. `first`: nothing stands before it."""
 
     def piece(self, id: int) -> bytes:
         """The bytes that a token stands for."""
@@ -31,33 +31,41 @@ class Tokenizer:
         self.bos = vocabulary.bos
         self.eos = vocabulary.eos
         self.end_ids = vocabulary.end_ids
-        self.add_bos = vocabulary.add_bos
+        self.add_bos = bool(vocabulary.begin)
         self.vocab_size = len(vocabulary.tokens)
-        self.control_tokens = vocabulary.control
+        self.control_tokens = vocabulary.control.tokens
+        self._begin = vocabulary.begin or _one(vocabulary.bos)
+        self._end = vocabulary.end or _one(vocabulary.eos)
+        self.add_eos = bool(vocabulary.end)
         self._control_ids = frozenset(vocabulary.ids_of(TokenType.CONTROL))  # two may share a text
         self._no_text = self._control_ids | {
             *vocabulary.ids_of(TokenType.UNKNOWN),
             *vocabulary.ids_of(TokenType.UNUSED),
         }
         self._engine = engine
-        texts = sorted(filter(None, vocabulary.control), key=len, reverse=True)  # the longest match wins
-        self._control_pattern = re.compile("|".join(map(re.escape, texts))) if texts else None
+        self._control = vocabulary.control
 
-    def encode(self, text: str, *, bos: bool | None = None, control: bool = False) -> list[int]:
+    def encode(
+        self, text: str, *, bos: bool | None = None, eos: bool | None = None, control: bool = False, first: bool = True
+    ) -> list[int]:
         """The ids of `text`.
 
-        `bos`: whether the id that begins a text comes first; None does as the file says. `control`: whether
-        `</s>` and the like become control tokens. Leave it False for what a user typed: then they stay text.
-        Code units that are no Unicode text (lone surrogates) are read as U+FFFD.
+        `bos`, `eos`: whether the ids that begin and end a text stand around it; None does as the file says, of eos
+        only where bos is None too. Whoever lets a model go on wants no eos. `control`: whether `</s>` and the like
+        become control tokens. Leave it False for what a user typed: then they stay text. `first`: nothing stands
+        before the text, see the engine. Code units that are no Unicode text (lone surrogates) are read as U+FFFD.
         """
-        ids = [self.bos] if (self.add_bos if bos is None else bos) and self.bos is not None else []
+        if eos is None:
+            eos = self.add_eos and bos is None
+        ids = list(self._begin) if (self.add_bos if bos is None else bos) else []
         text = _as_unicode(text)
         for part in self.split_control(text) if control else [text]:
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids += self._engine.encode(part)
-        return ids
+                ids += self._engine.encode(part, first=first)
+            first = False
+        return [*ids, *self._end] if eos else ids
 
     def decode(self, ids: Iterable[int], *, keep_space: bool = False) -> str:
         """The text of `ids`, control tokens left out; bytes that are no UTF-8 become U+FFFD.
@@ -96,14 +104,7 @@ class Tokenizer:
 
     def split_control(self, text: str) -> Iterator[str | int]:
         """`text` in order: plain text (str, never empty) and the ids of the control tokens between."""
-        end = 0
-        for match in self._control_pattern.finditer(text) if self._control_pattern else ():
-            if match.start() > end:
-                yield text[end : match.start()]
-            yield self.control_tokens[match.group()]
-            end = match.end()
-        if end < len(text):
-            yield text[end:]
+        return self._control.split(text)
 
 
 class Stream:
@@ -128,6 +129,10 @@ class Stream:
     def flush(self) -> str:
         """U+FFFD for a character that never became complete, else nothing. The stream then starts over."""
         return self._decoder.decode(b"", final=True)
+
+
+def _one(id: int | None) -> tuple[int, ...]:
+    return () if id is None else (id,)
 
 
 def _as_unicode(text: str) -> str:

@@ -5,42 +5,16 @@ It knows neither SentencePiece nor BPE.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError
-from localmix.tokenizer.keys import Metadata, read_flag, read_id, read_numbers, read_strings
-
-
-class TokenType(IntEnum):
-    """Kinds of tokens; the numbers are those of GGUF and of SentencePiece's model file."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
-
-
-# Control tokens that end a turn, in files whose metadata name only one of them (Llama 3, Qwen, Gemma, ...).
-_END_TEXTS = frozenset(
-    {
-        "</s>",
-        "<eos>",
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|im_end|>",
-        "<|end|>",
-        "<|endoftext|>",
-        "<|end_of_text|>",
-        "<end_of_turn>",
-        "<EOT>",
-        "[EOT]",
-    }
-)
+from localmix.tokenizer.ends import end_tokens, is_markup
+from localmix.tokenizer.keys import Metadata, read_flag, read_ids, read_numbers, read_strings
+from localmix.tokenizer.matcher import Matcher
+from localmix.tokenizer.rules import Rules
+from localmix.tokenizer.types import TokenType
 
 
 @dataclass(frozen=True)
@@ -49,54 +23,63 @@ class Vocabulary:
 
     tokens: list[str]  # (V,)
     types: NDArray[np.uint8]  # (V,) TokenType
-    control: dict[str, int]  # text -> id of the control tokens
+    control: Matcher  # the control tokens in a text
+    user_defined: Matcher  # those that are found in what a user typed, too
     bos: int | None
     eos: int | None
     end_ids: frozenset[int]  # every id that ends a generation
-    add_bos: bool  # whether a text starts with bos
+    begin: tuple[int, ...]  # what a text starts with
+    end: tuple[int, ...]  # and what it ends with, where it is not to be continued
 
     def ids_of(self, kind: TokenType) -> list[int]:
         """The ids of all tokens of one type, ascending."""
         return _ids_of(self.types, kind)
 
 
-def read_vocabulary(metadata: Metadata, *, bos: int | None = None, eos: int | None = None, add_bos: bool) -> Vocabulary:
+def read_vocabulary(
+    metadata: Metadata,
+    *,
+    bos: int | None = None,
+    eos: int | None = None,
+    add_bos: bool,
+    rules: Rules | None = None,
+) -> Vocabulary:
     """The vocabulary in `metadata`; `bos`, `eos` and `add_bos` stand in for keys that the file leaves out."""
     tokens = read_strings(metadata, "tokenizer.ggml.tokens")
     count = len(tokens)
     types = _read_types(metadata, count)
-    named = {name: read_id(metadata, name, count) for name in ("bos", "eos", "eot", "eom")}
+    rules = rules or Rules()
+    named = {name: read_ids(metadata, name, count) for name in ("bos", "eos", "eot", "eom")}
     for name, default in (("bos", bos), ("eos", eos)):
-        if named[name] is None and default is not None and default < count:
-            named[name] = default
+        if not named[name] and default is not None and default < count:
+            named[name] = [default]
 
-    special = [id for id in named.values() if id is not None]
-    special += [id for id in _ids_of(types, TokenType.USER_DEFINED) if _is_markup(tokens[id])]
-    types[special] = TokenType.CONTROL
-    control = {tokens[id]: id for id in _ids_of(types, TokenType.CONTROL)}
-    ends = {named["eos"], named["eot"], named["eom"]} | {control.get(text) for text in _END_TEXTS}
+    ends = {*named["eos"], *named["eot"], *named["eom"]} | end_tokens(tokens, types)
+    types[[*named["bos"], *ends]] = TokenType.CONTROL
+    types[[id for id in _ids_of(types, TokenType.USER_DEFINED) if is_markup(tokens[id])]] = TokenType.CONTROL
+    ids = {name: found[0] if found else None for name, found in named.items()}
     return Vocabulary(
         tokens=tokens,
         types=types,
-        control=control,
-        bos=named["bos"],
-        eos=named["eos"],
-        end_ids=frozenset(id for id in ends if id is not None),
-        add_bos=read_flag(metadata, "tokenizer.ggml.add_bos_token", default=add_bos),
+        control=_matcher(tokens, types, rules, TokenType.CONTROL),
+        user_defined=_matcher(tokens, types, rules, TokenType.USER_DEFINED),
+        bos=ids["bos"],
+        eos=ids["eos"],
+        end_ids=frozenset(ends),
+        begin=rules.begin or _around(ids["bos"], read_flag(metadata, "tokenizer.ggml.add_bos_token", default=add_bos)),
+        end=rules.end or _around(ids["eos"], read_flag(metadata, "tokenizer.ggml.add_eos_token", default=False)),
     )
 
 
-def _is_markup(text: str) -> bool:
-    """Whether a token that the file calls user-defined is chat markup all the same.
+def _around(id: int | None, wanted: bool) -> tuple[int, ...]:
+    return (id,) if wanted and id is not None else ()
 
-    Early conversions of fine-tuned models marked `<|im_start|>` and the like so. Taken at its word, such a
-    file would let a user type the end of a turn.
-    """
-    return (
-        (text.startswith("<|") and text.endswith("|>"))
-        or (text.startswith("<｜") and text.endswith("｜>"))
-        or text in ("[INST]", "[/INST]")
-    )
+
+def _matcher(tokens: list[str], types: NDArray[np.uint8], rules: Rules, kind: TokenType) -> Matcher:
+    """The tokens of one type, the first of equal texts."""
+    found = {tokens[id]: id for id in reversed(_ids_of(types, kind))}
+    habits = {tokens[int(id)]: habit for id, habit in rules.habits.items() if int(id) < len(tokens)}
+    return Matcher(found, habits)
 
 
 def token_bytes(token: str) -> bytes:
@@ -109,10 +92,13 @@ def _ids_of(types: NDArray[np.uint8], kind: TokenType) -> list[int]:
 
 
 def _read_types(metadata: Metadata, count: int) -> NDArray[np.uint8]:
+    """Types of tokens; where a file says none, or none of one token, it is an ordinary one."""
     key = "tokenizer.ggml.token_type"
+    if key not in metadata:
+        return np.full(count, TokenType.NORMAL, np.uint8)
     types = read_numbers(metadata, key, count)
-    wrong = np.flatnonzero(~np.isin(types, list(TokenType)))
+    wrong = np.flatnonzero(~np.isin(types, [0, *TokenType]))
     if wrong.size:
         first = int(wrong[0])
-        raise FileFormatError(f"{key} of token {first} is {types[first]}, expected 1 to {max(TokenType)}")
-    return types.astype(np.uint8)
+        raise FileFormatError(f"{key} of token {first} is {types[first]}, expected 0 to {max(TokenType)}")
+    return np.where(types == 0, TokenType.NORMAL, types).astype(np.uint8)
