@@ -7,6 +7,7 @@ are), and pieces merge in the file's order.
 import json
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer as BpeTokenizer
 from tokenizers import models
 
@@ -82,25 +83,31 @@ def cut_of(metadata: Metadata) -> Cut:
 
 def from_vocabulary(vocabulary: Vocabulary, metadata: Metadata, rules: Rules) -> BpeEngine:
     """The engine for `vocabulary`, with the merges in `metadata`."""
-    # No control token: with ignore_merges a word that spells one would otherwise become it.
-    texts = {
-        text: id
-        for id, text in reversed(list(enumerate(vocabulary.tokens)))  # the first of equal texts encodes
-        if text and vocabulary.types[id] not in _NEVER_TEXT
-    }
-    if rules.unknown in vocabulary.tokens:
-        texts[rules.unknown] = vocabulary.tokens.index(rules.unknown)
+    texts = _spellable(vocabulary, rules)
     merges = [_merge(line) for line in read_strings(metadata, "tokenizer.ggml.merges", empty=True)]
     others = set(vocabulary.tokens) - texts.keys()
-    if others:
-        merges = [merge for merge in merges if others.isdisjoint((*merge, "".join(merge)))]
     try:
-        return BpeEngine(vocabulary, _model(texts, merges, rules), rules)
-    except Exception as error:  # the library raises nothing more precise
+        try:
+            model = _model(texts, merges, rules)
+        except Exception:
+            # Merges may make a control token; those are of no use. The library raises nothing more precise.
+            model = _model(texts, [m for m in merges if others.isdisjoint((*m, "".join(m)))], rules)
+        return BpeEngine(vocabulary, model, rules)
+    except Exception as error:
         raise FileFormatError(f"tokenizer.ggml.merges do not fit the tokens: {error}") from error
 
 
-_NEVER_TEXT = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
+def _spellable(vocabulary: Vocabulary, rules: Rules) -> dict[str, int]:
+    """The tokens that words may become, of equal texts the first.
+
+    No control token: with ignore_merges a word that spells one would otherwise become it.
+    """
+    never = np.isin(vocabulary.types, (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED))
+    tokens = vocabulary.tokens
+    texts = {tokens[id]: id for id in np.flatnonzero(~never)[::-1].tolist() if tokens[id]}
+    if rules.unknown in tokens:
+        texts[rules.unknown] = tokens.index(rules.unknown)
+    return texts
 
 
 def _model(texts: dict[str, int], merges: list[tuple[str, str]], rules: Rules) -> Any:
