@@ -24,6 +24,7 @@ from localmix.cli.perplexity import perplexity
 from localmix.cli.pull import pull
 from localmix.cli.quantize import quantize
 from localmix.cli.rm import rm
+from localmix.cli.routes import routes
 from localmix.cli.run import run
 from localmix.errors import LocalmixError
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, calibrate, perplexity, pull, list, rm, config, doctor):
+for command in (run, chat, info, bench, quantize, calibrate, perplexity, routes, pull, list, rm, config, doctor):
     app.command()(grouped(command))
 
 

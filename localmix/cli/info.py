@@ -6,20 +6,17 @@ On a terminal tables, in a pipe lines of tab-separated fields, with --json one o
 import json
 import math
 import re
-import sys
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localmix.amounts import amount
 from localmix.cli.parameters import Json, ModelArgument, ModelOption, Output, chosen
 from localmix.cli.streams import harmless, write
+from localmix.cli.tables import Row, Tables, show
 
 if TYPE_CHECKING:
     from localmix.gguf import File, Tensor
     from localmix.measure.inventory import Inventory, Part
 
-Row = Sequence[str]
-Tables = Mapping[str, tuple[Row, Sequence[Row]]]  # title -> head, rows
 _NUMBERS = frozenset({"count", "bytes", "tensors", "weights", "bits", "read a token"})  # columns flush right
 _ITEMS = 6  # of a long array that are shown
 _WIDTH = 100  # of a value in a table
@@ -44,10 +41,7 @@ def info(output: Output, path: ModelArgument = None, model: ModelOption = None, 
             "model": (("what", "value"), summary_rows(file, found)),
             "receipt": (("what", "value"), receipt_rows(file)),
         }
-    if sys.stdout.isatty():
-        _print_tables(tables)
-    else:
-        _print_lines(tables)
+    show(tables, _NUMBERS)
 
 
 def metadata_rows(file: "File") -> list[Row]:
@@ -198,28 +192,3 @@ def cell(text: str) -> str:
     """Text from a file as one line without control characters, cut to a width that a table can hold."""
     line = harmless(" ".join(text[: 4 * _WIDTH].split())).encode("utf-8", "replace").decode()
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
-
-
-def _print_tables(tables: Tables) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    for title, (head, rows) in tables.items():
-        if not rows:
-            continue
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        for column in head:
-            table.add_column(
-                column, justify="right" if column in _NUMBERS else "left", no_wrap=column != "value", overflow="fold"
-            )
-        for row in rows:
-            table.add_row(*(Text(field) for field in row))  # Text: no markup is read from a file's strings
-        console.print(table)
-
-
-def _print_lines(tables: Tables) -> None:
-    for title, (_, rows) in tables.items():
-        write("".join("\t".join((title, *row)) + "\n" for row in rows))

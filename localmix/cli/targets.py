@@ -59,7 +59,9 @@ def chosen_target(format: str | None, ram: str | None, bits: float | None, conte
     if len(given) > 1:
         raise LocalmixError(f"{given[0]} with {given[1]}: each says which formats to take: give one")
     if ram is not None:
-        return Target(f"--target-ram {ram} --ctx {context}", ram.upper(), ram=size(ram), context=context)
+        return Target(
+            f"--target-ram {ram} --ctx {context}", ram.upper(), ram=size("--target-ram", ram), context=context
+        )
     if bits is not None:
         return Target(f"--target-bpw {bits:g}", f"{bits:g}bpw", bits=bits)
     name = (format or DEFAULT).upper()
@@ -68,11 +70,11 @@ def chosen_target(format: str | None, ram: str | None, bits: float | None, conte
     return Target(name, name, recipe=name)
 
 
-def size(text: str) -> int:
-    """Bytes, as in 24G (10^9) or 24GiB (2^30)."""
+def size(option: str, text: str) -> int:
+    """Bytes that an option says, as in 24G (10^9) or 24GiB (2^30)."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", text.upper())
     if found is None or found[2] not in UNITS:
-        raise LocalmixError(f"--target-ram {text}: expected a size such as 24G or 15.5GiB")
+        raise LocalmixError(f"{option} {text}: expected a size such as 24G or 15.5GiB")
     return int(float(found[1]) * UNITS[found[2]])
 
 

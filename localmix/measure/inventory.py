@@ -127,6 +127,17 @@ def take(file: Described) -> Inventory:
     )
 
 
+def expert_bytes(file: Described) -> int:
+    """Bytes of one expert of one layer, of the layer where they are largest; 0 without experts."""
+    experts = _Numbers(file.metadata, file.metadata.get("general.architecture")).one("expert_count") or 0
+    sums: dict[str, int] = {}
+    for tensor in file.tensors.values():
+        if role(tensor.name) == "experts":
+            layer = tensor.name.split(".")[1]
+            sums[layer] = sums.get(layer, 0) + tensor.nbytes
+    return max(sums.values(), default=0) // max(experts, 1)
+
+
 def _part(role: str, format: str, tensors: list[tuple[gguf.Tensor | gguf.TensorInfo, Fraction]]) -> Part:
     """The sums over tensors, each with the share of it that a decoded token reads."""
     sizes = [(math.prod(tensor.shape), tensor.nbytes, share) for tensor, share in tensors]

@@ -64,6 +64,22 @@ def cut(tokenizer: "Tokenizer", text: str, context: int, most: int | None = None
     return [Window(piece, context // 2) for piece in pieces]
 
 
+def whole(tokenizer: "Tokenizer", text: str, context: int, most: int | None = None) -> tuple[list[Window], int]:
+    """Every token of a text in windows of `context` tokens, the last one shorter, and how many ids lead each: BOS.
+
+    Nothing is scored. LocalmixError: the text is empty.
+    """
+    if context < 2:
+        raise LocalmixError(f"a context of {context} tokens: expected 2 or more, the first of them may be a BOS")
+    lead = [tokenizer.bos] if tokenizer.add_bos and tokenizer.bos is not None else []
+    ids = tokenizer.encode(text, bos=False)
+    if not ids:
+        raise LocalmixError("the text is empty: expected some words")
+    size = context - len(lead)
+    pieces = [lead + ids[at : at + size] for at in range(0, len(ids), size)]
+    return [Window(piece, len(piece)) for piece in pieces[:most]], len(lead)
+
+
 def documents(tokenizer: "Tokenizer", texts: Iterable[str], context: int) -> list[Window]:
     """A window for each text, cut off at `context` tokens and scored from its beginning on."""
     encoded = (tokenizer.encode(text, eos=False)[:context] for text in texts)

@@ -5,6 +5,7 @@ from pathlib import Path
 from localmix.errors import LocalmixError
 
 NAME = "stories-moe.Q4_K_M.gguf"
+SHORT = "stories-moe"  # what it is called where a model is named
 
 
 def model_path() -> Path:

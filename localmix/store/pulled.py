@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localmix.errors import LocalmixError
+from localmix.store import bundled
 from quant import folders
 
 FOLDER_VARIABLE = "LOCALMIX_MODELS"
@@ -115,7 +116,9 @@ def find(name: Name) -> Pulled | None:
 
 
 def resolve(given: Path) -> Path:
-    """The file that -m means: a file as it is, else the pulled model of that name."""
+    """The file that -m means: a file as it is, the bundled model by its name, else the pulled model of that name."""
+    if str(given) == bundled.SHORT and not os.path.exists(given):
+        return bundled.model_path()
     name = None if os.path.exists(given) else parse(str(given))
     if name is None:
         return given

@@ -80,4 +80,4 @@ def test_refused(source: Path, tmp_path: Path, arguments: list[str], message: st
     [("24G", 24 * 10**9), ("24gb", 24 * 10**9), ("15.5GiB", 15.5 * 2**30), ("512M", 512 * 10**6), ("1000", 1000)],
 )
 def test_sizes(text: str, expected: float) -> None:
-    assert targets.size(text) == expected
+    assert targets.size("--target-ram", text) == expected
