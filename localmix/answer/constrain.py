@@ -5,12 +5,15 @@ vocabulary is given to it as bytes, of SentencePiece or of BPE alike; control to
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from localmix.answer import gbnf
 from localmix.answer.options import Options
+from localmix.answer.schema import explained, parse
 from localmix.errors import LocalmixError
 from localmix.tokenizer import Tokenizer
 from quant.format import Floats
@@ -18,6 +21,7 @@ from quant.format import Floats
 # Between the parts of a JSON text: nothing, a space, or a line break and an indent. More is room for a small model
 # to run away in.
 _WHITESPACE = r"( ?|\n {0,16})"
+_PLACE = re.compile(r"(?:at )?(\d+)\((\d+)\): (.*)")
 _MARK = "\x02"  # begins a text that is encoded, so that SentencePiece's own space comes before it
 
 
@@ -63,7 +67,8 @@ class Grammars:
         if not (ends := sorted(self._tokenizer.end_ids)):
             raise LocalmixError("this model has no token that ends a text: it cannot be held to a grammar")
         matcher = LLMatcher(self._vocabulary(ends[0]), text, log_level=0)
-        _check(matcher, _name(options))
+        if matcher.is_error():
+            raise LocalmixError(f"{_name(options)}: {_why(options, matcher.get_error())}")
         return Constraint(matcher, ends[0], ends)
 
     def _vocabulary(self, end: int) -> Any:
@@ -91,23 +96,48 @@ class _Spelled:
 
 
 def _schema(schema: str | Mapping[str, Any]) -> str:
+    """ValueError: it is no schema."""
+    return _compiled(parse(schema))
+
+
+def _compiled(schema: Mapping[str, Any]) -> str:
     from llguidance import LLMatcher
 
-    text = schema if isinstance(schema, str) else json.dumps(schema)
-    return LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_pattern": _WHITESPACE})
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_pattern": _WHITESPACE})
+
+
+def _refusal(schema: Mapping[str, Any]) -> str:
+    """What the library says against a schema."""
+    from llguidance import LLMatcher
+
+    try:
+        return str(LLMatcher.validate_grammar(_compiled(schema)))
+    except ValueError as error:
+        return str(error)
+
+
+def _why(options: Options, error: str) -> str:
+    """What the library has against a schema or grammar, in the user's terms."""
+    if options.json_schema is not None:
+        schema = parse(options.json_schema)
+        return explained(schema, _refusal(schema) or error, _refusal)
+    place, what = _PLACE.fullmatch(error.split("\n")[0]), "it cannot be read"
+    if place is None:
+        return " ".join(error.split("\n")[0].split()) or what
+    return place[3] if gbnf.recognized(str(options.grammar)) else f"line {place[1]} column {place[2]}: {place[3]}"
 
 
 def _grammar(text: str) -> str:
-    """A grammar of llama.cpp (GBNF, known by its ::=) or of Lark."""
+    """A grammar of llama.cpp (GBNF) or of Lark."""
     from llguidance import grammar_from
 
-    return grammar_from("gbnf" if "::=" in text else "lark", text)
+    return grammar_from("lark", gbnf.to_lark(text) if gbnf.recognized(text) else text.removeprefix("\ufeff"))
 
 
 def _name(options: Options) -> str:
     return "json_schema" if options.json_schema is not None else "grammar"
 
 
-def _check(matcher: Any, name: str = "grammar") -> None:
+def _check(matcher: Any) -> None:
     if matcher.is_error():
-        raise LocalmixError(f"{name}: {' '.join(matcher.get_error().split())}")
+        raise LocalmixError(f"grammar: {' '.join(matcher.get_error().split())}")

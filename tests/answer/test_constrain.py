@@ -86,14 +86,63 @@ def test_in_a_batch_each_has_its_own(stories: Model) -> None:
 
 
 @pytest.mark.parametrize(
+    "idle",
+    [
+        {"uniqueItems": False},
+        {"uniqueItems": True, "maxItems": 1},
+        {"minContains": 2, "maxContains": 3},
+        {"contains": {"type": "null"}, "minContains": 0},
+        {"if": {"minItems": 1}},
+        {"then": {"minItems": 1}, "else": False},
+        {"not": False, "propertyNames": True, "unevaluatedItems": True, "dependentRequired": {}},
+    ],
+)
+def test_keys_that_ask_for_nothing_are_no_obstacle(idle: dict[str, Any]) -> None:
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"const": 7}, "minItems": 1} | idle}}
+    tokenizer = vocabularies.tokenizer_of("stories")
+    found, reason = answer(tokenizer, Options(json_schema=schema, max_tokens=300), np.random.default_rng(0))
+    assert reason == "end"
+    jsonschema.validate(json.loads(found), schema)
+
+
+def test_a_property_may_be_called_as_a_key() -> None:
+    named: dict[str, Any] = {"not": {"const": 1}, "if": {"const": 2}, "uniqueItems": {"const": False}}
+    schema = {"type": "object", "properties": named, "required": list(named), "additionalProperties": False}
+    tokenizer = vocabularies.tokenizer_of("stories")
+    found, _ = answer(tokenizer, Options(json_schema=schema, max_tokens=300), np.random.default_rng(0))
+    assert json.loads(found) == {"not": 1, "if": 2, "uniqueItems": False}
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"json_schema": "{"}, "json_schema: EOF while parsing"),
-        ({"json_schema": {"type": "text"}}, "json_schema: Invalid type: text"),
-        ({"json_schema": {"not": {}}}, 'json_schema: .*"not"'),
-        ({"json_schema": PERSON | {"properties": {"age": False}}}, "Unsatisfiable"),
-        ({"grammar": "start: x"}, 'grammar: .*unknown name: "x"'),
-        ({"grammar": "root ::= ("}, "grammar: .*Expected"),
+        ({"json_schema": "{"}, "json_schema: line 1 column 2: .*, expected JSON"),
+        ({"json_schema": "[]"}, "json_schema: found \\[\\], expected an object"),
+        ({"json_schema": {"type": "text"}}, "json_schema: type at #: Invalid type: text"),
+        ({"json_schema": {"not": {}}}, "json_schema: not at #: cannot be enforced: leave it out"),
+        ({"json_schema": PERSON | {"properties": {"age": False}}}, "required at #: Unsatisfiable"),
+        (
+            {"json_schema": {"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"pattern": "a(?=b)"}}}},
+            "pattern at #/\\$defs/a: look-around.*not supported",
+        ),
+        (
+            {
+                "json_schema": {
+                    "properties": {"a/b": {"anyOf": [{}, {"uniqueItems": True, "items": {"$ref": "#/$defs/x"}}]}},
+                    "$defs": {"x": {"type": "integer"}},
+                }
+            },
+            "uniqueItems at #/properties/a~1b/anyOf/1: cannot be enforced",
+        ),
+        (
+            {"json_schema": {"properties": {"a": {"contains": {}, "minContains": 2}}}},
+            "contains, minContains at #/properties/a: cannot",
+        ),
+        ({"json_schema": {"oneOf": [{"type": "integer"}, {"minimum": 3}]}}, "oneOf at #: choices that overlap"),
+        ({"json_schema": {"items": {"type": "string", "format": "hex"}}}, "format at #/items: unknown format: hex"),
+        ({"json_schema": {"x-guidance": {"lenient": True}, "uniqueItems": True}}, "uniqueItems at #: cannot"),
+        ({"grammar": "start: x"}, 'grammar: line 1 column 8: unknown name: "x"'),
+        ({"grammar": "root ::= ("}, "grammar: line 1: found the end: expected \\)"),
         ({"grammar": "root ::= x", "json_schema": {}}, "can be held to one of them"),
     ],
 )
