@@ -17,16 +17,11 @@ Kind = Literal["cache", "data", "state"]
 _NOWHERE = Path(os.devnull) / "localmix"  # where nothing is and nothing can be made
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path as a user writes it, also where no shell has replaced its ~."""
-    return Path(os.path.expanduser(path))
-
-
 def folder(variable: str, kind: Kind, below: str = "") -> Path:
     """Where files of a kind lie: `variable` names the folder, else it is `below` the platform's. It need not exist."""
     if given := os.environ.get(variable):
-        return expanded(given)
-    usual = platform_folder(kind)
+        return Path(os.path.expanduser(given))
+    usual = _platform_folder(kind)
     if usual is not None and (_writable(usual) or (kind != "cache" and os.path.isdir(usual))):
         return usual / below
     return _temporary() / kind / below
@@ -44,18 +39,17 @@ def warn_uncached(reason: str) -> None:
     print(note, file=sys.stderr)
 
 
-def platform_folder(kind: Kind | Literal["config"]) -> Path | None:
+def _platform_folder(kind: Kind) -> Path | None:
     """The platform's place for files of a kind; None where it depends on a home folder and there is none."""
     import platformdirs
 
     find = {
         "cache": platformdirs.user_cache_dir,
-        "config": platformdirs.user_config_dir,
         "data": platformdirs.user_data_dir,
         "state": platformdirs.user_state_dir,
     }[kind]
     try:
-        found = expanded(find("localmix"))
+        found = Path(os.path.expanduser(find("localmix")))
     except RuntimeError:
         return None
     return found if found.is_absolute() else None

@@ -138,6 +138,6 @@ class Batching:
         prompt = len(row.request.prompt)
         self.prompt_tokens += min(count, max(prompt - row.computed, 0))
         row.computed += count
-        if row.computed == len(row.ids):
+        if row.computed == len(row.ids) and not row.text.ended:
             row.take(row.sampler(logits, row.ids), self._cache.context)
             self.tokens += row.text.reason != "end"

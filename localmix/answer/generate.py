@@ -144,7 +144,7 @@ class Generation(Iterator[str]):
         prompt: Sequence[int] | None = self._prompt
         while prompt:
             logits = self._prefill(prompt)
-            if logits is None or self._cancelled():
+            if logits is None or self._cancelled() or self._written.ended:
                 return
             before, room = self.stats.decode_tokens, self._context.size - len(prompt) + 1
             for computed, id in enumerate(islice(self._context.choices(logits, self._sampler), room)):

@@ -17,7 +17,7 @@ PARALLEL = 16  # answers of a batch computed at once
 class Options:
     """A value outside its range raises LocalmixError."""
 
-    max_tokens: int | None = None  # None: as many as the context holds
+    max_tokens: int | None = None  # None: as many as the context holds; 0: the prompt is read, and no more
     stop: Sequence[str] = ()  # strings that end the text, themselves left out
     temp: float = 0.8  # 0: greedy, always the most likely id; else 0.001 to 100
     top_k: int = 40  # keep the k most likely; 0: all
@@ -30,6 +30,10 @@ class Options:
     grammar: str | None = None  # the answer is what this grammar allows, of Lark or llama.cpp (GBNF)
 
     def __post_init__(self) -> None:
+        for name, words in _LLAMA_CPP.items():
+            value = getattr(self, name)
+            if isinstance(value, int) and value in words:
+                object.__setattr__(self, name, words[value])
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise LocalmixError(f"stop = {self.stop!r}: expected a list of strings that are not empty")
         if self.json_schema is not None and self.grammar is not None:
@@ -46,14 +50,21 @@ class Options:
             raise LocalmixError(f"temp = {self.temp}: expected 0 (greedy) or 0.001 to 100")
 
 
+# What llama.cpp's users write for no limit, all, and a new one.
+_LLAMA_CPP: dict[str, dict[object, int | None]] = {
+    "max_tokens": {-1: None, -2: None},
+    "top_k": {-1: 0},
+    "seed": {-1: None},
+}
 _RANGES: dict[str, tuple[float, float]] = {
-    "max_tokens": (1, math.inf),
+    "max_tokens": (0, math.inf),
     "temp": (0, 100),
     "top_k": (0, math.inf),
     "top_p": (0, 1),
     "min_p": (0, 1),
     "repeat_penalty": (0.01, 100),
     "repeat_last_n": (-1, math.inf),
+    "seed": (0, math.inf),
 }
 
 

@@ -23,7 +23,7 @@ class Text:
     def __init__(self, tokenizer: Tokenizer, options: Options, *, keep_space: bool) -> None:
         """`keep_space`: a space at the beginning counts."""
         self.ids: list[int] = []
-        self.reason: Reason = "interrupted"
+        self.reason: Reason = "interrupted" if options.max_tokens != 0 else "length"
         self._end_ids = tokenizer.end_ids
         self._stream = tokenizer.stream(keep_space=keep_space)
         self._stops = Stops(options.stop)

@@ -1,9 +1,8 @@
 """Shows an answer as it is generated, and says how it came to be: a line on stderr, an object for programs."""
 
-import json
 from typing import TYPE_CHECKING
 
-from localmix.cli.streams import note, write
+from localmix.cli.streams import json_text, note, write
 
 if TYPE_CHECKING:
     from localmix.answer.generate import Generation, Stats
@@ -41,7 +40,7 @@ def _stream(answer: "Generation") -> None:
         seconds = answer.stats.prompt_seconds + answer.stats.decode_seconds
         event = {"event": "text", "text": piece, "ids": answer.ids[written:], "seconds": round(seconds, 4)}
         written = len(answer.ids)
-        write(json.dumps(event, ensure_ascii=False) + "\n")
+        write(json_text(event))
 
 
 def to_json(model: "Model", answer: "Generation") -> str:
@@ -61,7 +60,7 @@ def to_json(model: "Model", answer: "Generation") -> str:
         "prompt_tokens_per_second": round(stats.prompt_rate, 2),
         "decode_tokens_per_second": round(stats.decode_rate, 2),
     }
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    return json_text(fields)
 
 
 def summary(model: "Model", stats: "Stats", seed: int | None = None) -> str:

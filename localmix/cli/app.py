@@ -4,7 +4,6 @@ Modules here import what is heavy inside their functions, so that `--help` is in
 """
 
 import sys
-from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -62,11 +61,12 @@ def execute() -> None:
     """Read the command line and do what it says; see `localmix.cli.main`."""
     try:
         streams.opened()
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal may not know every character
+        tell = streams.tolerant()
         command = get_command(app)
-        command.main(default_map=settings.apply(command))
+        try:
+            command.main(default_map=settings.apply(command))
+        finally:
+            tell()
     except LocalmixError as error:
         if "--debug" in sys.argv:  # also where the options could not be read
             raise

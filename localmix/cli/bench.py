@@ -1,7 +1,6 @@
 """`localmix bench`: how fast a model runs here, and how close that is to what the machine can do."""
 
 import csv
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localmix.cli.parameters import Engine, Json, ModelArgument, Output
-from localmix.cli.streams import note, write
+from localmix.cli.streams import json_text, note, write
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as
 
 def _write(results: Iterable["Result"], as_json: bool, as_csv: bool) -> None:
     if as_json:
-        write(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+        write(json_text([asdict(result) for result in results], indent=2))
     elif as_csv:
         _write_csv(results)
     else:

@@ -1,6 +1,5 @@
 """`localmix config`: the settings in force, and where each came from."""
 
-import json
 import os
 from typing import Any
 
@@ -8,7 +7,7 @@ import typer
 
 from localmix.cli import settings
 from localmix.cli.parameters import Json, Output
-from localmix.cli.streams import note, write
+from localmix.cli.streams import json_text, note, write
 
 
 def config(context: typer.Context, output: Output, as_json: Json = False) -> None:
@@ -23,15 +22,13 @@ def config(context: typer.Context, output: Output, as_json: Json = False) -> Non
         for row in _rows(title, command, (context.parent.default_map or {}).get(title, {}))
     ]
     if as_json:
-        write(json.dumps({"file": str(settings.path()), "settings": rows}, ensure_ascii=False, indent=2) + "\n")
+        write(json_text({"file": str(settings.path()), "settings": rows}, indent=2))
         return
     if not output.quiet:
         there = "" if settings.path().exists() else ", which does not exist"
         note(f"localmix: the settings file is {settings.path()}{there}")
     for row in rows:
-        write(
-            "\t".join((row["command"], row["name"], json.dumps(row["value"], ensure_ascii=False), row["from"])) + "\n"
-        )
+        write("\t".join((row["command"], row["name"], json_text(row["value"]).strip(), row["from"])) + "\n")
 
 
 def _rows(title: str, command: Any, from_file: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """`localmix doctor`: what this machine is, how a model would run on it, and whether it computes right."""
 
-import json
 import platform
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from localmix.amounts import amount
 from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Threads
 from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
-from localmix.cli.streams import write
+from localmix.cli.streams import json_text, write
 
 
 def doctor(
@@ -32,7 +31,7 @@ def doctor(
     if not selftest:
         found["model"] = examine(path, backend, threads, found["machine"], quick=quick)
     if as_json:
-        write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+        write(json_text(found, indent=2))
     else:
         for part in found.values():
             for name, value in part.items():

@@ -3,14 +3,13 @@
 On a terminal tables, in a pipe lines of tab-separated fields, with --json one object.
 """
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from localmix.amounts import amount
 from localmix.cli.parameters import Json, ModelArgument, ModelOption, Output, chosen
-from localmix.cli.streams import harmless, write
+from localmix.cli.streams import harmless, json_text, write
 from localmix.cli.tables import Row, Tables, show
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def info(output: Output, path: ModelArgument = None, model: ModelOption = None, 
     with gguf.open(chosen(path, model) or model_path()) as file:
         found = inventory.take(file)
         if as_json:
-            write(json.dumps(described(file, found), ensure_ascii=False, indent=2) + "\n")
+            write(json_text(described(file, found), indent=2))
             return
         tables: Tables = {
             "metadata": (("key", "type", "value"), metadata_rows(file)),

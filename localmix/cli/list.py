@@ -1,10 +1,8 @@
 """`localmix list`: the models that were pulled."""
 
-import json
-
 from localmix.amounts import amount
 from localmix.cli.parameters import Json, Output
-from localmix.cli.streams import note, write
+from localmix.cli.streams import json_text, note, write
 
 
 def list(output: Output, as_json: Json = False) -> None:
@@ -14,7 +12,7 @@ def list(output: Output, as_json: Json = False) -> None:
     models = store.pulled()
     if as_json:
         rows = [{"name": str(m.name), "bytes": m.size, "path": str(m.path)} for m in models]
-        write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        write(json_text(rows, indent=2))
         return
     for model in models:
         write(f"{model.name}\t{amount(model.size, 'B')}\t{model.path}\n")

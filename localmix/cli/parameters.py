@@ -6,6 +6,8 @@ the place of the parameter that is annotated with it, and hands the command the 
 
 import functools
 import inspect
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -15,12 +17,25 @@ import typer
 
 from localmix import notices
 from localmix.answer.options import PARALLEL, Options
+from localmix.cli.streams import argument
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
     from localmix.measure.windows import Window
     from localmix.model import Model
+
+_RULE = re.compile(r"::=|^\s*start\s*:", re.MULTILINE)  # of a grammar: GBNF, Lark
+
+
+def _all_if_zero(value: int | None) -> int | None:
+    """For 0, which llama.cpp's users write, what holds without the option."""
+    return value or None
+
+
+def all_below_one(value: int | None) -> int | None:
+    """For 0 and -1 what holds without the option."""
+    return None if value is None or value < 1 else value
 
 
 def _unless_named(context: typer.Context, value: Path | None) -> Path | None:
@@ -52,7 +67,10 @@ BackendOption = Annotated[
     typer.Option("--backend", metavar="NAME", help="numba, mlx or reference.", show_default="the fastest here"),
 ]
 Threads = Annotated[
-    int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a physical core")
+    int | None,
+    typer.Option(
+        "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one a physical core"
+    ),
 ]
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
 KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32 or q8_0.")]
@@ -98,14 +116,19 @@ class Engine:
 class Reading:
     """How a text is cut into windows of tokens."""
 
-    context: Annotated[int, typer.Option("-c", "--ctx", min=2, help="Tokens of a window.")] = 512  # as llama.cpp
-    chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Most windows read.", show_default="all")] = None
+    context: Annotated[int, typer.Option("-c", "--ctx", min=0, help="Tokens of a window; 0: all the model has.")] = (
+        512  # as llama.cpp
+    )
+    chunks: Annotated[
+        int | None,
+        typer.Option("--chunks", min=-1, callback=all_below_one, help="Most windows read.", show_default="all"),
+    ] = None
 
     def windows(self, model: "Model", text: Path) -> "list[Window]":
         """The windows of the text in a file."""
         from localmix.measure import windows
 
-        return windows.cut(model.tokenizer, windows.read_text(text), self.context, self.chunks)
+        return windows.cut(model.tokenizer, windows.read_text(text), self.context or model.config.context, self.chunks)
 
 
 @dataclass(frozen=True)
@@ -113,10 +136,14 @@ class Answering:
     """How an answer is chosen and when it ends."""
 
     max_tokens: Annotated[
-        int | None, typer.Option("-n", "--max-tokens", help="Most tokens of an answer.", show_default="no limit")
+        int | None,
+        typer.Option("-n", "--max-tokens", help="Most tokens of an answer; -1: no limit.", show_default="no limit"),
     ] = Options.max_tokens
     context: Annotated[
-        int | None, typer.Option("-c", "--ctx", help="Tokens of context.", show_default="all the model has")
+        int | None,
+        typer.Option(
+            "-c", "--ctx", callback=_all_if_zero, help="Tokens of context; 0: all.", show_default="all the model has"
+        ),
     ] = None
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
@@ -132,7 +159,7 @@ class Answering:
         Options.repeat_last_n
     )
     seed: Annotated[
-        int | None, typer.Option("-s", "--seed", help="Same seed, same text.", show_default="a new one")
+        int | None, typer.Option("-s", "--seed", help="Same seed, same text; -1: a new one.", show_default="a new one")
     ] = Options.seed
 
     def options(self) -> dict[str, Any]:
@@ -163,17 +190,24 @@ class Held:
     """What an answer may be at all."""
 
     json_schema: Annotated[
-        Path | None,
-        typer.Option("--json-schema", metavar="FILE", help="The answer is JSON that this schema allows."),
+        str | None,
+        typer.Option("--json-schema", metavar="FILE", help="The answer is JSON that this schema, or {...}, allows."),
     ] = None
     grammar: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--grammar", metavar="FILE", help="The answer is what this grammar allows (Lark or GBNF)."),
     ] = None
 
     def options(self) -> dict[str, Any]:
         """The fields of `Options`, for `generate` and `send`."""
-        return {name: read_text(path) for name, path in vars(self).items() if path is not None}
+        return {name: written(name, given) for name, given in vars(self).items() if given is not None}
+
+
+def written(name: str, given: str) -> str:
+    """A JSON schema or a grammar: as it is, where only that can be meant, else from the file of that name."""
+    known = given.lstrip().startswith("{") if name == "json_schema" else bool(_RULE.search(given))
+    path = Path(os.path.expanduser(given))
+    return given if known and not os.path.isfile(path) else read_text(path)
 
 
 def read_text(path: Path) -> str:
@@ -190,6 +224,15 @@ def chosen(argument: Path | None, option: Path | None) -> Path | None:
         raise LocalmixError(f"two models, {argument} and -m {option}: name one")
     given = option if argument is None else argument
     return None if given is None else resolve(given)
+
+
+def _meant(value: Any) -> Any:
+    """A path with the home folder in the place of ~, and text as UTF-8, from wherever either was given."""
+    if isinstance(value, list):
+        return [_meant(one) for one in value]
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    return argument(value) if isinstance(value, str) else value
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -211,6 +254,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def expanded(**values: Any) -> None:
+        values = {name: _meant(value) for name, value in values.items()}
         filled = {
             name: group(**{field.name: values.pop(field.name) for field in fields(group)})
             for name, group in groups.items()

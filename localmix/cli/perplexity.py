@@ -1,6 +1,5 @@
 """`localmix perplexity MODEL TEXT`: how well a model predicts a text; with --compare, how far it is from another."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix.cli.parameters import BackendOption, Json, Output, Reading, TextFile, Threads
-from localmix.cli.streams import overwrite, write
+from localmix.cli.streams import json_text, overwrite, write
 from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
@@ -47,9 +46,10 @@ def perplexity(
         found = measuring.compare(model, localmix.load(resolve(compare), backend, threads), windows, show)
         report, rows = compared(found), comparison_table(found)
     overwrite("")
-    given = {"model": str(path), "compare": compare and str(compare), "text": str(text)}
+    context = reading.context or model.config.context
+    given = {"model": str(path), "compare": compare and str(compare), "text": str(text), "context": context}
     if as_json:
-        write(json.dumps(given | {"context": reading.context, "windows": len(windows)} | report, indent=2) + "\n")
+        write(json_text(given | {"windows": len(windows)} | report, indent=2))
         return
     for name, value in rows:
         write(f"{name:<18} {value}\n")

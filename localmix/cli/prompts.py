@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localmix.answer.options import Options
-from localmix.cli.streams import write
+from localmix.cli.streams import json_text, write
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Results:
             "seed": answer.seed,
             "request": self.digest(request),
         }
-        return json.dumps(row, ensure_ascii=False) + "\n"
+        return json_text(row, encoding=None if self.path is None else "utf-8")
 
     def digest(self, request: "Request") -> str:
         """Names everything that the answer depends on."""

@@ -12,7 +12,7 @@ import typer
 
 from localmix.amounts import amount
 from localmix.cli.answer import INTERRUPTED
-from localmix.cli.parameters import Output
+from localmix.cli.parameters import Output, all_below_one
 from localmix.cli.perplexity import comparison_table
 from localmix.cli.perplexity import progress as measuring
 from localmix.cli.streams import note, overwrite
@@ -42,7 +42,7 @@ def quantize(
         float | None, typer.Option("--target-bpw", metavar="BITS", min=1, help="Formats of 4.25 bits a weight.")
     ] = None,
     ctx: Annotated[
-        int, typer.Option("-c", "--ctx", min=1, help="Tokens of context that --target-ram leaves room for.")
+        int, typer.Option("-c", "--ctx", min=0, help="Tokens of context that --target-ram leaves room for; 0: all.")
     ] = 4096,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask whether the chosen formats are right.")] = False,
     tensor_type: Annotated[
@@ -68,7 +68,10 @@ def quantize(
     resume: Annotated[bool, typer.Option("--resume", help="Continue where an earlier run was cut off.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT, and what is left of an earlier run.")] = False,
     threads: Annotated[
-        int | None, typer.Option("-t", "--threads", min=1, help="Threads.", show_default="one a processor")
+        int | None,
+        typer.Option(
+            "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one a processor"
+        ),
     ] = None,
 ) -> None:
     """Convert a checkpoint to a GGUF file, quantized.
@@ -78,7 +81,7 @@ def quantize(
     from localmix import convert
 
     checkpoint = convert.open_checkpoint(source, allow_requantize)
-    context = min(ctx, checkpoint.context)
+    context = min(ctx or checkpoint.context, checkpoint.context)
     target = chosen_target(format, target_ram, target_bpw, context)
     recipe, rows = target.formats(checkpoint, overrides(tensor_type or (), checkpoint))
     seen = convert.Calibration({}, {}, []) if imatrix is None else convert.calibrated(checkpoint, imatrix)

@@ -9,8 +9,11 @@ import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
 from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson, Output, System
-from localmix.cli.streams import decoded, note, prompt_progress
+from localmix.cli.streams import decoded, note, prompt_progress, received
 from localmix.errors import LocalmixError
+
+_NO_PROMPT = "no prompt was given: waiting for one on stdin, up to its end"
+_MORE = "waiting for the end of stdin, whose text comes after the prompt: add </dev/null if there is none"
 
 
 def run(
@@ -47,7 +50,7 @@ def run(
         return
     if many.out is not None:
         raise LocalmixError("-o without --file: one answer goes to stdout: redirect it with > FILE")
-    text = _joined(prompt, _piped())
+    text = _joined(prompt, _piped(prompt))
     if not raw and not text.strip():
         raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
     model = engine.load()
@@ -70,9 +73,10 @@ def _joined(prompt: str | None, piped: str | None) -> str:
     return "\n".join(part for part in (prompt, piped) if part)
 
 
-def _piped() -> str | None:
+def _piped(prompt: str | None) -> str | None:
     """All of stdin, if something is piped into it."""
     kind = fstat(sys.stdin.fileno()).st_mode
     if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
         return None
-    return decoded(sys.stdin.buffer.read())
+    waiting = _NO_PROMPT if prompt is None else _MORE
+    return decoded(received(f"localmix: {waiting}"))

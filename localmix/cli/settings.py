@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from localmix.errors import LocalmixError
-from quant import folders
 
 PATH_VARIABLE = "LOCALMIX_CONFIG"
 _NOT_SETTINGS = ("help", "debug", "yes")
@@ -21,8 +20,13 @@ Command = Any  # a click.Command; click is Typer's business
 def path() -> Path:
     """The settings file: $LOCALMIX_CONFIG, or the platform's place. It need not exist."""
     if given := os.environ.get(PATH_VARIABLE):
-        return folders.expanded(given)
-    return (folders.platform_folder("config") or Path(os.devnull)) / "settings.toml"
+        return Path(os.path.expanduser(given))
+    import platformdirs
+
+    try:
+        return platformdirs.user_config_path("localmix") / "settings.toml"
+    except RuntimeError:  # no home folder is known
+        return Path(os.devnull) / "settings.toml"
 
 
 def apply(group: Command) -> dict[str, dict[str, Any]]:

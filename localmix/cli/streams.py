@@ -1,18 +1,27 @@
 """stdout carries the product, stderr everything else; a closed pipe ends the program quietly.
 
+What stdout cannot encode is written as an escape, in JSON as JSON has them, and said to be: nothing is lost.
+
 What a model writes to a terminal is made harmless first: control characters would move the cursor, rename the
 window or type commands.
 """
 
+import codecs
+import json
 import os
+import select
 import sys
-from typing import Literal, TextIO
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+from typing import Any, Literal, TextIO
 
 import typer
 
 from localmix.errors import LocalmixError
 
 _SHORT = 64  # tokens of a prompt that need no progress
+_PATIENCE = 0.3  # seconds that stdin may say nothing before the user is told what is waited for
 _CLOSED_PIPE = 128 + 13  # as a program that SIGPIPE ended
 # Control characters but newline and tab, as the pictures that Unicode has of them.
 _CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)}
@@ -22,8 +31,9 @@ _CONTROL |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFF
 
 
 def harmless(text: str) -> str:
-    """`text` with visible symbols in the place of control characters."""
-    return text.translate(_CONTROL)
+    """`text` with visible symbols in the place of control characters, and of what the terminal cannot write."""
+    encoding = _encoding()
+    return text.translate(_CONTROL).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def opened() -> None:
@@ -40,9 +50,59 @@ def opened() -> None:
         sys.stderr = _nowhere("w")
 
 
+def tolerant() -> Callable[[], None]:
+    """What a stream cannot encode is written as an escape; the function that is returned says so if it was."""
+    escaped: list[str] = []
+
+    def escape(error: UnicodeError) -> tuple[str | bytes, int]:
+        escaped.append(_encoding())
+        return codecs.backslashreplace_errors(error)
+
+    def tell() -> None:
+        if escaped:
+            with suppress(OSError):
+                sys.stderr.write(
+                    f"localmix: stdout is {escaped[0]}: what that cannot write stands there as escapes such as \\xe9: "
+                    "set PYTHONIOENCODING=utf-8, or take --json\n"
+                )
+
+    codecs.register_error("localmix", escape)
+    for stream, errors in ((sys.stdout, "localmix"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
+    return tell
+
+
+def _encoding() -> str:
+    return sys.stdout.encoding or "ascii"
+
+
 def _nowhere(mode: Literal["r", "w"]) -> TextIO:
     """As Python opens the standard streams: the descriptor is not closed with the object."""
     return open(os.open(os.devnull, os.O_RDWR), mode, closefd=False)
+
+
+def received(remark: str) -> bytes:
+    """All of stdin, up to its end. `remark` is said, once, if for a moment nothing comes."""
+    parts: list[bytes] = []
+    patience: float | None = _PATIENCE
+    while True:
+        if not select.select([sys.stdin], [], [], patience)[0]:
+            note(remark)
+            patience = None
+        elif part := os.read(sys.stdin.fileno(), 1 << 16):
+            parts.append(part)
+        else:
+            return b"".join(parts)
+
+
+def argument(text: str) -> str:
+    """Text of the command line, which is UTF-8 whatever the locale. LocalmixError: it is not."""
+    try:
+        return os.fsencode(text).decode() if any("\ud800" <= char <= "\udfff" for char in text) else text
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise LocalmixError(f"{harmless(text)}: found {found}, expected UTF-8 text: is the locale right?") from None
 
 
 def decoded(raw: bytes) -> str:
@@ -57,6 +117,16 @@ def decoded(raw: bytes) -> str:
 def write(text: str) -> None:
     """A piece of the product."""
     _put(sys.stdout, harmless(text) if sys.stdout.isatty() else text)
+
+
+def json_text(value: Any, *, indent: int | None = None, encoding: str | None = None) -> str:
+    """JSON and a newline, with letters as they are if all can be encoded (for stdout by default), else as escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(encoding or _encoding())
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    return text + "\n"
 
 
 def note(text: str) -> None:

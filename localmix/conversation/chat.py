@@ -76,7 +76,7 @@ class Chat:
                 self.messages = [*messages, Message("assistant", answer.text, ids)]
 
         def prompt(answer: Sequence[int] = ()) -> list[int] | None:
-            reserve = min(chosen.max_tokens or self.context.size, self.context.size // 4)
+            reserve = min(self.context.size if chosen.max_tokens is None else chosen.max_tokens, self.context.size // 4)
             return self.overflow.prompt(self.context, self._template, messages, answer=answer, reserve=reserve)
 
         self._answer = Generation(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from localmix.errors import LocalmixError
 from localmix.store import bundled
-from quant import folders
 
 FOLDER_VARIABLE = "LOCALMIX_MODELS"
 _MIXTRAL = "TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF"
@@ -61,6 +60,8 @@ class Pulled:
 
 def folder() -> Path:
     """Where pulled models lie: $LOCALMIX_MODELS, or the platform's place for data."""
+    from quant import folders  # and numpy
+
     return folders.folder(FOLDER_VARIABLE, "data", "models")
 
 

@@ -107,9 +107,9 @@ def test_no_number_is_an_error(temp: float, bad: float) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("temp", -1), ("temp", 1e-9), ("temp", math.nan), ("temp", "1"), ("temp", True), ("top_k", -1),
+        ("temp", -1), ("temp", 1e-9), ("temp", math.nan), ("temp", "1"), ("temp", True), ("top_k", -2),
         ("top_k", 1.5), ("top_p", 1.1), ("min_p", -0.1), ("repeat_penalty", 0), ("repeat_last_n", -2),
-        ("seed", 1.0), ("top_k", None), ("max_tokens", 0), ("stop", "x"), ("stop", [""]),
+        ("seed", 1.0), ("top_k", None), ("max_tokens", -3), ("seed", -2), ("stop", "x"), ("stop", [""]),
     ],
 )  # fmt: skip
 def test_bad_options(name: str, value: object) -> None:

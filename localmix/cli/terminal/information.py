@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.text import Text
 
 from localmix.answer.options import Options
-from localmix.cli.parameters import read_text
+from localmix.cli.parameters import written
 from localmix.cli.streams import harmless
 from localmix.cli.terminal import experts as picture_of
 from localmix.cli.terminal import markdown
@@ -114,9 +114,7 @@ def _value(key: str, text: str) -> Any:
     if text.lower() in _NOTHING and type(None) in kinds:
         return None
     if str in kinds:
-        path = os.path.expanduser(text)
-        named = os.path.isfile(path) or (key == "json_schema" and not text.startswith("{"))
-        return read_text(Path(path)) if named else text
+        return written(key, text)
     for number in (int, float):
         try:
             return number(text)
