@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from localmix.arch.decoder import Network
 from localmix.backends.mlx import attention, calls, memory, probe
 from localmix.backends.mlx.cache import Cache
+from localmix.backends.mlx.layouts import layouts
 from localmix.backends.mlx.load import Store, matrices, sources
 from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal import choice
@@ -24,8 +25,6 @@ from localmix.engine.batch import Batch
 from localmix.engine.weights import Experts, Weight
 from localmix.errors import LocalmixError
 from quant.format import Floats
-
-_SORTED = 64  # pairs of a token and an expert from which on they are sorted by expert
 
 
 class MlxBackend:
@@ -50,7 +49,7 @@ class MlxBackend:
         straight = f", straight from {' '.join(chosen)}" if chosen else ""
         self.device = device or memory.here()
         self.isa = f"{self.device.name}, {16 if self.arithmetic.half else 32}-bit{straight}"
-        self._store = Store(self.arithmetic)
+        self._store, self._layouts = Store(self.arithmetic), layouts()
         self._budget, self._caches = memory.UNLIMITED, WeakSet[Cache]()
         memory.prepare(self.device)
 
@@ -86,21 +85,13 @@ class MlxBackend:
         return chosen, mx.softmax(mx.take_along_axis(logits, chosen, axis=1), axis=1)
 
     def experts(self, x: mx.array, chosen: mx.array, mix: mx.array, experts: Experts) -> mx.array:
-        """y = sum over the chosen experts of mix · SwiGLU(x); many tokens are sorted by expert first."""
+        """y = sum over the chosen experts of mix · SwiGLU(x), pairs laid out as this device likes them."""
         gate, up, down = (self._store.matrix(part) for part in (experts.gate, experts.up, experts.down))
-        tokens, active = chosen.shape
-        ids = chosen.reshape(-1).astype(mx.uint32)  # (N,), N = T · A
-        pairs = mx.arange(ids.size, dtype=mx.uint32)
-        if ids.size < _SORTED:
-            rows = pairs // active
-            hidden = _gated(gate.gather(x, ids, rows), up.gather(x, ids, rows))  # (N, F)
-            y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, ids, pairs))  # (N, D)
-        else:
-            order = mx.argsort(ids)
-            ids, x = ids[order], x[order // active]
-            hidden = _gated(gate.gather(x, ids, None), up.gather(x, ids, None))
-            y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, ids, None))[mx.argsort(order)]
-        return (y.reshape(tokens, active, -1) * mix[..., None]).sum(axis=1)
+        pairs = self._layouts.of(chosen, len(experts))
+        spread = pairs.spread(x)
+        hidden = _gated(*(part.gather(spread, pairs.experts, pairs.rows) for part in (gate, up)))  # (n, m, F)
+        y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, pairs.experts, pairs.own))
+        return (pairs.collect(y) * mix[..., None]).sum(axis=1)
 
     def swiglu(self, x: mx.array, gate: Weight, up: Weight, down: Weight) -> mx.array:
         """W_down · (SiLU(W_gate x) ⊙ W_up x)."""

@@ -2,7 +2,7 @@
 
 A GPU multiplies 16-bit activations and adds up in 32 bits. MLX's CPU kernels are slow in 16 bits, so there the
 products are computed in 32 bits and what goes in and comes out is rounded: the same numbers.
-Shapes: T rows of activations · N pairs of a row and an expert · E experts.
+Shapes: T rows of activations · E experts · n parts of m rows that share an expert.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ class Arithmetic:
         return y.astype(self.type)
 
     def bounded(self, x: mx.array, product: Callable[[mx.array], mx.array]) -> mx.array:
-        """`product` of x (T, in) float32, row by row, where neither may fit into 16 bits: float32 (T, out).
+        """`product` of x (…, in) float32, row by row, where neither may fit into 16 bits: float32 (…, out).
 
         For what no norm bounds. A number beyond 65504 would become infinite, and everything after it no number: rows
         with large numbers are scaled down before the product and up after it.
@@ -76,9 +76,9 @@ class Matrix(Protocol):
         ...
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
-        """Row `rows[n]` of x (T, in) times the transposed matrix `experts[n]` of a stack: (N, out).
+        """Part `rows[n]` of x (parts, m, in) times the transposed matrix `experts[n]` of a stack: (n, m, out).
 
-        `rows` None: x has N rows, one for each pair, and `experts` is sorted.
+        `rows` None: x has n parts, one for each of `experts`, which are sorted.
         """
         ...
 
@@ -104,7 +104,7 @@ class Dense:
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
-        return a.leave(calls.gather_floats(a.enter(x)[:, None], self.values.astype(a.products), experts, rows)[:, 0])
+        return a.leave(calls.gather_floats(a.enter(x), self.values.astype(a.products), experts, rows))
 
     def rows(self, ids: mx.array) -> mx.array:
         return self.values[ids].astype(mx.float32)
@@ -131,7 +131,7 @@ class Affine:
 
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
-        return a.leave(calls.gather(self._laid_out(a.enter(x))[:, None], self._operand, experts, rows)[:, 0])
+        return a.leave(calls.gather(self._laid_out(a.enter(x)), self._operand, experts, rows))
 
     def rows(self, ids: mx.array) -> mx.array:
         return self._unpacked(self.packed[ids])
@@ -142,12 +142,13 @@ class Affine:
         return self.packed.scaled_in(self.arithmetic.products)
 
     def _laid_out(self, x: mx.array) -> mx.array:
-        """Activations (T, in) as the matrix's rows are, with zeros where it has padding."""
+        """Activations (…, in) as the matrix's rows are, with zeros where it has padding."""
+        lead = x.shape[:-1]
         if self.spread:
-            halves = x.reshape(len(x), -1, GROUP // 2)
-            x = mx.concatenate([halves, mx.zeros_like(halves)], axis=-1).reshape(len(x), -1)
-        short = self.packed.width - x.shape[1]
-        return mx.pad(x, [(0, 0), (0, short)]) if short else x
+            halves = x.reshape(*lead, -1, GROUP // 2)
+            x = mx.concatenate([halves, mx.zeros_like(halves)], axis=-1).reshape(*lead, -1)
+        short = self.packed.width - x.shape[-1]
+        return mx.pad(x, [*[(0, 0)] * len(lead), (0, short)]) if short else x
 
     def _unpacked(self, packed: Packed) -> mx.array:
         """Float32 weights (n, in) of some rows."""

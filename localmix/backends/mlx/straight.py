@@ -41,23 +41,22 @@ class Blocks:
     def gather(self, x: mx.array, experts: mx.array, rows: mx.array | None) -> mx.array:
         a = self.arithmetic
         x = a.enter(x)
-        if experts.size <= _FEW_PAIRS:
+        if experts.size <= _FEW_PAIRS and x.shape[1] == 1:
             every = mx.arange(experts.size, dtype=mx.uint32) if rows is None else rows
-            return a.leave(self.kernels.product(self.blocks, x, every, experts))
-
-        return a.leave(self._in_slices(x, lambda part: calls.gather_floats(x[:, None], part, experts, rows)[:, 0]))
+            return a.leave(self.kernels.product(self.blocks, x[:, 0], every, experts)[:, None])
+        return a.leave(self._in_slices(x, lambda part: calls.gather_floats(x, part, experts, rows)))
 
     def rows(self, ids: mx.array) -> mx.array:
         return self.kernels.expand(self.blocks[ids], mx.float32)
 
     def _in_slices(self, x: mx.array, product: Callable[[mx.array], mx.array]) -> mx.array:
-        """`product` of some of `out` after others: weights (…, some, in) to (n, some), in all (n, out).
+        """`product` of some of `out` after others: weights (…, some, in) to (…, some), in all (…, out).
 
         Evaluation is lazy, and in what order is MLX's affair: it would unpack matrices of several layers ahead. So
         every slice waits for `x` or the product before.
         """
         *stack, out, _ = self.blocks.shape
-        step = max(1, _SLICE // (x.shape[1] * (stack[0] if stack else 1)))
+        step = max(1, _SLICE // (x.shape[-1] * (stack[0] if stack else 1)))
         parts: list[mx.array] = []
         for at in range(0, out, step):
             blocks = mx.depends(self.blocks[..., at : at + step, :], parts[-1] if parts else x)

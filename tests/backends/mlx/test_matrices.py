@@ -78,9 +78,10 @@ def check_gathers(weights: tuple[Weight, ...], arithmetic: Arithmetic, pairs: in
     matrix, unpacked = repack(weights, arithmetic), [w.rows(slice(None)) for w in weights]
     form = arithmetic.form(weights[0].format)
     ids = mx.array(experts.astype(np.uint32))
-    in_order = matrix.gather(mx.array(x), ids, None)
+    parts = mx.array(x)[:, None]
+    in_order = matrix.gather(parts, ids, None)[:, 0]
     check(floats(in_order), np.stack([unpacked[e] @ x[n] for n, e in enumerate(experts)]), form, arithmetic.half)
-    chosen = matrix.gather(mx.array(x), ids, mx.array(rows.astype(np.uint32)))
+    chosen = matrix.gather(parts, ids, mx.array(rows.astype(np.uint32)))[:, 0]
     expected = np.stack([unpacked[e] @ x[r] for r, e in zip(rows, experts, strict=True)])
     check(floats(chosen), expected, form, arithmetic.half)
 
@@ -150,12 +151,12 @@ def test_few_weights_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     pairs, experts, width, out = 64, 4, 512, 2048
     row, shape = FORMATS["q4_k"].row_bytes(width), (experts, out)
     layers = [straight.Blocks(Arithmetic(True, True), LazyKernels(), mx.zeros((*shape, row), mx.uint8))] * 6
-    x, ids = mx.ones((pairs, width)), mx.sort(mx.arange(pairs, dtype=mx.uint32) % experts)
+    x, ids = mx.ones((pairs, 1, width)), mx.sort(mx.arange(pairs, dtype=mx.uint32) % experts)
     mx.eval(x, ids, layers[0].blocks)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
     for layer in layers:
-        x = (layer.gather(x, ids, None) * layer.gather(x, ids, None))[:, :width]
+        x = (layer.gather(x, ids, None) * layer.gather(x, ids, None))[..., :width]
     mx.eval(x)
     assert mx.get_peak_memory() - before < experts * out * width * 4  # of one matrix, and there are twelve
 

@@ -5,22 +5,16 @@ computes the same way. What is not used is multiplied by MLX's own kernels; `loc
 """
 
 import hashlib
-import json
-import os
 import platform
 import sys
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import mlx.core as mx
 
-from localmix.backends.mlx import memory
+from localmix.backends.mlx import remembered
 from localmix.backends.mlx.metal import source, trial
 from localmix.backends.mlx.metal.kernels import Kernels, MetalKernels
 from localmix.backends.mlx.metal.lanes import TABLE
-from quant import folders
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Verdict:
 # Written before a trial: what stays there if Metal ends the process.
 _UNFINISHED = Verdict(False, False, "the program ended while they were tried")
 
-_Known = dict[str, dict[str, Verdict]]  # machine -> format -> verdict
+_FILE = "metal"
 
 
 def kernels() -> dict[str, Kernels]:
@@ -47,7 +41,7 @@ def verdicts() -> dict[str, Verdict]:
     """On every format; none without a GPU of Apple. What was never tried here is tried now, and said so on stderr."""
     if not mx.metal.is_available() or mx.default_device() == mx.cpu:
         return {}
-    known = _read(_file()).get(_machine(), {})
+    known = _known()
     missing = [name for name in TABLE if name not in known]
     if missing:
         print("localmix: trying Metal kernels on this GPU, once", file=sys.stderr, flush=True)
@@ -60,7 +54,7 @@ def verdicts() -> dict[str, Verdict]:
 
 def judge(name: str) -> Verdict:
     """Try the kernels of one format, and remember the verdict."""
-    _remember(name, _UNFINISHED)
+    _keep(name, _UNFINISHED)
     try:
         tried = trial.attempt(name, MetalKernels(name))
     except (RuntimeError, ValueError) as error:  # Metal's compiler, or MLX
@@ -68,40 +62,23 @@ def judge(name: str) -> Verdict:
     else:
         outcome = "wrong" if not tried.passed else "faster" if tried.faster else "slower, not used"
         verdict = Verdict(tried.passed, tried.passed and tried.faster, f"{outcome}: {tried.text}")
-    _remember(name, verdict)
+    _keep(name, verdict)
     return verdict
 
 
 def _machine() -> str:
     text = "".join(source.header(lanes) for lanes in TABLE.values()) + source.product() + source.expand()
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return f"{memory.here().name}, macOS {platform.mac_ver()[0]}, MLX {version('mlx')}, {digest}"
+    return remembered.machine(f"macOS {platform.mac_ver()[0]}", digest)
 
 
-def _file() -> Path:
-    return folders.cached() / "metal.json"
+def _keep(name: str, verdict: Verdict) -> None:
+    remembered.keep(_FILE, _machine(), {name: asdict(verdict)})
 
 
-def _remember(name: str, verdict: Verdict) -> None:
-    """Written aside and moved into place. Where nothing can be written it is tried again next time."""
-    file = _file()
-    known = _read(file)
-    known.setdefault(_machine(), {})[name] = verdict
-    plain = {here: {name: asdict(one) for name, one in formats.items()} for here, formats in known.items()}
-    aside = file.with_suffix(f".{os.getpid()}")
+def _known() -> dict[str, Verdict]:
+    """Verdicts on formats; none from a file that is damaged."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(plain))
-        aside.replace(file)
-    except OSError:
-        with suppress(OSError):
-            aside.unlink()
-
-
-def _read(file: Path) -> _Known:
-    """What is known; nothing of a file that is damaged."""
-    try:
-        plain = json.loads(file.read_text())
-        return {here: {name: Verdict(**one) for name, one in formats.items()} for here, formats in plain.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {name: Verdict(**one) for name, one in remembered.recall(_FILE, _machine()).items()}
+    except TypeError:
         return {}
