@@ -97,12 +97,16 @@ def no_mlx() -> str | None:
     if not _apple() and system != "Linux":
         return f"MLX is made for Apple silicon and Linux, this is {system} {machine}"
     if find_spec("mlx") is None:
-        return "the mlx backend is not installed: pip install 'localmix[mlx]'"
+        return f"the mlx backend is not installed: pip install 'localmix[mlx]'{_cuda()}"
     try:
         import_module("localmix.backends.mlx.backend")
-    except ImportError as error:  # on Linux mlx comes without its library, mlx[cpu] with it
-        return f"mlx does not load ({error}): pip install --force-reinstall 'localmix[mlx]'"
+    except ImportError as error:  # on Linux mlx comes without its library, mlx[cpu] and mlx[cuda13] with one each
+        return f"mlx does not load ({error}): pip install --force-reinstall 'localmix[mlx]'{_cuda()}"
     return None
+
+
+def _cuda() -> str:
+    return "" if _apple() else ", or 'localmix[cuda]' where there is an NVIDIA GPU"
 
 
 def _apple() -> bool:

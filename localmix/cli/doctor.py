@@ -89,10 +89,13 @@ def _mlx() -> dict[str, str]:
     reason = backends.no_mlx()
     if reason is not None:
         return {"mlx": reason}
+    from localmix.backends.mlx import cuda, layouts
     from localmix.backends.mlx.backend import MlxBackend
     from localmix.backends.mlx.metal import choice
 
-    backend = MlxBackend()
-    size = backend.device.working_set
-    rows = {"mlx": backend.isa + ("" if size is None else f", {amount(size, 'B')} for the GPU")}
+    rows = {"mlx": MlxBackend().isa}
+    if cuda.present():
+        rows["mlx_kernels"] = f"compiled as they are needed, kept in {cuda.kernels()}"
+    if why := layouts.layouts().why:
+        rows["mlx_experts"] = why
     return rows | {f"metal_{name}": verdict.why for name, verdict in choice.verdicts().items()}

@@ -43,6 +43,8 @@ def examine(
                 backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
             else:
                 sizes, free, how = held, room, _FITS | {"no": no}
+        elif backend is None:
+            rows |= _on_gpu(file, threads, free)
         fit = forecast.fit(sizes, free)
         rows |= {"fits": fit, "how": how[fit]}
         if fit != "no" and not quick:
@@ -51,14 +53,30 @@ def examine(
     return rows
 
 
+def _on_gpu(file: "File", threads: int | None, free: int) -> dict[str, Any]:
+    """Whether a model fits on a GPU that would have to be asked for; nothing where there is none."""
+    from localmix import backends
+    from localmix.measure import forecast
+
+    if threads is not None or backends.no_mlx() is not None:
+        return {}
+    engine: Any = backends.pick("mlx")
+    if engine.device.room is None:
+        return {}
+    held, room = _on_mlx(file, None, free)
+    fits = "does not fit" if forecast.fit(held, room) == "no" else "fits, ask for it with --backend mlx"
+    needs = f"needs {amount(held.weights, 'B')}, {amount(room, 'B')} are free"
+    return {"gpu": f"{engine.device.name}: the model {fits} ({needs})"}
+
+
 def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
     """The sizes of a model as MLX holds it, and the bytes of memory for that."""
     from localmix import backends
     from localmix.measure import forecast
 
     engine: Any = backends.pick("mlx", threads)
-    room = engine.device.room
-    return forecast.Sizes.of(file, engine.held), free if room is None else min(free, room)
+    room, own = engine.device.room, engine.device.own
+    return forecast.Sizes.of(file, engine.held), free if room is None else room if own else min(free, room)
 
 
 def _speed(

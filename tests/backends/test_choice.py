@@ -39,7 +39,7 @@ def test_unknown() -> None:
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    with pytest.raises(LocalmixError, match=r"not installed: pip install 'localmix\[mlx\]', or use --backend numba"):
+    with pytest.raises(LocalmixError, match=r"not installed: pip install 'localmix\[mlx\]', or 'localmix\[cuda\]'"):
         backends.pick("mlx")
 
 

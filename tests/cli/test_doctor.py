@@ -93,6 +93,21 @@ def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     assert refused["how"].startswith("no: ")
 
 
+@pytest.mark.parametrize(("room", "fits"), [(10**9, "fits, ask for it with --backend mlx"), (10**7, "does not fit")])
+def test_a_model_beside_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, room: int, fits: str) -> None:
+    """It has memory of its own, and is used where it is asked for."""
+    pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
+    from localmix.backends.mlx import memory
+
+    device = memory.Device("NVIDIA N1", (1 << 30) + room, own=True)
+    monkeypatch.setattr(memory, "here", lambda: device)
+    monkeypatch.setattr("localmix.backends.best", lambda: "numba")
+    rows = examine(None, None, None, {"free_memory_bytes": 10**8}, quick=True)
+    assert rows["gpu"].startswith(f"NVIDIA N1: the model {fits} (needs 20.8 MB")
+    asked = examine(None, "mlx", None, {"free_memory_bytes": 10**6}, quick=True)
+    assert asked["fits"] == ("resident" if room > 10**8 else "no")
+
+
 def test_no_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localmix.backends.no_mlx", lambda: "it is not installed")
     with pytest.raises(LocalmixError, match="there are no kernels to check: it is not installed"):

@@ -1,4 +1,4 @@
-"""The MLX backend: Apple GPUs, and any CPU for parity. Nothing is computed before a step asks for its logits.
+"""The MLX backend: GPUs of Apple and NVIDIA, and any CPU for parity. Nothing is computed before logits are asked for.
 
 Between layers, in norms and routers numbers are float32; products take 16-bit activations on a GPU (`Arithmetic`).
 Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.arch.decoder import Network
-from localmix.backends.mlx import attention, calls, memory, probe
+from localmix.backends.mlx import attention, calls, cuda, memory, probe
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.layouts import layouts
 from localmix.backends.mlx.load import Store, matrices, sources
@@ -43,12 +43,13 @@ class MlxBackend:
         kernels: Mapping[str, Kernels] | None = None,
         device: memory.Device | None = None,
     ) -> None:
+        cuda.prepare()
         cpu = mx.default_device() == mx.cpu
         chosen = choice.kernels() if kernels is None else kernels
         self.arithmetic = Arithmetic(half=not cpu if half is None else half, cpu=cpu, kernels=chosen)
         straight = f", straight from {' '.join(chosen)}" if chosen else ""
         self.device = device or memory.here()
-        self.isa = f"{self.device.name}, {16 if self.arithmetic.half else 32}-bit{straight}"
+        self.isa = f"{self.device.text}, {16 if self.arithmetic.half else 32}-bit{straight}"
         self._store, self._layouts = Store(self.arithmetic), layouts()
         self._budget, self._caches = memory.UNLIMITED, WeakSet[Cache]()
         memory.prepare(self.device)

@@ -1,7 +1,8 @@
-"""How much of this machine's memory the GPU may use, and the refusal of what cannot fit, before it is loaded.
+"""How much memory the GPU may use, and the refusal of what cannot fit, before it is loaded.
 
 On Apple silicon the GPU shares the machine's memory, and the system recommends how much of it may be in use. All
-of that is kept wired, so that nothing is paged out between tokens; more is never asked for.
+of that is kept wired, so that nothing is paged out between tokens; more is never asked for. NVIDIA's GPUs have memory
+of their own, of which other programs may hold a part.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from quant import FORMATS
 
 _ACTIVATIONS = 1 << 30  # bytes for them and for the chunks that are being repacked
 _POOL = 1 << 29  # most bytes of freed buffers that MLX keeps for later
+_SHARE = 0.95  # of an NVIDIA GPU's memory that MLX allocates at most
 _LEAST = 512  # tokens of context without which a model is of no use
 _LADDER = ("q8_0", "q6_k", "q5_k", "q4_k", "q3_k", "q2_k")  # what a model may be quantized to, largest first
 
@@ -28,12 +30,20 @@ class Device:
 
     name: str  # such as "Apple M2 Max"
     working_set: int | None  # bytes that a GPU may use, as the system recommends; None: it does not say
+    own: bool = False  # the GPU has memory of its own: what the machine has free says nothing
 
     @classmethod
-    def of(cls, info: Mapping[str, Any]) -> "Device":
-        """From `mx.device_info()`."""
-        size = info.get("max_recommended_working_set_size")
-        return cls(str(info.get("device_name", "unknown device")), None if size is None else int(size))
+    def of(cls, info: Mapping[str, Any], held: int = 0) -> "Device":
+        """From `mx.device_info()`; `held`: bytes that this program has of what is not free."""
+        name, size = str(info.get("device_name", "unknown device")), info.get("max_recommended_working_set_size")
+        if size is None and "free_memory" in info:  # NVIDIA's
+            return cls(name, min(int(_SHARE * info["total_memory"]), info["free_memory"] + held), own=True)
+        return cls(name, None if size is None else int(size))
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return self.name if self.working_set is None else f"{self.name}, {amount(self.working_set, 'B')} for models"
 
     @property
     def room(self) -> int | None:
@@ -58,7 +68,7 @@ UNLIMITED = Budget(None, lambda: 0)
 
 def here() -> Device:
     """The device that MLX computes on."""
-    return Device.of(mx.device_info())
+    return Device.of(mx.device_info(), mx.get_active_memory() + mx.get_cache_memory())
 
 
 def prepare(device: Device) -> None:

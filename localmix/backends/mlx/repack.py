@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.backends.mlx import cuda
 from localmix.backends.mlx.calls import ALIGNED, Packed
 from localmix.backends.mlx.forms import GROUP, Form
 from localmix.backends.mlx.groups import SPLITS, Groups
@@ -66,7 +67,8 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
             view[rows, : part.shape[1]] = part  # beyond it zeros
 
     _fill(weights, fill)
-    return Affine(arithmetic, Packed(codes, scales, biases, bits), width, form.spread)
+    packed = Packed(cuda.placed(codes), cuda.placed(scales), cuda.placed(biases), bits)
+    return Affine(arithmetic, packed, width, form.spread)
 
 
 def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
@@ -82,7 +84,7 @@ def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
         to_scales[rows, : width // GROUP] = blocks["e"]
 
     _fill(weights, fill)
-    return Affine(arithmetic, Packed(codes, scales, None, 4, "mxfp4"), width, spread=False)
+    return Affine(arithmetic, Packed(cuda.placed(codes), cuda.placed(scales), None, 4, "mxfp4"), width, spread=False)
 
 
 def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
@@ -97,7 +99,7 @@ def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
         view[rows] = numbers.view(view.dtype).reshape(view[rows].shape)
 
     _fill(weights, fill)
-    return Dense(arithmetic, values.view(target))
+    return Dense(arithmetic, cuda.placed(values).view(target))
 
 
 def _blocks(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:

@@ -87,3 +87,14 @@ def test_caches_have_what_the_model_leaves() -> None:
         del cache
         other.fill(other.new(), 512)
         del step
+
+
+H200 = {"device_name": "NVIDIA H200", "architecture": "sm_90", "total_memory": 150 * GB, "free_memory": 100 * GB}
+
+
+def test_an_nvidia_gpu_has_memory_of_its_own_that_others_use_too() -> None:
+    assert Device.of(H200) == Device("NVIDIA H200", 100 * GB, own=True)
+    assert Device.of(H200, held=30 * GB).working_set == 130 * GB
+    assert Device.of(H200, held=60 * GB).working_set == 142.5 * GB
+    assert Device.of(H200).text == "NVIDIA H200, 100 GB for models"
+    assert not Device.of(M2).own
