@@ -16,6 +16,7 @@ from localmix import arch, backends, gguf, tokenizer
 from localmix.answer.constrain import Grammars
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
+from localmix.answer.routed import Routed
 from localmix.answer.sampling import Sampler
 from localmix.backends import Chooses
 from localmix.backends.watch import Pause, Watch
@@ -86,19 +87,24 @@ class Model:
         context: int | None = None,
         progress: Progress | None = None,
         cancel: Event | None = None,
+        routing: bool = False,
         **options: Any,
     ) -> Generation:
         """Text that continues `prompt` (text, or ids as they are), in pieces.
 
         `options` are the fields of `Options`: max_tokens, stop, temp, top_k, top_p, min_p, repeat_penalty,
         repeat_last_n, seed, json_schema, grammar. `progress` is called with the tokens of the prompt computed so far
-        and in all; setting `cancel` ends it. ContextFullError: the prompt is longer than `context` (None: all that
-        the model was trained for).
+        and in all; setting `cancel` ends it. With `routing` each piece has `experts`, int32 (L, n, A): see
+        `localmix.answer.routed`. ContextFullError: the prompt is longer than `context` (None: all that the model was
+        trained for). LocalmixError: the routing of a model without experts.
         """
+        if routing and not self.config.experts:
+            raise LocalmixError(f"{self.file.path}: this model is dense: expected a mixture of experts, which routes")
         ids = self.tokenizer.encode(prompt, eos=False) if isinstance(prompt, str) else prompt
         continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]
         room = Context(self, context)
-        return Generation(room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
+        kind = Routed if routing else Generation
+        return kind(room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
 
     def chat(self, system: str | None = None, **how: Any) -> Chat:
         """A new conversation; `how` is what `Chat` takes. LocalmixError: the file has no chat template."""
