@@ -7,7 +7,7 @@
 
 from pathlib import Path
 
-from localmix.convert import from_gguf, huggingface, mistral
+from localmix.convert import from_gguf, huggingface, mistral, schemes
 from localmix.convert.calibration import Calibration, calibrated
 from localmix.convert.checkpoint import Checkpoint
 from localmix.convert.measure import Measurement
@@ -37,6 +37,7 @@ def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
     """
     if not path.is_dir():
         return from_gguf.read(path, allow_requantize)
+    schemes.refuse_adapter(path)
     if (path / "config.json").is_file():
         return huggingface.read(path)
     if (path / "params.json").is_file():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from localmix.convert import pt_file, schemes
 from localmix.convert.checkpoint import Checkpoint, assemble
 from localmix.convert.hyper import Hyper
 from localmix.convert.matrix import Interleaved, Matrix, Part, Stack
@@ -22,7 +23,9 @@ from localmix.convert.names import (
     source_name,
 )
 from localmix.convert.safetensors import Named, Slice, read_folder, read_json
+from localmix.convert.scales import with_scales
 from localmix.convert.settings import Settings
+from localmix.convert.spelling import with_prefix
 from localmix.errors import FileFormatError, UnsupportedError
 from quant.format import Floats
 
@@ -34,16 +37,20 @@ ROPE_BASES = {"mixtral": 1e6, "mistral": 1e4, "llama": 1e4}  # by model_type: th
 def read(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Reads headers and the tokenizer, and no weights but to see whether two are tied."""
     config = Settings(folder / "config.json", read_json(folder / "config.json"))
+    schemes.refuse(config)
     h, notes = hyper(config)
-    slices = read_folder(folder)
+    slices = read_folder(folder) or pt_file.read_folder(folder, pt_file.TRANSFORMERS)
     if not slices:
-        raise FileFormatError(f"{folder}: holds no model*.safetensors; is the download complete?")
+        raise FileFormatError(
+            f"{folder}: holds no model*.safetensors and no pytorch_model*.bin; is the download complete?"
+        )
+    slices = with_prefix(with_scales(slices, schemes.block(config), notes, wanted=bool(schemes.method(config))))
     if h.tied and differ(slices.get(EMBEDDING), slices.get(OUTPUT)):
         h = replace(h, tied=False)
         notes.append(f"{OUTPUT} is kept: config.json ties it to the embedding, but its weights are others")
     tensors = Named(folder, slices)
     checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), config, notes)
-    tensors.finish(r"rotary_emb\.inv_freq$" + (rf"|^{re.escape(OUTPUT)}$" if h.tied else ""))
+    tensors.finish(rf"^{re.escape(OUTPUT)}$" if h.tied else "(?!)")
     return checkpoint
 
 

@@ -101,6 +101,31 @@ class Stored(Matrix):
         return numbers(np.ascontiguousarray(rows[:, first:last]), self.format)
 
 
+class Scaled(Matrix):
+    """Stored weights times stored scales: what checkpoints of 8 bits hold."""
+
+    def __init__(self, base: Stored, scales: Stored, expert: int, height: int, span: int) -> None:
+        """Each of `scales` (experts * ceil(expert / height), ceil(width / span)) stands for `height` rows and `span`
+        columns of `base`, whose experts have `expert` rows each."""
+        self.base, self.scales = base, scales
+        self.expert, self.height, self.span = expert, height, span
+        self.rows, self.width, self.file = base.rows, base.width, base.file
+
+    def origin(self, row: int) -> str:
+        return self.base.origin(row)
+
+    def read(self, start: int, stop: int) -> Floats:
+        rows = np.arange(start, stop)
+        across = -(-self.expert // self.height)  # scales that an expert has below each other
+        which = rows // self.expert * across + rows % self.expert // self.height
+        factors = np.repeat(self._all[which], self.span, axis=1)[:, : self.width]
+        return self.base.read(start, stop) * factors
+
+    @cached_property
+    def _all(self) -> Floats:
+        return self.scales.read(0, self.scales.rows)
+
+
 class Held(Matrix):
     """Rows already in memory, that follow from `path`."""
 

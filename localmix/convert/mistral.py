@@ -6,12 +6,13 @@ https://github.com/mistralai/mistral-inference/blob/main/src/mistral_inference/t
 
 from pathlib import Path
 
-from localmix.convert import pt_file
+from localmix.convert import pt_file, schemes
 from localmix.convert.checkpoint import Checkpoint, assemble
 from localmix.convert.hyper import Hyper
-from localmix.convert.matrix import Matrix, Stack, Stored, Transposed
+from localmix.convert.matrix import Matrix, Scaled, Stack, Stored, Transposed
 from localmix.convert.names import MISTRAL, MISTRAL_FIRST, source_name
 from localmix.convert.safetensors import Named, read_folder, read_json
+from localmix.convert.scales import with_scales
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError, UnsupportedError
 
@@ -22,10 +23,13 @@ def read(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Reads headers and the tokenizer, no weights."""
     config = Settings(folder / "params.json", read_json(folder / "params.json"))
     slices = read_folder(folder, "consolidated") or pt_file.read_folder(folder)
+    eight_bits = config.within("quantization").text("qformat_weight", "")
+    if eight_bits not in ("", "fp8_e4m3"):
+        raise UnsupportedError(f"{config.path}: the weights are quantized with {eight_bits}: {schemes.TAKE}")
     if not slices:
         raise FileFormatError(f"{folder}: holds no consolidated*.safetensors or consolidated.*.pt")
     h, notes = hyper(config, tied="output.weight" not in slices)
-    tensors = Named(folder, slices)
+    tensors = Named(folder, with_scales(slices, schemes.BLOCK, notes, wanted=bool(eight_bits)))
     checkpoint = assemble(folder, h, tensors, Lookup(h, tensors), config, notes)
     tensors.finish(r"^rope\.freqs$")
     return checkpoint
@@ -78,8 +82,8 @@ class Lookup:
             return self.tensors.take(source_name(MISTRAL, name))
         return Stack([self.tensors.take(source_name(MISTRAL, name, e)) for e in range(self.h.experts)])
 
-    def first_release(self, name: str, stored: Stored) -> Matrix:
-        if "ffn_down" not in name:
+    def first_release(self, name: str, stored: Stored | Scaled) -> Matrix:
+        if "ffn_down" not in name or isinstance(stored, Scaled):  # that release had no 8 bits
             return stored
         if stored.rows != self.h.experts * self.h.hidden:
             expected = f"{self.h.experts} experts of {self.h.hidden}"

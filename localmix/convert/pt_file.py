@@ -9,18 +9,24 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from localmix.convert.foreign import F64
 from localmix.convert.matrix import OpenFile, Stored
-from localmix.convert.safetensors import Slice
+from localmix.convert.safetensors import NO_WEIGHTS, Slice
 from localmix.errors import FileFormatError, UnsupportedError
 from quant import FORMATS
 
-KINDS = {"FloatStorage": "f32", "HalfStorage": "f16", "BFloat16Storage": "bf16"}
+KINDS = {
+    "FloatStorage": FORMATS["f32"],
+    "HalfStorage": FORMATS["f16"],
+    "BFloat16Storage": FORMATS["bf16"],
+    "DoubleStorage": F64,
+}
 MAX_PICKLE = 100 << 20  # bytes; a description of tensors takes some kB
 # What the two readers raise on damaged files, found by damaging many. NotImplementedError: a version of the format
 # that does not exist; RuntimeError: a password.
@@ -49,11 +55,17 @@ class Described:
     strides: tuple[int, ...]
 
 
-def read_folder(folder: Path) -> dict[str, Slice]:
-    """Every tensor of consolidated.*.pt or .pth."""
+MISTRAL = ("consolidated.*.pt", "consolidated.*.pth")
+TRANSFORMERS = ("pytorch_model*.bin",)
+
+
+def read_folder(folder: Path, patterns: Sequence[str] = MISTRAL) -> dict[str, Slice]:
+    """Every tensor of the files whose names match."""
     found: dict[str, Slice] = {}
-    for path in sorted((*folder.glob("consolidated.*.pt"), *folder.glob("consolidated.*.pth"))):
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
         for name, piece in read(path).items():
+            if NO_WEIGHTS.search(name):
+                continue
             if name in found:
                 raise UnsupportedError(f"{path}: tensor {name} is also in an earlier file: slices are not supported")
             found[name] = piece
@@ -89,7 +101,7 @@ def _slice(source: OpenFile, name: str, tensor: Described, entries: Mapping[str,
         raise FileFormatError(f"{where}: its bytes are missing or compressed")
     if tensor.storage.kind not in KINDS:
         raise UnsupportedError(f"{where}: is {tensor.storage.kind}, expected one of {', '.join(KINDS)}")
-    row = FORMATS[KINDS[tensor.storage.kind]]
+    row = KINDS[tensor.storage.kind]
     contiguous = tuple(math.prod(tensor.shape[i + 1 :]) for i in range(len(tensor.shape)))
     start, size = tensor.offset * row.dtype.itemsize, math.prod(tensor.shape) * row.dtype.itemsize
     if tensor.strides != contiguous or start < 0 or start + size > entry.file_size:

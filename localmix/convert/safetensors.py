@@ -13,11 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localmix.convert.matrix import OpenFile, Stored
+from localmix.convert import foreign, schemes
+from localmix.convert.matrix import OpenFile, Scaled, Stored
 from localmix.errors import FileFormatError, UnsupportedError
 from quant import FORMATS
 
-KINDS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+KINDS = {
+    "F32": FORMATS["f32"],
+    "F16": FORMATS["f16"],
+    "BF16": FORMATS["bf16"],
+    "F64": foreign.F64,
+    "F8_E4M3": foreign.F8_E4M3,
+    "F8_E5M2": foreign.F8_E5M2,
+}
+# Buffers that old versions of transformers saved: they follow from the configuration, and hold no weights.
+NO_WEIGHTS = re.compile(
+    r"(^|\.)(position_ids|masked_bias|inv_freq|original_inv_freq|cos_cached|sin_cached|causal_mask|attn\.bias)$"
+    r"|\brotary_emb\.|\._extra_state$"
+)
 MAX_HEADER = 100 << 20  # bytes; the format's own limit
 
 
@@ -26,7 +39,7 @@ class Slice:
     """A tensor in a file."""
 
     shape: tuple[int, ...]
-    matrix: Stored  # all its rows: (prod(shape[:-1]), shape[-1])
+    matrix: Stored | Scaled  # all its rows: (prod(shape[:-1]), shape[-1])
 
 
 class Named:
@@ -44,7 +57,7 @@ class Named:
     def __contains__(self, name: str) -> bool:
         return name in self.slices
 
-    def take(self, name: str) -> Stored:
+    def take(self, name: str) -> Stored | Scaled:
         if name not in self.slices:
             raise FileFormatError(f"{self.folder}: tensor {name} is missing; is the download complete?")
         self._left.discard(name)
@@ -85,10 +98,11 @@ def read_indexed(folder: Path, weight_map: Any, index: Path) -> dict[str, Slice]
             f"{index}: {len(missing)} of its files are missing, the first is {missing[0]}; finish the download"
         )
     shards = {name: read_header(folder / name) for name in sorted(set(weight_map.values()))}
-    for name, file in weight_map.items():
+    named = {name: file for name, file in weight_map.items() if not NO_WEIGHTS.search(name)}
+    for name, file in named.items():
         if name not in shards[file]:
             raise FileFormatError(f"{index}: names tensor {name} in {file}, which does not hold it")
-    return {name: shards[file][name] for name, file in weight_map.items()}
+    return {name: shards[file][name] for name, file in named.items()}
 
 
 def read_header(path: Path) -> dict[str, Slice]:
@@ -106,8 +120,11 @@ def read_header(path: Path) -> dict[str, Slice]:
     entries = parse_json(raw, path)
     source = OpenFile(path)
     start = 8 + length
+    schemes.refuse_tensors(entries, path)
     return {
-        name: read_entry(source, name, entry, start, size) for name, entry in entries.items() if name != "__metadata__"
+        name: read_entry(source, name, entry, start, size)
+        for name, entry in entries.items()
+        if name != "__metadata__" and not NO_WEIGHTS.search(name)
     }
 
 
@@ -122,7 +139,7 @@ def read_entry(source: OpenFile, name: str, entry: Any, start: int, size: int) -
         raise FileFormatError(f"{where}: found {str(entry)[:80]}, expected dtype, shape and data_offsets")
     if kind not in KINDS:
         raise UnsupportedError(f"{where}: weights are {kind}, expected one of {', '.join(KINDS)}")
-    row = FORMATS[KINDS[kind]]
+    row = KINDS[kind]
     expected = math.prod(shape) * row.dtype.itemsize
     if last - first != expected or start + last > size:
         raise FileFormatError(

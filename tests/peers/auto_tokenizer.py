@@ -69,15 +69,19 @@ def compare(folder: Path, scratch: Path, count: int, kind: str) -> None:
 
 def write_network(folder: Path, kind: str) -> Path:
     """config.json and weights, with a row for every token; gives the folder."""
-    library = AutoTokenizer.from_pretrained(folder) if (folder / "config.json").is_file() else None
-    spec = Spec("dense", layers=1, vocabulary=1)
-    config = checkpoint_folders.config(spec, 4) | {"model_type": kind, "eos_token_id": None, "bos_token_id": None}
-    (folder / "config.json").write_text(json.dumps(config))
-    library = library or AutoTokenizer.from_pretrained(folder)
-    rows = max([*library.get_vocab().values(), 0]) + 1
-    spec = Spec("dense", layers=1, vocabulary=rows)
-    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": rows}))
-    checkpoint_folders.safetensors(folder / "model.safetensors", weights(spec), "F16")
+
+    def spec(rows: int) -> Spec:
+        experts = 2 if kind == "mixtral" else 0
+        return Spec("peer", layers=1, vocabulary=rows, experts=experts, active=experts // 2)
+
+    def configure(rows: int) -> None:
+        values = checkpoint_folders.config(spec(rows), 4) | {"bos_token_id": None, "eos_token_id": None}
+        (folder / "config.json").write_text(json.dumps(values | {"model_type": kind}))
+
+    configure(1)
+    rows = max(AutoTokenizer.from_pretrained(folder).get_vocab().values()) + 1
+    configure(rows)
+    checkpoint_folders.safetensors(folder / "model.safetensors", weights(spec(rows)), "F16")
     return folder
 
 
