@@ -15,6 +15,7 @@ from localmix.convert.plan import Plan, make_plan
 from localmix.convert.receipt import receipt
 from localmix.convert.stream import check, write
 from localmix.errors import FileFormatError
+from localmix.store.hub_cache import snapshot
 
 __all__ = [
     "Calibration",
@@ -35,6 +36,7 @@ def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
 
     FileFormatError, UnsupportedError: no such thing, damaged, or not supported; found before any weight is read.
     """
+    path = snapshot(path)
     if not path.is_dir():
         return from_gguf.read(path, allow_requantize)
     schemes.refuse_adapter(path)

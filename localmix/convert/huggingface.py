@@ -27,6 +27,7 @@ from localmix.convert.scales import with_scales
 from localmix.convert.settings import Settings
 from localmix.convert.spelling import with_prefix
 from localmix.errors import FileFormatError, UnsupportedError
+from localmix.store.hub_cache import title
 from quant.format import Floats
 
 EMBEDDING, OUTPUT = (source_name(HUGGING_FACE, name) for name in ("token_embd.weight", "output.weight"))
@@ -81,7 +82,7 @@ def hyper(config: Settings) -> tuple[Hyper, list[str]]:
     context, notes = context_length(config)
     mixture = kind == "mixtral"
     return Hyper(
-        name=config.path.parent.resolve().name,
+        name=title(config.path.parent),
         layers=config.whole("num_hidden_layers"),
         width=width,
         hidden=config.whole("intermediate_size"),

@@ -15,6 +15,7 @@ from localmix.convert.safetensors import Named, read_folder, read_json
 from localmix.convert.scales import with_scales
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError, UnsupportedError
+from localmix.store.hub_cache import title
 
 CONTEXT = 32768  # params.json does not say
 
@@ -50,7 +51,7 @@ def hyper(config: Settings, tied: bool) -> tuple[Hyper, list[str]]:
         notes.append(f"the context is {window}, not {context}: the model's sliding window is not supported")
         context = window
     return Hyper(
-        name=config.path.parent.resolve().name,
+        name=title(config.path.parent),
         layers=config.whole("n_layers"),
         width=width,
         hidden=config.whole("hidden_dim"),

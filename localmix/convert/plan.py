@@ -19,7 +19,10 @@ QUANTIZATION_VERSION = 2  # of the block layouts, as GGML counts
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor to be written. `importance`: the mean square of each of its inputs, (K,) or (E, K) for experts."""
+    """A tensor to be written. `importance`: the mean square of each of its inputs, (K,) or (E, K) for experts.
+
+    Where all of a matrix's are 0 nothing is known, and it is quantized as without.
+    """
 
     info: TensorInfo
     source: Source
@@ -38,9 +41,10 @@ class Output:
 
     def importance_of(self, row: int) -> Floats | None:
         """The importance (K,) of the inputs of a row."""
-        if self.importance is None or self.importance.ndim == 1:
-            return self.importance
-        return self.importance[row // self.expert_rows]
+        if self.importance is None:
+            return None
+        own = self.importance if self.importance.ndim == 1 else self.importance[row // self.expert_rows]
+        return own if own.any() else None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from localmix import __version__
 from localmix.convert.checkpoint import Checkpoint
 from localmix.gguf import Reserved, patch
 from localmix.gguf.metadata import Writable
+from localmix.store.hub_cache import title
 
 PREFIX = "localmix.receipt."
 MEASURED = PREFIX + "measured."
@@ -31,7 +32,7 @@ def receipt(
     """
     found: dict[str, Writable] = {
         PREFIX + "version": __version__,
-        PREFIX + "source": checkpoint.path.resolve().name,
+        PREFIX + "source": title(checkpoint.path),
         PREFIX + "source_hash": checkpoint.fingerprint(),
         PREFIX + "recipe": recipe,
     }

@@ -44,13 +44,13 @@ class Imatrix:
     def importance(self, shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, Floats]:
         """The mean square of each input, (K,) or (E, K), of the tensors in `shapes` that were seen.
 
-        An expert that saw fewer than FEW tokens gets the average of its layer: `rare` names them. LocalmixError: the
-        sizes are those of another model; `path` is this file's.
+        An expert that saw fewer than FEW tokens gets the average of its layer, `rare` names them; one that saw none
+        has zeros, nothing is known of it. LocalmixError: the sizes are another model's; `path` is this file's.
         """
         found = {}
         for name, shape in shapes.items():
             entry = self.entries.get(name)
-            if entry is None or not entry.counts.any():
+            if entry is None or not entry.counts.any() or not entry.sums.any():
                 continue
             matrices, width = shape[0] if len(shape) == 3 else 1, shape[-1]
             if entry.sums.size != matrices * width:
@@ -62,11 +62,12 @@ class Imatrix:
             counts = np.broadcast_to(entry.counts, matrices)[:, None]  # a .dat has one count for all
             average = sums.sum(axis=0) / counts.sum()
             means = np.where(counts < FEW, average, sums / np.maximum(counts, 1)).astype(np.float32)
+            means[~sums.any(axis=1)] = 0
             found[name] = means if len(shape) == 3 else means[0]
         return found
 
     def rare(self) -> dict[str, dict[int, int]]:
-        """For each tensor the experts that saw fewer than FEW tokens, and how many those were."""
+        """For each tensor the experts that saw fewer than FEW tokens, and how many those were; perhaps none."""
         found = {}
         for name, entry in self.entries.items():
             few = {e: int(count) for e, count in enumerate(entry.counts) if count < FEW}

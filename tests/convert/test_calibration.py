@@ -79,6 +79,29 @@ def test_weighted_error_falls(checkpoint: convert.Checkpoint, tmp_path: Path) ->
     assert error(better) < 0.97 * error(plain)
 
 
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("format", ["Q4_0", "IQ4_NL"])
+def test_an_expert_that_saw_no_token_is_quantized_as_without(
+    checkpoint: convert.Checkpoint, tmp_path: Path, format: str, counted: bool
+) -> None:
+    """Whether the file says so or, as llama.cpp's older ones, has zeros under one count for all."""
+    gate, entries = "blk.1.ffn_gate_exps.weight", {}
+    for name, width in ((ROUTED, MIXTRAL.hidden), (gate, MIXTRAL.width)):
+        sums, counts = np.exp(RANDOM.uniform(5, 9, (MIXTRAL.experts, width))), np.full(MIXTRAL.experts, 1000.0)
+        sums[1], counts[1] = 0, 0
+        entries[name] = Entry(sums, counts) if counted else Entry(sums.reshape(1, -1), np.array([4000.0]))
+    imatrix.write(tmp_path / "x.gguf", Imatrix(entries))
+    calibration = convert.calibrated(checkpoint, tmp_path / "x.gguf")
+    assert calibration.notes.count("blk.1: no token for experts 1: quantized without") == 1
+    assert calibration.receipt["experts_without"] == [f"{name} expert 1" for name in calibration.importance]
+    files = []
+    for name, given in (("with", calibration.importance), ("without", None)):
+        convert.write(convert.make_plan(checkpoint, RECIPES[format], (), {}, given), tmp_path / name, threads=1)
+        files.append(gguf.open(tmp_path / name).tensors[gate].data)
+    assert np.array_equal(files[0][1], files[1][1])
+    assert not np.array_equal(files[0][0], files[1][0])
+
+
 def test_the_receipt_counts_tokens_and_names_experts(checkpoint: convert.Checkpoint, tmp_path: Path) -> None:
     imatrix.write(tmp_path / "x.gguf", matrix())
     calibration = convert.calibrated(checkpoint, tmp_path / "x.gguf")

@@ -13,7 +13,7 @@ from localmix.measure import imatrix
 from localmix.measure.imatrix import Entry, Imatrix
 
 RANDOM = np.random.default_rng(0)
-EXPERTS = Entry(RANDOM.random((4, 6)) * 1000, np.array([100.0, 7.0, 0.0, 300.0]))
+EXPERTS = Entry(RANDOM.random((4, 6)) * [[1000], [1000], [0], [1000]], np.array([100.0, 7.0, 0.0, 300.0]))
 DENSE = Entry(RANDOM.random((1, 8)), np.array([512.0]))
 MATRIX = Imatrix({"blk.0.ffn_down_exps.weight": EXPERTS, "blk.0.attn_q.weight": DENSE}, ["a.txt", "ü"], 3, 512)
 
@@ -45,13 +45,13 @@ def test_layout_is_llama_cpps(tmp_path: Path) -> None:
 
 
 def test_importance_and_experts_that_saw_few_tokens() -> None:
-    """The mean square; below FEW tokens the average over all tokens of the layer."""
+    """The mean square; below FEW tokens the average over all tokens of the layer; zeros without any."""
     shapes = {"blk.0.ffn_down_exps.weight": (4, 5, 6), "blk.0.attn_q.weight": (3, 8), "output.weight": (9, 8)}
     found = MATRIX.importance(shapes, Path("x"))
     assert set(found) == {"blk.0.ffn_down_exps.weight", "blk.0.attn_q.weight"}
     experts = found["blk.0.ffn_down_exps.weight"]
     average = EXPERTS.sums.sum(axis=0) / 407
-    expected = [EXPERTS.sums[0] / 100, average, average, EXPERTS.sums[3] / 300]
+    expected = [EXPERTS.sums[0] / 100, average, np.zeros(6), EXPERTS.sums[3] / 300]
     assert np.allclose(experts, expected)
     assert np.allclose(found["blk.0.attn_q.weight"], DENSE.sums[0] / 512)
     assert MATRIX.rare() == {"blk.0.ffn_down_exps.weight": {1: 7, 2: 0}}
