@@ -40,7 +40,7 @@ class Budget:
         while stack:
             item = stack.pop()
             units = 1
-            if isinstance(item, str):
+            if isinstance(item, str | bytes):
                 units += len(item) if text else 0
             elif isinstance(item, Mapping):
                 units += len(item)

@@ -1,13 +1,17 @@
 """Jinja as Hugging Face renders it, and the ways in which a template could hurt."""
 
+import ast
 import sys
 import threading
 import time
 import tracemalloc
 
 import pytest
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localmix.errors import LocalmixError
+from localmix.template import dialect
 from localmix.template.sandbox import MAX_SOURCE, render
 
 TALK = {"messages": [{"role": "user", "content": "Hi"}], "tools": None}
@@ -57,6 +61,22 @@ HOGS = {
     "tree of dicts": TREE.replace("BODY", "{% set n.x = dict(a=n.x, b=n.x) %}") + "{{ n.x | tojson }}",
     "tree of arguments": "{% macro m() %}{% set n.x = varargs %}{% endmacro %}"
     + TREE.replace("BODY", "{{ m(n.x, n.x) }}"),
+    "bytes": "{{ 'a'.encode().center(10**9) }}",
+    "bytes times number": "{{ ('a' * 1000000).encode() * 10000 }}",
+    "wide % of bytes": "{{ 'a%1000000000d'.encode() % 1 }}",
+    "bytes of a number": "{{ (1).to_bytes(10**9, 'big') }}",
+    "number of bytes": "{{ (1).from_bytes(('a' * 100000).encode(), 'big') }}",
+    "expandtabs": "{{ 'a\t'.expandtabs(10**9) }}",
+    "translate": "{{ ('a' * 100000).translate({97: 'b' * 100000}) }}",
+    "lipsum": "{{ lipsum(10**6) }}",
+    "lipsum of long paragraphs": "{{ lipsum(1, max=10**8) }}",
+    "wordwrap": "{{ ('a' * 1000000) | wordwrap(1) }}",
+    "wordwrap with long ends": "{{ ('a ' * 10000) | wordwrap(1, wrapstring='x' * 100000) }}",
+    "urlize": "{{ ('(' * 1000000) | urlize }}",
+    "striptags": "{{ ('<' * 1000000) | striptags }}",
+    "sum of lists": "{{ ([[1] * 1000] * 10000) | sum(start=[]) | length }}",
+    "number of base 16": "{{ ('f' * 1000000) | int(base=16) }}",
+    "pprint": REPEAT.replace("BODY", "{% set n.x = [n.x] * 3 %}").replace("n.x }}", "n.x | pprint }}"),
     "tree of macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
 }
 
@@ -73,8 +93,6 @@ FAULTS = {
     "internals": ("{{ ''.__class__.__mro__ }}", "unsafe"),
     "internals by filter": ("{{ ('' | attr('__class__')).x }}", "unsafe"),
     "change of the messages": ("{{ messages.append(1) }}", "unsafe"),
-    "bytes": ("{{ 'a'.encode().center(10**9) }}", "unsafe"),
-    "bytes of a number": ("{{ (1).to_bytes(10**9, 'big') }}", "unsafe"),
     "wide date": ("{{ strftime_now('%1000000000d') }}", "widths"),
     "refusal": ("{{ raise_exception('only\ntwo roles') }}", "refuses this conversation: only two roles"),
     "length": ("a" * (MAX_SOURCE + 1), f"{MAX_SOURCE + 1} characters"),
@@ -171,3 +189,70 @@ def test_rendering_leaves_the_interpreter_as_it_was() -> None:
     before = (sys.getrecursionlimit(), sys.gettrace())
     render("{{ 1 }}", {})
     assert (sys.getrecursionlimit(), sys.gettrace()) == before
+
+
+METHODS = {
+    "text": ("'aB-Cd 12'", (), ("'B'",), ("'B'", "'x'"), ("3",), ("9",), ("['p', 'q']",), ("{66: 'x'}",), ("'big'",)),
+    "number": ("(300)", (), ("2", "'big'"), ("1",)),
+    "fraction": ("(2.5)", (), ("1",)),
+    "bytes": ("'aB c'.encode()", (), ("'B'.encode()",), ("9",), ("'utf-8'",)),
+    "list": ("[3, 1, 2]", (), ("1",)),
+    "object": ("{'b': 1, 'a': 2}", (), ("'a'",), ("'z'", "0")),
+    "truth": ("true", ()),
+}
+VALUES = {
+    "text": "'<b>a.B</b> x@y.de www.c.de 12'",
+    "list": "[3, 1, 2]",
+    "object": "{'id': 'x', 'k': none}",
+    "number": "2.5",
+}
+RANDOM = ("random", "lipsum")
+
+
+def theirs() -> ImmutableSandboxedEnvironment:
+    """The environment of transformers: https://github.com/huggingface/transformers, utils/chat_template_utils.py."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = dialect.tojson
+    return environment
+
+
+def both(source: str) -> tuple[str | None, str | None]:
+    """What ours and theirs print; None where they refuse."""
+    try:
+        expected = theirs().from_string(source).render(TALK)
+    except Exception:  # whatever a template raises
+        expected = None
+    try:
+        return render(source, TALK), expected
+    except LocalmixError:
+        return None, expected
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_methods_that_the_sandbox_of_transformers_allows(kind: str) -> None:
+    value, *calls = METHODS[kind]
+    names = dir(ast.literal_eval(value.replace("true", "True").replace(".encode()", "")))
+    names += dir(b"") if kind == "bytes" else []
+    for name in names:
+        for args in calls:
+            ours, expected = both(f"{{{{ {value}.{name}({', '.join(args)}) }}}}")
+            assert ours == expected or " at 0x" in (expected or ""), (name, args)
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_filters_and_tests_that_the_sandbox_of_transformers_allows(value: str) -> None:
+    for name in theirs().filters:
+        for args in ("", "(2)", "('a')", "('id')", "('x', 'y')", "(20, true)"):
+            ours, expected = both(f"{{{{ ({value} | {name}{args}) }}}}")
+            assert name in RANDOM or ours == expected or " at 0x" in (expected or ""), (name, args)
+    for name in theirs().tests:
+        for args in ("", "(2)", "('a')"):
+            ours, expected = both(f"{{{{ {value} is {name}{args} }}}}")
+            assert ours == expected, (name, args)
+
+
+def test_functions_that_the_sandbox_of_transformers_allows() -> None:
+    assert render("{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.current }}", {}) == "aba"
+    assert render("{% set j = joiner(',') %}{{ j() }}a{{ j() }}b", {}) == "a,b"
+    assert len(render("{{ lipsum(2, html=false, max=30) }}", {})) > 100
+    assert render("{{ dict(a=1) }}{{ range(3) | list }}", {}) == "{'a': 1}[0, 1, 2]"
