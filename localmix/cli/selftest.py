@@ -1,7 +1,13 @@
-"""What `localmix doctor --selftest` prints: a line for every kernel of the MLX backend, pass, FAIL or skip."""
+"""What `localmix doctor --selftest` prints: a line for all that the MLX backend computes, pass, FAIL or skip."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from localmix.cli.streams import note, write
 from localmix.errors import LocalmixError
+
+if TYPE_CHECKING:
+    from localmix.backends.mlx.selftest import Named
 
 _VERDICTS = {True: "pass", False: "FAIL", None: "skip"}
 
@@ -13,13 +19,27 @@ def passes(quiet: bool) -> bool:
     reason = backends.no_mlx()
     if reason is not None:
         raise LocalmixError(f"there are no kernels to check: {reason}")
+    from localmix.backends.mlx.backend import MlxBackend
     from localmix.backends.mlx.selftest import checks
 
-    counts = dict.fromkeys(_VERDICTS.values(), 0)
-    for check in checks():
+    counts, first = dict.fromkeys(_VERDICTS.values(), 0), ""
+    if not quiet:
+        note(f"localmix: checking mlx on {MlxBackend().isa}")
+    for check in checks(_networks()):
         verdict = _VERDICTS[check.passed]
         counts[verdict] += 1
+        first = first or (check.name if check.passed is False else "")
         write(f"{verdict}\t{check.name}\t{check.detail}\n")
     if not quiet:
-        note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot be run here")
-    return counts["FAIL"] == 0
+        failed = f"; the first that failed: {first}" if first else ""
+        note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot be run here{failed}")
+    return not first
+
+
+def _networks() -> Iterator["Named"]:
+    """Names and networks that are run as a whole."""
+    from localmix import arch, gguf
+    from localmix.store.bundled import model_path
+
+    with gguf.open(model_path()) as file:
+        yield "the bundled model", arch.load(file)

@@ -62,13 +62,13 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     from localmix.backends.mlx import selftest
 
     found = [selftest.Check("good", True, "error 1e-9"), selftest.Check("no GPU", None, "none here")]
-    monkeypatch.setattr(selftest, "checks", lambda: iter(found))
+    monkeypatch.setattr(selftest, "checks", lambda networks: iter(found))
     assert passes(quiet=False)
     found.append(selftest.Check("bad", False, "error 1.0"))
     assert not passes(quiet=False)
     out = capsys.readouterr()
     assert out.out.splitlines()[2:] == ["pass\tgood\terror 1e-9", "skip\tno GPU\tnone here", "FAIL\tbad\terror 1.0"]
-    assert out.err.splitlines()[1].endswith("1 passed, 1 failed, 1 cannot be run here")
+    assert out.err.splitlines()[-1].endswith("1 passed, 1 failed, 1 cannot be run here; the first that failed: bad")
 
 
 def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

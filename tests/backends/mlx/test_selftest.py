@@ -3,33 +3,78 @@
 import itertools
 import pathlib
 
+import numpy as np
 import pytest
+import quantized_models
+
+from localmix import arch, gguf
+from quant import FORMATS
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from modelled import ModelKernels  # noqa: E402
 
-from localmix.backends.mlx import matrix, probe, selftest  # noqa: E402
+from localmix.backends.mlx import attention, calls, matrix, probe, selftest  # noqa: E402
 from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
 from localmix.backends.mlx.metal import choice, trial  # noqa: E402
 from localmix.backends.mlx.metal.lanes import TABLE  # noqa: E402
+from localmix.backends.mlx.selftest import matrices, networks  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> list[selftest.Named]:
+    """A small network of experts."""
+    blocks = trial.random_blocks("q8_0", quantized_models.SIZE, quantized_models.SIZE)
+    path = quantized_models.to_gguf(FORMATS["q8_0"], blocks, tmp_path_factory.mktemp("small") / "m.gguf")
+    return [("small", arch.load(gguf.open(path)))]
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["32-bit", "16-bit"])
-def test_all_pass(half: bool) -> None:
-    found = list(selftest.checks(half))
+def test_all_pass(half: bool, named: list[selftest.Named]) -> None:
+    found = list(selftest.checks(named, [half]))
     assert [check for check in found if check.passed is False] == []
     skipped = 0 if mx.metal.is_available() else len(TABLE)
     assert [check.passed for check in found].count(None) == skipped
-    assert len(found) > 80
+    assert len(found) > 200
+    assert [check.name for check in found[-3:]] == [
+        f"{16 if half else 32}-bit small, {part}" for part in ("operation by operation", "prompt", "decoding")
+    ]
 
 
 def test_a_wrong_product_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     right = matrix.Affine.multiply
     monkeypatch.setattr(matrix.Affine, "multiply", lambda self, x: right(self, x) + 0.01)
-    found = itertools.takewhile(lambda check: not check.name.startswith("q6_k"), selftest.checks(half=False))
+    found = itertools.takewhile(lambda check: not check.name.startswith("q6_k"), matrices.checks(half=False))
     passed = {check.name: check.passed for check in found}
-    assert passed["f32 × 1"]
-    assert passed["q8_0 × 1"] is passed["q8_0 × 40"] is False
+    assert passed["f32 256×512 · 1"]
+    assert passed["q8_0 256×512 rows"]
+    assert passed["q8_0 256×512 · 1"] is passed["q8_0 40×96 · 40"] is False
+
+
+def test_the_fault_of_gpus_is_found_and_named(monkeypatch: pytest.MonkeyPatch, named: list[selftest.Named]) -> None:
+    """Biases of 16 bits read as if they had the 32 of the scales: garbage in every embedding."""
+
+    def misread(packed: calls.Packed) -> mx.array:
+        p = packed.scaled_in(mx.float32)
+        bytes = np.array(packed.biases.astype(mx.float16)).tobytes()
+        biases = mx.array(np.frombuffer(2 * bytes, np.float32)[: p.biases.size]).reshape(p.biases.shape)
+        return mx.dequantize(p.codes, p.scales, biases, 32, p.bits)
+
+    monkeypatch.setattr(matrix.calls, "unpack", misread)
+    first = next(check for check in matrices.checks(half=True) if not check.passed)
+    assert first.name == "q8_0 256×512 rows"
+    steps, prompt, _ = networks.checks(named, half=True)
+    assert steps.passed is prompt.passed is False
+    assert steps.detail.startswith("the first that differs: embed after 0 attentions, error ")
+
+
+def test_an_operation_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch, named: list[selftest.Named]) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("no kernel\n for this")
+
+    monkeypatch.setattr(attention, "attend", refuse)
+    steps, prompt = networks.checks(named, half=False)
+    assert steps.detail == "the first that differs: attend after 0 attentions: no kernel for this, error nan"
+    assert (prompt.passed, prompt.detail) == (False, "no kernel for this")
 
 
 @pytest.fixture(autouse=True)

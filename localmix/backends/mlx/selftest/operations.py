@@ -1,0 +1,82 @@
+"""What is not a product with weights: norms, rotations, attention over every kind of cache, numbers beyond 16 bits."""
+
+from collections.abc import Iterator
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from localmix.backends.mlx import attention, calls
+from localmix.backends.mlx.cache import STORAGES, Storage
+from localmix.backends.mlx.metal import trial
+from localmix.backends.mlx.repack import repack
+from localmix.backends.mlx.selftest.check import Check, arithmetic, bound, compare
+from localmix.engine.weights import Weight
+from quant import FORMATS
+from quant.format import Floats
+
+_WIDTH, _HEADS, _KV_HEADS, _HEAD, _DEPTH, _ROOM = 512, 8, 2, 64, 100, 256
+_COST = {"q8_0": 3e-2, "f16": 2e-3, "f32": 0.0}  # of storing keys and values
+_ANGLES = 5e-3  # of computing them in float32, at position 30,000
+
+
+def checks(half: bool) -> Iterator[Check]:
+    yield _norm(half)
+    yield _rope(half)
+    for kv, storage in STORAGES.items():
+        for tokens in (1, 40):
+            yield _attention(kv, storage, tokens, half)
+    yield _large(half)
+
+
+def _norm(half: bool) -> Check:
+    x, scale = 100 * _numbers(5, _WIDTH), _numbers(_WIDTH)
+    expected = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + np.float32(1e-5)) * scale
+    return compare("norm", lambda: calls.rms_norm(mx.array(x), mx.array(scale), 1e-5), expected, bound(half))
+
+
+def _rope(half: bool) -> Check:
+    inverse = 1e6 ** (-np.arange(0, _HEAD, 2) / _HEAD)
+    positions, x = np.array([0, 1, 900, 7, 30000], np.int32), _numbers(5, _HEADS, 1, _HEAD)
+    turned = (x[..., ::2] + 1j * x[..., 1::2]) * np.exp(1j * positions[:, None] * inverse)[:, None, None]
+    expected = np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+    waves = (1 / inverse).astype(np.float32)
+    return compare(
+        "rope", lambda: calls.rope(mx.array(x), mx.array(positions), mx.array(waves)), expected, bound(half) + _ANGLES
+    )
+
+
+def _attention(kv: str, storage: Storage, tokens: int, half: bool) -> Check:
+    """Of the last tokens of a sequence, in arrays that have room for more."""
+    q = _numbers(_HEADS, tokens, _HEAD)
+    k, v = _numbers(2, _KV_HEADS, _ROOM, _HEAD)
+
+    def mixed() -> mx.array:
+        stored = [storage.encode(mx.array(x)) for x in (k, v)]
+        return attention.attend(mx.array(q), stored[0], stored[1], _DEPTH, arithmetic(half))
+
+    expected = _attend(q, k[:, :_DEPTH], v[:, :_DEPTH])
+    return compare(f"attention {kv} · {tokens}", mixed, expected, bound(half) + _COST[kv])
+
+
+def _attend(q: NDArray, k: NDArray, v: NDArray) -> NDArray:
+    """Causal, q (H, t, d) over k and v (K, n, d), the last t of which are its own."""
+    k, v = (np.repeat(x, len(q) // len(x), axis=0) for x in (k, v))
+    scores = np.einsum("htd,hnd->htn", q, k) / np.sqrt(q.shape[2])
+    own = np.arange(k.shape[1] - q.shape[1], k.shape[1])
+    scores[:, np.arange(k.shape[1]) > own[:, None]] = -np.inf
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.einsum("htn,hnd->htd", shares / shares.sum(axis=-1, keepdims=True), v)
+
+
+def _large(half: bool) -> Check:
+    """A product with numbers that 16 bits cannot hold, beside rows that need nothing of the kind."""
+    format, a = FORMATS["q8_0"], arithmetic(half)
+    weight = Weight("large", format, (_WIDTH, _WIDTH), trial.random_blocks("q8_0", _WIDTH, _WIDTH))
+    matrix, x = repack(weight, a), 1e6 * _numbers(9, _WIDTH)
+    expected = x @ weight.rows(slice(None)).T
+    return compare("numbers beyond 65504", lambda: a.bounded(mx.array(x), matrix.multiply), expected, bound(half))
+
+
+def _numbers(*shape: int) -> Floats:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
