@@ -30,11 +30,15 @@ LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.notices", "localmix.answer.options", "localmix.gguf", "localmix.tokenizer",
      "localmix.template", "localmix.engine.batch", "localmix.answer.stops", "localmix.answer.text",
-     "localmix.store.bundled", "localmix.amounts"),
+     "localmix.answer.stats", "localmix.answer.pace", "localmix.answer.gbnf", "localmix.answer.schema", "localmix.store.bundled", "localmix.amounts"),
     ("localmix.engine.weights", "localmix.engine.cache", "localmix.answer.sampling", "localmix.answer.constrain",
-     "localmix.backends", "localmix.arch"),
-    ("localmix.model", "localmix.engine.context", "localmix.answer.generate", "localmix.conversation.chat",
-     "localmix.answer.batching", "localmix.measure.forecast"),
+     "localmix.answer.scores", "localmix.backends", "localmix.arch"),
+    ("localmix.engine.engine",),
+    ("localmix.engine.context", "localmix.answer.speaker"),
+    ("localmix.answer",),
+    ("localmix.conversation",),
+    ("localmix.model",),
+    ("localmix.measure.forecast",),
     ("localmix.cli",),
 )  # fmt: skip
 
@@ -52,11 +56,14 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def layer(module: str) -> int | None:
-    """The row that a module is in; None where it is in no row."""
-    for index, row in enumerate(LAYERS):
-        if any(module == name or module.startswith(name + ".") for name in row):
-            return index
-    return None
+    """The row that a module is in, by its own name or else its folder's; None where it is in no row."""
+    found = [
+        (len(name), index)
+        for index, row in enumerate(LAYERS)
+        for name in row
+        if module == name or module.startswith(name + ".")
+    ]
+    return max(found)[1] if found else None
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -68,6 +75,25 @@ def test_imports(path: Path) -> None:
         assert allowed is None or place.startswith(allowed or "nowhere"), f"{place} imports {name}"
         other = layer(name)
         assert own is None or other is None or other <= own, f"{place} imports {name}, of a higher layer"
+
+
+def test_answers_come_from_below() -> None:
+    """No circle among engine, answers, conversations and the model, through names for types neither."""
+    names = {path.relative_to(ROOT).as_posix().removesuffix(".py").replace("/", "."): path for path in MODULES}
+    family = ("localmix.engine.", "localmix.answer.", "localmix.conversation.", "localmix.model")
+    arrows: dict[str, set[str]] = {}
+    for name, path in names.items():
+        if name.startswith(family):
+            nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+            arrows[name] = {to for node in nodes for to in _modules(node) if to.startswith(family) and to in names}
+    while free := [name for name, to in arrows.items() if not to & arrows.keys()]:
+        for name in free:
+            del arrows[name]
+    assert not arrows
+
+
+def _modules(node: ast.ImportFrom) -> set[str]:
+    return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
 
 
 def test_arch_sees_no_backend() -> None:

@@ -25,10 +25,10 @@ def close(a: Floats, b: Floats) -> bool:
 
 def in_chunks(model: Model, ids: list[int], sizes: list[int]) -> Floats:
     """Logits (T, V), computed chunk by chunk."""
-    cache = model.cache(len(ids))
+    cache = model.engine.cache(len(ids))
     sequence, at, parts = cache.new(), 0, []
     for size in sizes:
-        parts.append(model.forward(Batch.of([(sequence, at, ids[at : at + size])], every=True), cache))
+        parts.append(model.engine.forward(Batch.of([(sequence, at, ids[at : at + size])], every=True), cache))
         at += size
     assert at == len(ids)
     return np.concatenate(parts)
@@ -65,28 +65,28 @@ def test_chunks_read_keys_and_values_as_they_are_kept(path: pathlib.Path, backen
 def test_batch_equals_single(model: Model) -> None:
     """Sequences of different lengths, some beginning and some going on, in one batch."""
     texts = [IDS[:70], IDS[20:24], IDS[5:41]]
-    cache = model.cache(96)
+    cache = model.engine.cache(96)
     names = [cache.new() for _ in texts]
     first = [text[: len(text) // 2] for text in texts[1:]]
-    model.forward(Batch.of([(n, 0, ids) for n, ids in zip(names[1:], first, strict=True)]), cache)
+    model.engine.forward(Batch.of([(n, 0, ids) for n, ids in zip(names[1:], first, strict=True)]), cache)
     rest = [(names[0], 0, texts[0])]
     rest += [(n, len(a), t[len(a) :]) for n, a, t in zip(names[1:], first, texts[1:], strict=True)]
-    logits = model.forward(Batch.of(rest), cache)
+    logits = model.engine.forward(Batch.of(rest), cache)
     assert logits.shape == (3, 512)
     for row, text in zip(logits, texts, strict=True):
         assert close(row, model.logits(text)[-1])
 
 
 def test_shared_prefix_and_truncation(model: Model) -> None:
-    cache = model.cache(96)
+    cache = model.engine.cache(96)
     first = cache.new()
-    model.forward(Batch.of([(first, 0, IDS[:80])]), cache)
+    model.engine.forward(Batch.of([(first, 0, IDS[:80])]), cache)
     second = cache.share(first, 70)
-    ends = model.forward(Batch.of([(second, 70, IDS[5:15]), (first, 80, IDS[80:])]), cache)
+    ends = model.engine.forward(Batch.of([(second, 70, IDS[5:15]), (first, 80, IDS[80:])]), cache)
     assert close(ends[0], model.logits(IDS[:70] + IDS[5:15])[-1])
     assert close(ends[1], model.logits(IDS)[-1])
     cache.truncate(first, 33)
-    again = model.forward(Batch.of([(first, 33, IDS[50:60])]), cache)
+    again = model.engine.forward(Batch.of([(first, 33, IDS[50:60])]), cache)
     assert close(again[0], model.logits(IDS[:33] + IDS[50:60])[-1])
 
 
@@ -136,9 +136,9 @@ def test_bad_ids(model: Model) -> None:
 def test_keys_and_values_in_8_bits_or_a_clear_no(upcycled_path: pathlib.Path, backend: str) -> None:
     model = localmix.load(upcycled_path, backend)
     with pytest.raises(LocalmixError, match=r"keys and values as 'f8'.* expected one of f16, f32"):
-        model.cache(kv="f8")
+        model.engine.cache(kv="f8")
     with pytest.raises(LocalmixError, match=r"q8_0: heads of 8 are no multiple of 32: use f16"):
-        model.cache(kv="q8_0")
+        model.engine.cache(kv="q8_0")
 
 
 def test_keys_and_values_in_8_bits(backend: str) -> None:
@@ -147,13 +147,13 @@ def test_keys_and_values_in_8_bits(backend: str) -> None:
     ids = model.tokenizer.encode("Once upon a time there was a cat who lived in a big house by the sea.")
     exact, rounded = model.logits(ids, kv="f32"), model.logits(ids)
     assert 1e-3 < np.abs(rounded - exact).max() < 0.3
-    one = Context(model, 64)
+    one = Context(model.engine, 64)
     one.advance(ids[:-3])
     for id in ids[-3:]:
         last = one.advance([id])
     assert np.abs(last - rounded[-1]).max() < 0.01
-    other = Context(model, 64)
+    other = Context(model.engine, 64)
     kept, kv = one.dump() or pytest.fail("not saved")
     other.restore(kept, kv)
     assert np.array_equal(other.advance([5]), one.advance([5]))
-    assert kv.nbytes < 0.6 * model.cache(64, "f16").position_bytes * len(ids)
+    assert kv.nbytes < 0.6 * model.engine.cache(64, "f16").position_bytes * len(ids)

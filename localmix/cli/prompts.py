@@ -7,84 +7,33 @@ an answer. Each answer names its request by a digest, so that a file of other pr
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from localmix.answer.options import Options
 from localmix.cli.streams import json_text, write
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
     from localmix.answer.batching import Answer, Request
+    from localmix.conversation.requests import Reader
     from localmix.model import Model
-    from localmix.template import Message
-
-_TEXT = ("prompt", "messages")
-_KEYS = ("id", *_TEXT, "system", *(field.name for field in fields(Options)))
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Lines to requests, with what the command line says for all of them."""
-
-    model: "Model"
-    options: Mapping[str, Any]
-    context: int | None
-    system: str | None
-    raw: bool
-
-    def read(self, path: Path) -> "list[Request]":
-        """All requests of a file ("-": stdin). LocalmixError: the first line that is wrong, before any is answered."""
-        found, seen = [], set()
-        for number, line in _lines(path):
-            try:
-                request = self.request(number, json.loads(line))
-            except (LocalmixError, ValueError) as error:
-                raise LocalmixError(f"{path} line {number}: {error}") from None
-            if request.id in seen:
-                raise LocalmixError(f"{path} line {number}: the id {request.id!r} is there twice: give each its own")
-            seen.add(request.id)
-            found.append(request)
-        return found
-
-    def request(self, number: int, line: Any) -> "Request":
-        """One line; its number is the id of one that names none."""
-        from localmix.answer.batching import Request
-        from localmix.answer.generate import checked
-
-        row = {"prompt": line} if isinstance(line, str) else line
-        if not isinstance(row, dict) or len([key for key in _TEXT if key in row]) != 1:
-            raise LocalmixError('expected a string, or an object with either "prompt" or "messages"')
-        if unknown := [key for key in row if key not in _KEYS]:
-            raise LocalmixError(f"unknown key {unknown[0]!r}: expected one of {', '.join(_KEYS)}")
-        id = row.get("id", number)
-        if not isinstance(id, str | int):
-            raise LocalmixError(f"the id {id!r}: expected a string or a whole number")
-        own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
-        options = Options(**{**self.options, **own})
-        self.model.sampler(options)  # a schema or grammar that is wrong is said now
-        ids = checked(self._encode(row), self.model, self.context or self.model.config.context)
-        return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
-
-    def _encode(self, row: Mapping[str, Any]) -> list[int]:
-        from localmix.conversation.chat import template_of
-        from localmix.template import Message
-
-        system = row.get("system", self.system)
-        if "prompt" in row:
-            if not isinstance(row["prompt"], str):
-                raise LocalmixError(f"the prompt {row['prompt']!r}: expected a string")
-            if self.raw:
-                return self.model.tokenizer.encode(row["prompt"], eos=False)
-            messages = [Message("user", row["prompt"])]
-        else:
-            messages = _messages(row["messages"])
-        if self.raw:
-            raise LocalmixError("messages with --raw, which uses no chat template: leave out --raw, or give a prompt")
-        return template_of(self.model).encode([Message("system", system)] * bool(system) + messages)
+def read(reader: "Reader", path: Path) -> "list[Request]":
+    """All requests of a file ("-": stdin). LocalmixError: the first line that is wrong, before any is answered."""
+    found, seen = [], set()
+    for number, line in _lines(path):
+        try:
+            request = reader.request(number, json.loads(line))
+        except (LocalmixError, ValueError) as error:
+            raise LocalmixError(f"{path} line {number}: {error}") from None
+        if request.id in seen:
+            raise LocalmixError(f"{path} line {number}: the id {request.id!r} is there twice: give each its own")
+        seen.add(request.id)
+        found.append(request)
+    return found
 
 
 class Results:
@@ -156,18 +105,6 @@ class Results:
                 file.truncate(len(whole))
             self.repaired = True
         return done
-
-
-def _messages(rows: Any) -> "list[Message]":
-    from localmix.template import Message
-
-    if not isinstance(rows, list) or not rows:
-        raise LocalmixError("messages: expected a list of them")
-    for row in rows:
-        whole = isinstance(row, dict) and set(row) == {"role", "content"}
-        if not whole or not all(isinstance(value, str) for value in row.values()):
-            raise LocalmixError(f'the message {row!r}: expected {{"role": "user", "content": "text"}}')
-    return [Message(row["role"], row["content"]) for row in rows]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -42,10 +42,11 @@ def run(
         if prompt is not None or as_ndjson:
             raise LocalmixError(f"--file with {'--ndjson' if as_ndjson else 'a prompt'}: leave one of them out")
         from localmix.cli import together
-        from localmix.cli.prompts import Reader
+        from localmix.conversation.requests import Reader
 
-        reader = Reader(engine.load(), options, answering.context, system, raw)
-        if together.answer(reader, many, output.quiet):
+        model = engine.load()
+        reader = Reader(model, options, answering.context, system, raw)
+        if together.answer(reader, model, many, output.quiet):
             raise typer.Exit(INTERRUPTED)
         return
     if many.out is not None:

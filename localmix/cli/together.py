@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 from localmix.answer.batching import Batching
 from localmix.cli.parameters import Many
-from localmix.cli.prompts import Reader, Results
+from localmix.cli.prompts import Results, read
 from localmix.cli.streams import note, overwrite
 from localmix.cli.terminal.modes import Interrupts
 
 if TYPE_CHECKING:
     from localmix.answer.batching import Request
+    from localmix.conversation.requests import Reader
     from localmix.model import Model
 
 
-def answer(reader: Reader, many: Many, quiet: bool) -> bool:
+def answer(reader: "Reader", model: "Model", many: Many, quiet: bool) -> bool:
     """Every request of a file that has no answer yet; whether Ctrl-C ended it."""
     assert many.file is not None
-    model, results = reader.model, Results(many.out, reader.model)
-    requests = reader.read(many.file)
+    results = Results(many.out, model)
+    requests = read(reader, many.file)
     missing = results.missing(requests)
     if not quiet:
         if results.repaired:

@@ -7,25 +7,25 @@ template moves things about (Mistral folds the system prompt into a message), th
 import logging
 from collections.abc import Sequence
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
+from localmix.answer.speaker import Speaker
 from localmix.conversation.overflow import Notice, Overflow
 from localmix.engine.context import Context
 from localmix.errors import LocalmixError
 from localmix.template import ChatTemplate, Message
 
-if TYPE_CHECKING:
-    from localmix.model import Model
+M = TypeVar("M", bound=Speaker)
 
 
-class Chat:
+class Chat(Generic[M]):
     """One conversation with one model. Any number may share a model; each holds a cache of its own."""
 
     def __init__(
         self,
-        model: "Model",
+        model: M,
         system: str | None = None,
         *,
         context: int | None = None,
@@ -40,7 +40,7 @@ class Chat:
         self.messages: list[Message] = []
         self.overflow = Overflow(when_full, notice or logging.getLogger("localmix").warning)
         self._template = template_of(model)
-        self.context = Context(model, context, kv)
+        self.context = Context(model.engine, context, kv)
         self._answer: Generation | None = None
         if system:
             self.system = system
@@ -80,7 +80,14 @@ class Chat:
             return self.overflow.prompt(self.context, self._template, messages, answer=answer, reserve=reserve)
 
         self._answer = Generation(
-            self.context, prompt() or [], chosen, progress=progress, cancel=cancel, on_end=keep, refill=prompt
+            self.model,
+            self.context,
+            prompt() or [],
+            chosen,
+            progress=progress,
+            cancel=cancel,
+            on_end=keep,
+            refill=prompt,
         )
         return self._answer
 
@@ -104,7 +111,7 @@ class Chat:
             self._answer.close()
 
 
-def template_of(model: "Model") -> ChatTemplate:
+def template_of(model: Speaker) -> ChatTemplate:
     """The chat template of a model; LocalmixError where its file has none."""
     if model.template is None:
         raise LocalmixError(

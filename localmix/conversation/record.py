@@ -106,7 +106,7 @@ def load(path: Path, chat: "Chat", *, any_model: bool = False) -> str | None:
         raise LocalmixError(f"{path}: a conversation with another model, {found.file}: name that one with -m")
     if same:
         for message in found.messages:
-            chat.model.check(message.ids or ())
+            chat.model.engine.check(message.ids or ())
         chat.messages = list(found.messages)
     else:
         chat.messages = [replace(message, ids=None) for message in found.messages]
@@ -131,7 +131,7 @@ def _load_cache(path: Path, chat: "Chat") -> str | None:
         ids, kv, sound = kv_file.read(path, identity(chat.model.file.path))
         if kv is None:
             raise ValueError
-        chat.model.check(ids)
+        chat.model.engine.check(ids)
         chat.context.restore(ids, kv)
     except (OSError, ValueError, LocalmixError):
         return f"{path}: is damaged or does not fit this model: the conversation is whole, and computed again"

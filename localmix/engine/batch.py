@@ -53,16 +53,23 @@ class Batch:
         return len(self.ids)
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[int, int, Sequence[int]]], *, every: bool = False) -> "Batch":
-        """A batch of (sequence, first position, ids) parts. Logits of the last token of each part, or of every one."""
+    def of(cls, parts: Sequence[tuple[int, int, Sequence[int]]], *, every: bool | Sequence[bool] = False) -> "Batch":
+        """A batch of (sequence, first position, ids) parts. Logits of the last token of each part, or of every one:
+        of all parts, or of those for which `every` says so.
+        """
         spans, row = [], 0
         for sequence, start, ids in parts:
             spans.append(Span(sequence, row, start, len(ids)))
             row += len(ids)
         rows = np.concatenate([np.asarray(ids, np.int32) for _, _, ids in parts])
         positions = np.concatenate([np.arange(s.start, s.start + s.count, dtype=np.int32) for s in spans])
-        last = np.array([s.row + s.count - 1 for s in spans], np.int32)
-        return cls(rows, positions, tuple(spans), np.arange(row, dtype=np.int32) if every else last)
+        all_of = [every] * len(spans) if isinstance(every, bool) else every
+        wanted = [
+            row
+            for s, whole in zip(spans, all_of, strict=True)
+            for row in range(s.row if whole else s.row + s.count - 1, s.row + s.count)
+        ]
+        return cls(rows, positions, tuple(spans), np.array(wanted, np.int32))
 
     def only_wanted(self) -> "Batch":
         """The wanted rows alone; those that follow each other in a sequence are one span."""

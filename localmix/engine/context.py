@@ -1,24 +1,21 @@
 """One sequence of tokens in a cache, and the list of those that are in it.
 
 The list is all that is needed to use the cache again: what a new prompt shares with it is kept, the rest is cut.
+Contexts of one cache advance together, in one pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from localmix.answer.sampling import Sampler
+from localmix.backends.watch import Pause, Watch
 from localmix.engine.batch import Batch
+from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
 from quant.format import Floats
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from localmix.backends.watch import Pause, Watch
-    from localmix.model import Model
 
 
 class Context:
@@ -27,17 +24,18 @@ class Context:
     `watch` and `pause`, which may be set at any time, are called in each pass: see `localmix.backends.watch`.
     """
 
-    def __init__(self, model: "Model", size: int | None = None, kv: str | None = None) -> None:
-        self.model = model
+    def __init__(self, engine: Engine, size: int | None = None, kv: str | None = None, *, cache: Any = None) -> None:
+        """A sequence in a cache of its own, or in `cache`, whose sizes then count."""
+        self.engine = engine
         self.ids: list[int] = []
         self.watch: Watch | None = None
         self.pause: Pause | None = None
-        self._cache = model.cache(size, kv)
-        self._sequence = self._cache.new()
+        self.cache = engine.cache(size, kv) if cache is None else cache
+        self.sequence: int = self.cache.new()
 
     @property
     def size(self) -> int:
-        return self._cache.context
+        return self.cache.context
 
     def keep_prefix(self, prompt: Sequence[int]) -> int:
         """Forget everything that `prompt` does not begin with; how many tokens are left.
@@ -46,40 +44,37 @@ class Context:
         """
         pairs = zip(self.ids, prompt[:-1], strict=False)
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self._cache.truncate(self._sequence, shared)
+        self.cache.truncate(self.sequence, shared)
         del self.ids[shared:]
         return shared
 
     def advance(self, ids: Sequence[int]) -> Floats:
         """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
-        start = len(self.ids)
-        try:
-            batch = Batch.of([(self._sequence, start, ids)])
-            return self.model.forward(batch, self._cache, self.watch, self.pause)[0]
-        finally:
-            self.ids += ids[: self._cache.length(self._sequence) - start]  # all of them or none
+        return advance([(self, ids)])[0]
 
-    def choices(self, logits: Floats, sampler: Sampler) -> Iterator[int]:
-        """Ids that `sampler` chooses, the first from `logits` (V,); each is appended when the next is asked for."""
-        if self.model.chooses is not None and self.watch is None and sampler.constraint is None:
-            yield from self.model.chooses(self._cache, self._sequence, self.ids, logits, sampler)
-            return
-        while True:
-            id = sampler(logits, self.ids)
-            yield id
-            logits = self.advance([id])
+    def fork(self, length: int | None = None) -> "Context":
+        """Another sequence in the same cache that begins with the first `length` tokens (None: all)."""
+        length = len(self.ids) if length is None else length
+        other = Context.__new__(Context)
+        other.engine, other.cache, other.watch, other.pause = self.engine, self.cache, None, None
+        other.ids, other.sequence = self.ids[:length], self.cache.share(self.sequence, length)
+        return other
 
-    def dump(self) -> "tuple[list[int], NDArray] | None":
+    def free(self) -> None:
+        """Give the sequence back: nothing else may be done with this context."""
+        self.cache.free(self.sequence)
+
+    def dump(self) -> tuple[list[int], NDArray] | None:
         """The ids and their keys and values; None from a backend whose cache cannot be saved."""
-        return (self.ids, self._cache.dump(self._sequence)) if hasattr(self._cache, "dump") else None
+        return (self.ids, self.cache.dump(self.sequence)) if hasattr(self.cache, "dump") else None
 
-    def restore(self, ids: Sequence[int], kv: "NDArray") -> None:
+    def restore(self, ids: Sequence[int], kv: NDArray) -> None:
         """Take up what `dump` gave. ValueError: it does not fit this model or this backend."""
-        if not hasattr(self._cache, "restore") or kv.ndim != 5 or kv.shape[3] != len(ids):
+        if not hasattr(self.cache, "restore") or kv.ndim != 5 or kv.shape[3] != len(ids):
             raise ValueError("keys and values that do not fit")
-        restored = self._cache.restore(kv)
-        self._cache.free(self._sequence)
-        self._sequence, self.ids = restored, list(ids)
+        restored = self.cache.restore(kv)
+        self.cache.free(self.sequence)
+        self.sequence, self.ids = restored, list(ids)
 
     def shift(self, keep: int, count: int) -> None:
         """Forget `count` tokens behind the first `keep`. Those after move up, their keys rotated to the new places.
@@ -92,11 +87,57 @@ class Context:
         ids, kv = found
         kv = np.concatenate([kv[:, :, :, :keep], kv[:, :, :, keep + count :]], axis=3)
         keys = kv[:, 0, :, keep:]  # (layers, K, n, d)
-        keys[:] = _rotated(keys.astype(np.float32), -count * self.model.network.rope_inverse)
+        keys[:] = _rotated(keys.astype(np.float32), -count * self.engine.network.rope_inverse)
         self.restore(ids[:keep] + ids[keep + count :], kv)
 
 
-def _rotated(keys: Floats, angles: "NDArray[np.float64]") -> Floats:
+def advance(parts: Sequence[tuple[Context, Sequence[int]]], *, every: Sequence[bool] | None = None) -> Floats:
+    """One pass for contexts of one cache: appends to each its ids.
+
+    Logits (W, V) after the last id of each, and after all ids of those for which `every` says so. Interrupted, it
+    leaves no trace.
+    """
+    engine, cache = parts[0][0].engine, parts[0][0].cache
+    starts = [len(context.ids) for context, _ in parts]
+    try:
+        rows = [(context.sequence, len(context.ids), ids) for context, ids in parts]
+        return engine.forward(Batch.of(rows, every=every or False), cache, _watching(parts), _pausing(parts))
+    finally:
+        for (context, ids), start in zip(parts, starts, strict=True):
+            context.ids += ids[: cache.length(context.sequence) - start]  # all of them or none
+
+
+def _watching(parts: Sequence[tuple[Context, Sequence[int]]]) -> Watch | None:
+    """Tells each context that watches of its own tokens."""
+    told, row = [], 0
+    for context, ids in parts:
+        if context.watch is not None:
+            told.append((context.watch, slice(row, row + len(ids))))
+        row += len(ids)
+    if not told:
+        return None
+
+    def watch(chosen: NDArray[np.int32]) -> None:
+        for one, rows in told:
+            one(chosen[:, rows])
+
+    return watch
+
+
+def _pausing(parts: Sequence[tuple[Context, Sequence[int]]]) -> Pause | None:
+    """Calls what each context wants called, once."""
+    pauses = list(dict.fromkeys(context.pause for context, _ in parts if context.pause is not None))
+    if len(pauses) < 2:
+        return pauses[0] if pauses else None
+
+    def pause() -> None:
+        for one in pauses:
+            one()
+
+    return pause
+
+
+def _rotated(keys: Floats, angles: NDArray[np.float64]) -> Floats:
     """Keys (..., d) with the pairs (2i, 2i+1) rotated by angles (n,): what lies beyond 2n is left as it is."""
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     even, odd = keys[..., 0 : 2 * angles.size : 2], keys[..., 1 : 2 * angles.size : 2]

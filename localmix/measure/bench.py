@@ -79,7 +79,7 @@ def spared(model: "Model") -> int:
 
 def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
     rng = np.random.default_rng(0)
-    cache = model.cache()
+    cache = model.engine.cache()
     start = cache.new()
     cache.fill(start, depth)
 
@@ -87,8 +87,8 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
         sequence = cache.share(start, depth)
         ids = _ids(model, rng, length)
         began = time.perf_counter()
-        for at in range(0, length, model.chunk):
-            model.forward(Batch.of([(sequence, depth + at, ids[at : at + model.chunk])]), cache)
+        for at in range(0, length, model.engine.chunk):
+            model.engine.forward(Batch.of([(sequence, depth + at, ids[at : at + model.engine.chunk])]), cache)
         seconds = time.perf_counter() - began
         cache.free(sequence)
         return length / seconds
@@ -100,7 +100,7 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
 
 def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Callable[[], float] | None) -> Result:
     rng = np.random.default_rng(0)
-    cache = model.cache()
+    cache = model.engine.cache()
     start = cache.new()
     cache.fill(start, depth)
     read = inventory.take(model.file).read + (depth + plan.decoded / 2) * cache.position_bytes  # bytes a token
@@ -114,7 +114,7 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
         for i in range(plan.decoded):
             ids = _ids(model, rng, batch)
             parts = [(s, depth + i, ids[j : j + 1]) for j, s in enumerate(sequences)]
-            model.forward(Batch.of(parts), cache)
+            model.engine.forward(Batch.of(parts), cache)
         seconds = time.perf_counter() - began
         for sequence in sequences:
             cache.free(sequence)

@@ -32,10 +32,10 @@ def calibrate(model: "Model", windows: Sequence[Window], dataset: str, progress:
     """
     collector = _Collector(model.config.experts)
     step = model.backend.decoder(model.network, collector)
-    cache = model.cache(max(map(len, windows), default=1))
+    cache = model.engine.cache(max(map(len, windows), default=1))
     done, total = 0, sum(map(len, windows))
     for window in windows:
-        model.check(window.ids)
+        model.engine.check(window.ids)
     for batch, _ in passes(windows, cache):
         cache.reserve(batch)
         step(batch, cache)

@@ -169,12 +169,12 @@ class _Part(NamedTuple):
 
 def _logits(model: "Model", windows: Sequence[Window], watched: bool = False) -> Iterator[_Part]:
     """The logits of the scored tokens, pass by pass."""
-    cache = model.cache(max(map(len, windows), default=1))
+    cache = model.engine.cache(max(map(len, windows), default=1))
     for window in windows:
-        model.check(window.ids)
+        model.engine.check(window.ids)
     for batch, targets in passes(windows, cache):
         seen: list[NDArray[np.int32]] = []
-        logits = model.forward(batch, cache, seen.append if watched else None)
+        logits = model.engine.forward(batch, cache, seen.append if watched else None)
         chosen = seen[0][:, batch.wanted] if seen else np.empty(0, np.int32)
         yield _Part(len(batch), targets, logits, chosen[:, : targets.size] if seen else chosen)
 

@@ -127,13 +127,13 @@ def record(model: "Model", name: str, windows: Sequence[Window], lead: int, prog
             f"{model.file.path}: this model is dense: expected a mixture of experts, which has a router"
         )
     for window in windows:
-        model.check(window.ids)
+        model.engine.check(window.ids)
     seen: list[NDArray[np.int32]] = []
     ids, begins, chosen = [], [], []
-    cache = model.cache(max(map(len, windows), default=1))
+    cache = model.engine.cache(max(map(len, windows), default=1))
     done, total = 0, sum(map(len, windows))
     for batch, _ in passes(windows, cache):
-        model.forward(batch, cache, seen.append)
+        model.engine.forward(batch, cache, seen.append)
         kept = batch.positions >= lead
         ids.append(batch.ids[kept])
         begins.append((batch.positions == lead)[kept])

@@ -38,7 +38,7 @@ def test_texts_are_those_of_one_at_a_time(stories: Model, parallel: int) -> None
 def test_a_prompt_is_read_while_others_go_on(stories: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     options = [Options(temp=0, max_tokens=12, seed=1)] * 10
     whole = answers(stories, options)
-    monkeypatch.setattr(stories, "chunk", 6)
+    monkeypatch.setattr(stories.engine, "chunk", 6)
     assert answers(stories, options) == whole
 
 
@@ -55,8 +55,8 @@ def test_the_end_and_a_full_context(stories: Model) -> None:
 
 def test_places_in_the_cache_are_used_again(stories: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    cache = stories.cache
-    monkeypatch.setattr(stories, "cache", lambda *a: made.append(cache(*a)) or made[-1])
+    cache = stories.engine.cache
+    monkeypatch.setattr(stories.engine, "cache", lambda *a: made.append(cache(*a)) or made[-1])
     answers(stories, [Options(temp=0, max_tokens=3)] * 10, parallel=2)
     (one,) = made
     if hasattr(one, "pages"):
@@ -103,10 +103,10 @@ def test_what_is_computed_for_one_does_not_depend_on_the_others(stories: Model) 
     from localmix.engine.batch import Batch
 
     def logits(others: int) -> np.ndarray:
-        cache = stories.cache()
+        cache = stories.engine.cache()
         rows = [(cache.new(), 0, [1, 40 + i, 50, 60]) for i in range(others + 1)]
-        stories.forward(Batch.of(rows), cache)
-        return stories.forward(Batch.of([(sequence, 4, [70]) for sequence, _, _ in rows]), cache)[0]
+        stories.engine.forward(Batch.of(rows), cache)
+        return stories.engine.forward(Batch.of([(sequence, 4, [70]) for sequence, _, _ in rows]), cache)[0]
 
     assert np.array_equal(logits(1), logits(2))
     assert np.array_equal(logits(1), logits(9))

@@ -84,7 +84,7 @@ def test_bad_context(stories: Model, context: int) -> None:
 
 
 def test_progress_and_timings(stories: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stories, "chunk", 100)
+    monkeypatch.setattr(stories.engine, "chunk", 100)
     seen: list[tuple[int, int]] = []
     answer = stories.generate([5] * 250, max_tokens=4, progress=lambda *p: seen.append(p))
     assert not seen  # nothing happens before it is read
@@ -104,7 +104,7 @@ def test_cancel_between_tokens_and_between_chunks(stories: Model, monkeypatch: p
     assert list(answer) == []
     assert (answer.reason, answer.text) == ("interrupted", "".join(pieces))
 
-    monkeypatch.setattr(stories, "chunk", 100)
+    monkeypatch.setattr(stories.engine, "chunk", 100)
     cancel.clear()
     answer = stories.generate([5] * 250, cancel=cancel, progress=lambda done, total: done and cancel.set())
     assert answer.read() == ""

@@ -16,8 +16,8 @@ def test_experts_of_each_piece(upcycled: Model) -> None:
     assert "".join(pieces) == plain
     prompt = upcycled.tokenizer.encode("One day")
     seen: list[np.ndarray] = []
-    cache = upcycled.cache()
-    upcycled.forward(Batch.of([(cache.new(), 0, [*prompt, *answer.ids])]), cache, seen.append)
+    cache = upcycled.engine.cache()
+    upcycled.engine.forward(Batch.of([(cache.new(), 0, [*prompt, *answer.ids])]), cache, seen.append)
     found = np.concatenate([piece.experts for piece in pieces], axis=1)  # type: ignore[attr-defined]
     expected = seen[0][:, len(prompt) - 1 : -1]
     assert found.shape == expected.shape == (upcycled.config.layers, 12, 2)

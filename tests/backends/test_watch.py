@@ -10,8 +10,8 @@ import small_models
 from numpy.typing import NDArray
 
 import localmix
+from localmix.answer.generate import Generation
 from localmix.answer.options import Options
-from localmix.answer.sampling import Sampler
 from localmix.engine.batch import Batch
 from localmix.engine.context import Context
 from localmix.engine.weights import Weight
@@ -24,13 +24,13 @@ IDS = np.random.RandomState(0).randint(3, 512, 40).tolist()
 
 def watched(model: Model, ids: list[int], sizes: list[int]) -> tuple[NDArray, NDArray]:
     """Logits (T, V) and choices (L, T, A), computed in pieces of these sizes."""
-    cache = model.cache(len(ids))
+    cache = model.engine.cache(len(ids))
     sequence, at = cache.new(), 0
     logits: list[NDArray] = []
     seen: list[NDArray] = []
     for size in sizes:
         batch = Batch.of([(sequence, at, ids[at : at + size])], every=True)
-        logits.append(model.forward(batch, cache, watch=seen.append))
+        logits.append(model.engine.forward(batch, cache, watch=seen.append))
         at += size
     return np.concatenate(logits), np.concatenate(seen, axis=1)
 
@@ -63,17 +63,13 @@ def test_a_dense_network_chooses_nothing(backend: str) -> None:
 
 def test_a_context_tells_every_pass_of_an_answer(upcycled: Model) -> None:
     """Also where the device chooses the ids itself; the text is the same as unwatched."""
-    context, seen = Context(upcycled), list[NDArray]()
+    context, seen = Context(upcycled.engine), list[NDArray]()
     plain = upcycled.generate("One day", temp=0, max_tokens=8).read()
     context.watch = seen.append
     prompt = upcycled.tokenizer.encode("One day")
-    ids: list[int] = []
-    context.keep_prefix(prompt)
-    logits = context.advance(prompt)
-    for id, _ in zip(context.choices(logits, Sampler(Options(temp=0))), range(8), strict=False):
-        ids.append(id)
-    assert upcycled.tokenizer.decode(ids, keep_space=True) == plain
-    assert [each.shape[1] for each in seen] == [len(prompt)] + [1] * 8
+    answer = Generation(upcycled, context, prompt, Options(temp=0, max_tokens=8), continues=True)
+    assert answer.read() == plain
+    assert [each.shape[1] for each in seen] == [len(prompt)] + [1] * 7
 
 
 def inputs(model: Model, ids: list[int], sizes: list[int]) -> tuple[dict[str, NDArray], NDArray]:
@@ -85,7 +81,11 @@ def inputs(model: Model, ids: list[int], sizes: list[int]) -> tuple[dict[str, ND
             found.setdefault(weight.name, []).append(x.copy())
 
     step = model.backend.decoder(model.network, tell)
-    cache, at, logits = model.cache(40, kv="f32"), 0, []  # as f16 the last bit of a key may decide between two experts
+    cache, at, logits = (
+        model.engine.cache(40, kv="f32"),
+        0,
+        [],
+    )  # as f16 the last bit of a key may decide between two experts
     sequence = cache.new()
     for size in sizes:
         batch = Batch.of([(sequence, at, ids[at : at + size])], every=True)

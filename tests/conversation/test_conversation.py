@@ -103,13 +103,13 @@ def test_two_models_in_one_process(backend: str, chatty_path: Path, upcycled_pat
 def test_an_interrupted_forward_pass_leaves_no_trace(chatty: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = chatty.chat()
     chat.send("Hello", **GREEDY).read()
-    step = chatty._step
+    step = chatty.engine._step
 
     def interrupted(batch: Batch, cache: object, *_: object) -> np.ndarray:
         step(batch, cache)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chatty, "_step", interrupted)
+    monkeypatch.setattr(chatty.engine, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         chat.send("And then?", **GREEDY).read()
     monkeypatch.undo()

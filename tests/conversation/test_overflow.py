@@ -105,7 +105,7 @@ def test_a_shifted_cache_computes_nothing_again(model: Model) -> None:
 def test_shifted_keys_are_those_of_the_new_places(model: Model) -> None:
     """In the first layer, where a key depends on its token and place alone."""
     ids = list(range(100, 180))
-    shifted, fresh = Context(model, 128, "f32"), Context(model, 128, "f32")
+    shifted, fresh = Context(model.engine, 128, "f32"), Context(model.engine, 128, "f32")
     shifted.advance(ids)
     shifted.shift(3, 40)
     fresh.advance(ids[:3] + ids[43:])

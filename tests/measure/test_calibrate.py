@@ -23,9 +23,9 @@ def test_counts_are_what_the_router_chose(upcycled_path: Path) -> None:
     found = calibrate(model, WINDOWS, "text")
     expected = np.zeros((model.config.layers, 8))
     for window in WINDOWS:
-        cache = model.cache(64)
+        cache = model.engine.cache(64)
         seen: list[NDArray[np.int32]] = []
-        model.forward(Batch.of([(cache.new(), 0, window.ids)]), cache, seen.append)
+        model.engine.forward(Batch.of([(cache.new(), 0, window.ids)]), cache, seen.append)
         for layer, chosen in enumerate(seen[0]):
             expected[layer] += np.bincount(chosen.reshape(-1), minlength=8)
     for layer in range(model.config.layers):

@@ -88,10 +88,10 @@ def test_agreement_of_routers(upcycled: Model, noisy_path: Path, backend: str) -
     chosen: list[list[np.ndarray]] = [[], []]
     for model, seen in zip((noisy, upcycled), chosen, strict=True):
         for window in WINDOWS:
-            cache = model.cache(64)
+            cache = model.engine.cache(64)
             batch = Batch.of([(cache.new(), 0, window.ids)])
             told: list[np.ndarray] = []
-            model.forward(batch, cache, told.append)
+            model.engine.forward(batch, cache, told.append)
             seen.append(told[0][:, window.first : -1])
     ours, theirs = (np.concatenate(seen, axis=1) for seen in chosen)
     layers, tokens = ours.shape[:2]

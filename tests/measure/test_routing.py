@@ -122,9 +122,9 @@ def test_every_token_of_a_text_is_there(upcycled: Model) -> None:
     found = routing.record(upcycled, "text", cut, lead)
     assert found.ids.tolist() == upcycled.tokenizer.encode(TEXT, bos=False)
     assert found.positions.max() == 28
-    cache = upcycled.cache()
+    cache = upcycled.engine.cache()
     seen: list[np.ndarray] = []
-    upcycled.forward(Batch.of([(cache.new(), 0, cut[0].ids)]), cache, seen.append)
+    upcycled.engine.forward(Batch.of([(cache.new(), 0, cut[0].ids)]), cache, seen.append)
     assert (found.chosen[:, :29] == seen[0][:, 1:]).mean() > 0.99  # a tie may fall either way
 
 

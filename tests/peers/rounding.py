@@ -24,8 +24,8 @@ from quant.format import Floats
 
 
 def logits(model: Model, ids: list[int], first: int) -> Floats:
-    cache = model.cache()
-    return model.forward(Batch.of([(cache.new(), 0, ids)], every=True), cache)[first:].copy()
+    cache = model.engine.cache()
+    return model.engine.forward(Batch.of([(cache.new(), 0, ids)], every=True), cache)[first:].copy()
 
 
 def main() -> None:

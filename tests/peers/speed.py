@@ -82,7 +82,7 @@ class Ours:
 
     def __init__(self, path: str, threads: int) -> None:
         self.model = localmix.load(path, backend="numba", threads=threads)
-        self._cache = self.model.cache()
+        self._cache = self.model.engine.cache()
         self._filled: dict[int, int] = {}
 
     def _at(self, depth: int) -> int:
@@ -94,8 +94,10 @@ class Ours:
     def prompt(self, ids: list[int], depth: int) -> float:
         sequence = self._at(depth)
         began = time.perf_counter()
-        for at in range(0, len(ids), self.model.chunk):
-            self.model.forward(Batch.of([(sequence, depth + at, ids[at : at + self.model.chunk])]), self._cache)
+        for at in range(0, len(ids), self.model.engine.chunk):
+            self.model.engine.forward(
+                Batch.of([(sequence, depth + at, ids[at : at + self.model.engine.chunk])]), self._cache
+            )
         seconds = time.perf_counter() - began
         self._cache.free(sequence)
         return len(ids) / seconds
@@ -106,7 +108,7 @@ class Ours:
         began = time.perf_counter()
         for i in range(steps):
             parts = [(s, depth + i, [int(ids[i, j])]) for j, s in enumerate(sequences)]
-            self.model.forward(Batch.of(parts), self._cache)
+            self.model.engine.forward(Batch.of(parts), self._cache)
         seconds = time.perf_counter() - began
         for sequence in sequences:
             self._cache.free(sequence)

@@ -209,7 +209,8 @@ class Talk:
         chat.overflow.notice = self.notice
         chat.context.pause = self.interrupts.check
         self.choices.forget()
-        self.watched = chat.model.chooses is None  # else the device chooses ids by itself, and telling would slow it
+        # A device that chooses ids by itself would be slowed by telling.
+        self.watched = chat.model.engine.chooses is None
         chat.context.watch = self.choices if self.watched else None
 
     def _progress(self, done: int, total: int) -> None:

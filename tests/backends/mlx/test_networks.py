@@ -112,8 +112,10 @@ def test_one_evaluation_a_token_queued_before_the_id_is_read(monkeypatch: pytest
         return array(x, *arguments, **options)
 
     model, array = Model(model_path(), "mlx"), np.array
-    context, prompt = Context(model, 64), model.tokenizer.encode("Once upon a time")
-    ids = context.choices(context.advance(prompt), Sampler(Options(seed=1, repeat_penalty=1.1)))
+    context, prompt = Context(model.engine, 64), model.tokenizer.encode("Once upon a time")
+    assert model.engine.chooses is not None
+    logits, sampler = context.advance(prompt), Sampler(Options(seed=1, repeat_penalty=1.1))
+    ids = model.engine.chooses(context.cache, context.sequence, context.ids, logits, sampler)
     next(ids)
     for module, name in ((mx, "eval"), (mx, "async_eval"), (Choice, "read")):
         monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
@@ -126,7 +128,7 @@ def test_one_evaluation_a_token_queued_before_the_id_is_read(monkeypatch: pytest
 def test_a_long_pass_is_queued_layer_by_layer(monkeypatch: pytest.MonkeyPatch, ids: list[int]) -> None:
     model, queued = Model(model_path(), "mlx"), list[int]()
     monkeypatch.setattr(mx, "async_eval", lambda arrays: queued.append(len(arrays)))
-    context = Context(model, 256)
+    context = Context(model.engine, 256)
     context.advance(ids[:100])
     assert queued == [2] * model.config.layers  # keys and values
     context.advance(ids[100:120])

@@ -26,14 +26,14 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mo
 
 def alone(model: Model, ids: list[int]) -> Floats:
     """Logits (STEPS + 1, V) after the prompt, and after each token that follows."""
-    cache, start = model.cache(), len(ids) - STEPS
+    cache, start = model.engine.cache(), len(ids) - STEPS
     sequence = cache.new()
     parts = [(0, ids[:start]), *((at, [ids[at]]) for at in range(start, len(ids)))]
-    return np.concatenate([model.forward(Batch.of([(sequence, at, part)]), cache) for at, part in parts])
+    return np.concatenate([model.engine.forward(Batch.of([(sequence, at, part)]), cache) for at, part in parts])
 
 
 def test_a_batch_gives_what_each_sequence_gives_alone(model: Model) -> None:
-    cache = model.cache()
+    cache = model.engine.cache()
     sequences = [cache.new() for _ in TEXTS]
     cuts = [(0, n) if n < 100 else (0, 70, 133, n) for n in LENGTHS]  # long prompts in other parts than alone
     rows: list[list[Floats]] = [[] for _ in TEXTS]
@@ -44,7 +44,7 @@ def test_a_batch_gives_what_each_sequence_gives_alone(model: Model) -> None:
             if step + 1 < len(ends):
                 parts.append((sequences[i], ends[step], ids[ends[step] : ends[step + 1]]))
                 taking.append(i)
-        for i, logits in zip(taking, model.forward(Batch.of(parts), cache), strict=True):
+        for i, logits in zip(taking, model.engine.forward(Batch.of(parts), cache), strict=True):
             rows[i].append(logits)
     for ids, found in zip(TEXTS, rows, strict=True):
         assert np.array_equal(np.stack(found[-STEPS - 1 :]), alone(model, ids)), len(ids)

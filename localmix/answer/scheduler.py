@@ -1,0 +1,163 @@
+"""Requests answered together: each step is one pass with a token of every answer and a piece of the prompts.
+
+A pass reads each weight once for all of them. What is computed for one does not depend on who else is there, nor on
+how its prompt was cut. Everything here runs in one thread; only `Ticket.cancelled` may be set from others.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+from localmix.answer.options import PARALLEL
+from localmix.answer.pace import Pace
+from localmix.answer.ticket import Ticket
+from localmix.engine.batch import cut
+from localmix.engine.context import Context, advance
+from localmix.engine.engine import Engine
+from localmix.errors import LocalmixError
+
+_LEAST = 4  # tokens of a prompt for which `cut` always finds a way
+
+
+class Scheduler:
+    """`tokens` and `prompt_tokens` count what was computed so far, of answers and of prompts."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        parallel: int = PARALLEL,
+        context: int | None = None,
+        gap: float | None = None,
+    ) -> None:
+        """`parallel`: answers under way at once. `context`: tokens of each. `gap`: seconds that an answer waits for
+        its next token, at most, while prompts are read; None: prompts are read as fast as they can be.
+
+        LocalmixError: no room for `parallel` answers, or none asked for.
+        """
+        if parallel < 1:
+            raise LocalmixError(f"parallel = {parallel}: expected 1 or more")
+        self.tokens = self.prompt_tokens = 0
+        self.waiting: deque[Ticket] = deque()
+        self.rows: list[Ticket] = []
+        self._engine, self._parallel, self._size = engine, parallel, context
+        self._pace = Pace(gap)
+        self._cache: Any = None
+        self._own: set[int] = set()  # tickets whose contexts were made here
+
+    @property
+    def active(self) -> int:
+        """Answers under way."""
+        return sum(1 + len(ticket.followers) for ticket in self.rows)
+
+    @property
+    def idle(self) -> bool:
+        return not self.rows and not self.waiting
+
+    def submit(self, ticket: Ticket, *others: Ticket) -> None:
+        """Answer a request when its turn comes. `others` are more answers to the same prompt."""
+        if 1 + len(others) > self._parallel:
+            raise LocalmixError(f"{1 + len(others)} answers to one prompt: expected 1 to {self._parallel} (--parallel)")
+        ticket.followers = list(others)
+        self.waiting.append(ticket)
+
+    def step(self) -> list[Ticket]:
+        """One pass; the tickets that ended with it. What `pause` of a context raises ends the pass."""
+        ended = self._leave()
+        self._join()
+        for ticket in self.rows:
+            ticket.renew()
+        if any(not ticket.ended for ticket in self.rows):
+            before = sum(len(ticket.ids) for ticket in self.rows)
+            self._advance()
+            self.tokens += sum(len(ticket.ids) for ticket in self.rows) - before
+        return ended + self._leave()
+
+    def _leave(self) -> list[Ticket]:
+        """Those who have ended give their places back."""
+        gone = [ticket for ticket in self.waiting if ticket.ended]
+        if gone:
+            self.waiting = deque(ticket for ticket in self.waiting if not ticket.ended)
+        gone += [ticket for ticket in self.rows if ticket.ended]
+        self.rows = [ticket for ticket in self.rows if not ticket.ended]
+        for ticket in gone:
+            if ticket.context is not None and id(ticket) in self._own:
+                self._own.discard(id(ticket))
+                ticket.context.free()
+        return [one for ticket in gone for one in (ticket, *ticket.followers)]
+
+    def _join(self) -> None:
+        while self.waiting and self.active + 1 + len(self.waiting[0].followers) <= self._parallel:
+            ticket = self.waiting.popleft()
+            if ticket.context is None:
+                ticket.context = self._context()
+                self._own.add(id(ticket))
+            ticket.begin()
+            self.rows.append(ticket)
+
+    def _context(self) -> Context:
+        if self._cache is None:
+            self._cache = self._engine.cache(self._size)
+        return Context(self._engine, cache=self._cache)
+
+    def _advance(self) -> None:
+        start = perf_counter()
+        if len(self.rows) == 1 and self.rows[0].chosen_on_device():
+            self._spent(self.rows, [], perf_counter() - start)
+            return
+        answering = [ticket for ticket in self.rows if not ticket.ended and not ticket.reading]
+        reading = self._share([ticket for ticket in self.rows if not ticket.ended and ticket.reading], len(answering))
+        taking = [(ticket, 1) for ticket in answering] + reading
+        parts = [(ticket.context, ticket.todo[:count]) for ticket, count in taking if ticket.context is not None]
+        logits = advance(parts, every=[ticket.scored for ticket, _ in taking])  # (rows, V)
+        row = 0
+        for ticket, count in taking:
+            rows = count if ticket.scored else 1
+            self._computed(ticket, count, logits[row : row + rows])
+            row += rows
+        seconds = perf_counter() - start
+        self._pace.learn(sum(count for _, count in reading), len(answering), seconds)
+        self._spent(answering, [ticket for ticket, _ in reading], seconds)
+
+    def _share(self, reading: list[Ticket], answers: int) -> list[tuple[Ticket, int]]:
+        """Who reads how much: the shortest first, so that a question does not wait for a book, but half of it all is
+        the one's who came first, so that a book does not wait for ever.
+        """
+        if not reading:
+            return []
+        room = max(self._pace.room(self._engine.chunk, answers), _LEAST)
+        shortest = sorted(reading, key=lambda ticket: len(ticket.todo))
+        shares, first = dict.fromkeys(map(id, reading), 0), reading[0]
+        if self._pace.gap is not None and len(reading) > 1:
+            shares[id(first)] = cut(len(first.todo), room // 2)
+            room -= shares[id(first)]
+        for ticket in shortest:
+            if count := cut(len(ticket.todo) - shares[id(ticket)], room):
+                shares[id(ticket)] += count
+                room -= count
+        return [(ticket, shares[id(ticket)]) for ticket in shortest if shares[id(ticket)]]
+
+    def _computed(self, ticket: Ticket, count: int, logits: Any) -> None:
+        reading = ticket.reading
+        ticket.computed(count, logits, on_device=self._parallel == 1)
+        self.prompt_tokens += count if reading else 0
+        if reading and not ticket.reading:
+            self._follow(ticket, logits[-1])
+
+    def _follow(self, ticket: Ticket, logits: Any) -> None:
+        """The prompt is read: the other answers to it begin where it ends."""
+        followers, ticket.followers = ticket.followers, []
+        for other in followers:
+            assert ticket.context is not None
+            other.context, other.stats.cached_tokens = ticket.context.fork(), len(ticket.context.ids)
+            other.prompt_scores = ticket.prompt_scores
+            self._own.add(id(other))
+            other.answer(logits)
+            self.rows.append(other)
+
+    def _spent(self, answering: Sequence[Ticket], reading: Sequence[Ticket], seconds: float) -> None:
+        for ticket in answering:
+            ticket.stats.decode_seconds += seconds
+        for ticket in reading:
+            ticket.stats.prompt_seconds += seconds

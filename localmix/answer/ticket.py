@@ -1,0 +1,203 @@
+"""A request under way: what of its prompt is read, and the pieces of its answer as they become certain.
+
+The scheduler says when; here is what happens to one request then. Nothing is known of the others.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from localmix.answer.options import Options
+from localmix.answer.scores import Score, score
+from localmix.answer.speaker import Speaker
+from localmix.answer.stats import Stats
+from localmix.answer.text import Reason, Text
+from localmix.engine.context import Context
+from localmix.errors import LocalmixError
+from quant.format import Floats
+
+# Asked when the context is full, with the ids of the answer so far: a shorter prompt that ends with them, or None.
+Refill = Callable[[list[int]], Sequence[int] | None]
+Progress = Callable[[int, int], None]  # tokens of the prompt computed so far, and in all
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt. `continues`: the answer goes on where it ends, so that a space at its beginning counts.
+
+    `scores`: each id of the answer comes with its log-probability and those of so many likely ids; with `echo` those
+    of the prompt too. `owner`: whose prompts may share what is computed.
+    """
+
+    id: str | int
+    prompt: Sequence[int]
+    options: Options
+    continues: bool = False
+    scores: int | None = None
+    echo: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that is certain, and the ids that it became certain with."""
+
+    text: str
+    ids: tuple[int, ...]
+    scores: tuple[Score, ...] = ()
+
+
+class Ticket:
+    """One request. `pieces` are those that nobody has taken yet; `error` is why it failed, if it did."""
+
+    def __init__(
+        self, speaker: Speaker, request: Request, context: Context | None = None, refill: Refill | None = None
+    ) -> None:
+        """`context`: where to compute it; None: the scheduler makes one. Without `refill` a full context ends it.
+
+        LocalmixError: a schema or grammar that is wrong.
+        """
+        self.request, self.context = request, context
+        self.stats = Stats()
+        self.progress: Progress | None = None  # told while the prompt is read
+        self.pieces: deque[Piece] = deque()
+        self.prompt_scores: list[Score | None] = [None]  # with `echo`: of each id of the prompt, the first has none
+        self.cancelled = False  # may be set from any thread, and is obeyed before the next pass
+        self.error: LocalmixError | None = None
+        self.todo: list[int] = []  # ids that come next into the context
+        self.reading = True  # the prompt, which is not all computed
+        self.followers: list[Ticket] = []  # other answers to the same prompt
+        self.sampler = speaker.sampler(request.options)
+        self.written = Text(speaker.tokenizer, request.options, keep_space=request.continues or self.sampler.held)
+        self._refill = refill
+        self._full = False
+        self._device: Iterator[int] | None = None
+        self._ids: list[int] = []
+        self._scores: list[Score] = []
+
+    @property
+    def ids(self) -> list[int]:
+        """Of the answer so far, the one that ends a text left out."""
+        return self.written.ids
+
+    @property
+    def reason(self) -> Reason:
+        return self.written.reason
+
+    @property
+    def seed(self) -> int:
+        return self.sampler.seed
+
+    @property
+    def ended(self) -> bool:
+        return self.cancelled or self.error is not None or (self.written.ended and not self.reading)
+
+    @property
+    def scored(self) -> bool:
+        """Whether logits of the whole prompt are wanted."""
+        return self.reading and self.request.echo and self.request.scores is not None
+
+    def begin(self, prompt: Sequence[int] | None = None) -> None:
+        """Read the prompt: what the context does not hold of it."""
+        assert self.context is not None
+        prompt = self.request.prompt if prompt is None else prompt
+        done = 0 if self.scored else self.context.keep_prefix(prompt)
+        if not self.ids:
+            self.stats.cached_tokens = done
+        self.todo, self.reading, self._full, self._device = list(prompt[done:]), True, False, None
+        self._tell()
+
+    def renew(self) -> None:
+        """In a context that is full, go on with less of what was before, or end."""
+        if not self._full:
+            return
+        prompt = self._refill(self.ids) if self._refill is not None else None
+        if prompt:
+            self.begin(prompt)
+        else:
+            self.written.reason = "context"
+            self._emit(self.written.rest())
+
+    def computed(self, count: int, logits: Floats, *, on_device: bool = False) -> None:
+        """The next `count` ids are in the context: logits after the last of them, or (count, V) where `scored`."""
+        if self.scored:
+            self._score_prompt(count, logits)
+        done, self.todo = self.todo[:count], self.todo[count:]
+        if self.reading:
+            self.stats.prompt_tokens += len(done)
+            self._tell()
+            if not self.todo:
+                self.answer(logits[-1], on_device=on_device)
+        else:
+            self.stats.decode_tokens += 1
+            self._choose(logits[-1])
+
+    def answer(self, logits: Floats, *, on_device: bool = False) -> None:
+        """The prompt is read: choose the first id by the logits (V,) after it."""
+        assert self.context is not None
+        self.reading = False
+        if self.written.ended:  # no answer was asked for
+            self._emit("")
+            return
+        chooses = self.context.engine.chooses
+        if on_device and chooses is not None and self.context.watch is None and self.sampler.constraint is None:
+            self._device = chooses(self.context.cache, self.context.sequence, self.context.ids, logits, self.sampler)
+        self._choose(logits)
+
+    def chosen_on_device(self) -> bool:
+        """Take the id that the device chose by itself; False if it does not."""
+        if self._device is None:
+            return False
+        self.stats.decode_tokens += 1
+        self._choose(None)
+        return True
+
+    def interrupt(self) -> None:
+        """What is held back of the answer is certain: nothing comes any more."""
+        self.cancelled = True
+        self._emit(self.written.rest())
+
+    def take(self) -> list[Piece]:
+        """The pieces that nobody has taken."""
+        taken = list(self.pieces)
+        self.pieces.clear()
+        return taken
+
+    def _choose(self, logits: Floats | None) -> None:
+        assert self.context is not None
+        try:
+            if self._device is not None:
+                id = next(self._device)
+            else:
+                assert logits is not None
+                id = self.sampler(logits, self.context.ids)
+                if self.request.scores is not None:
+                    self._scores.append(score(logits, id, self.request.scores))
+        except LocalmixError as error:
+            self.error = error
+            return
+        text = self.written.push(id)
+        self._ids.append(id)
+        self.stats.tokens = len(self.ids)
+        if not self.written.ended and len(self.context.ids) >= self.context.size:
+            self._full = True
+            if self._refill is None:
+                self.written.reason = "context"
+                text += self.written.rest()
+        self.todo = [id]
+        self._emit(text)
+
+    def _tell(self) -> None:
+        if self.progress is not None and self.context is not None:
+            done = len(self.context.ids)
+            self.progress(done, done + len(self.todo))
+
+    def _emit(self, text: str) -> None:
+        if text or self.ended:
+            self.pieces.append(Piece(text, tuple(self._ids), tuple(self._scores)))
+            self._ids, self._scores = [], []
+
+    def _score_prompt(self, count: int, logits: Floats) -> None:
+        assert self.request.scores is not None
+        for row, id in zip(logits, self.todo[1 : count + 1], strict=False):
+            self.prompt_scores.append(score(row, id, self.request.scores))

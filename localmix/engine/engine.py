@@ -1,0 +1,83 @@
+"""A network on one backend, and the one call that runs a batch of tokens.
+
+Any number of caches may be used with one engine: a forward pass holds the engine's lock, nothing else is shared.
+It knows ids and nothing of text. Which experts it chose is told to whoever asks: `watch` of `forward`.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from localmix.arch.decoder import Network
+from localmix.backends import Backend, Chooses
+from localmix.backends.watch import Pause, Watch
+from localmix.engine.batch import CHUNK, Batch, chunk
+from localmix.errors import ContextFullError, LocalmixError
+from quant.format import Floats
+
+
+class Engine:
+    """`kv` is how caches keep keys and values, unless they are asked for otherwise."""
+
+    def __init__(self, network: Network, backend: Backend, kv: str = "f16") -> None:
+        self.network, self.backend, self.kv = network, backend, kv
+        self.config = network.config
+        self.chunk = chunk(self.config.products)  # tokens of a prompt that are computed at once
+        self._step = backend.decoder(network)
+        self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
+        self._lock = threading.Lock()
+
+    def cache(self, context: int | None = None, kv: str | None = None) -> Any:
+        """An empty cache for sequences of up to `context` tokens (None: what the model was trained for).
+
+        LocalmixError: such a context, or such keys and values, cannot be had.
+        """
+        most = self.config.context
+        if context is not None and not 1 <= context <= most:
+            raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
+        return self.backend.cache(self.network, context or most, kv or self.kv)
+
+    def check(self, ids: Sequence[int]) -> None:
+        """LocalmixError for ids that are no tokens of this model: kernels read where they are told to."""
+        size = self.config.vocabulary
+        if len(ids) and not 0 <= min(ids) <= max(ids) < size:
+            raise LocalmixError(f"ids {min(ids)} to {max(ids)}: expected 0 to {size - 1}")
+
+    def checked(self, prompt: Sequence[int], size: int) -> list[int]:
+        """The ids of a prompt that can be computed in a context of `size` tokens.
+
+        ContextFullError: it is too long. LocalmixError: it is empty, or not of this model.
+        """
+        most = self.config.context
+        if not len(prompt):
+            raise LocalmixError("the prompt is empty, and this model has no id that begins a text: give it some text")
+        if len(prompt) > size:
+            more = f", or raise the context (--ctx), up to {most}" if size < most else ""
+            raise ContextFullError(f"the prompt has {len(prompt)} tokens, the context holds {size}: shorten it{more}")
+        self.check(prompt)
+        return list(prompt)
+
+    def forward(self, batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
+        """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.
+
+        `watch` is called with the experts chosen, int32 (L, T, A), `pause` between layers: see
+        `localmix.backends.watch`.
+        """
+        with self._lock:
+            cache.reserve(batch)
+            logits = self._step(batch, cache, watch, pause)
+            cache.commit(batch)
+        return logits
+
+    def logits(self, ids: Sequence[int], kv: str | None = None) -> Floats:
+        """Logits (T, V) float32 after each of T tokens, from an empty cache."""
+        self.check(ids)
+        cache = self.cache(max(len(ids), 1), kv)
+        sequence = cache.new()
+        parts = [
+            self.forward(Batch.of([(sequence, at, ids[at : at + CHUNK])], every=True), cache)
+            for at in range(0, len(ids), CHUNK)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.config.vocabulary), np.float32)
