@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localmix.amounts import amount
 from localmix.cli.calibrate import progress
 from localmix.cli.parameters import BackendOption, Json, Output, Reading, Threads
 from localmix.cli.streams import note, overwrite, write
@@ -34,6 +35,10 @@ def routes(
             "--simulate-cache", metavar="SIZES", help="How often pools of experts of these sizes would hit: 4G,8G."
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
     threads: Threads = None,
@@ -49,8 +54,10 @@ def routes(
     from localmix.measure import aside, trace_file
     from localmix.measure.routes import Routes
 
+    for file in (trace, html):
+        if file is not None:
+            aside.check_new(file, force)
     if trace is not None:
-        aside.check_new(trace, force)
         trace_file.check(trace)
     sizes = pool_sizes(simulate)
     model = localmix.load(resolve(path), backend, threads)
@@ -58,6 +65,8 @@ def routes(
     rates = _simulated(model, found, sizes)
     if trace is not None:
         trace_file.write(trace, found.traces, model.tokenizer)
+    if html is not None:
+        _report(html, model, found, rates)
     if as_json:
         pools = [one.as_dict() for one in rates]
         write(json.dumps({"model": str(path), "context": reading.context} | found.as_dict() | {"pools": pools}) + "\n")
@@ -66,7 +75,9 @@ def routes(
     if not output.quiet:
         if not as_json:
             note(shown.EXPLAINED.rstrip())
-        note(f"{found.tokens} tokens, {found.active} of {found.experts} experts each{f': {trace}' if trace else ''}")
+        note(f"{found.tokens} tokens, {found.active} of {found.experts} experts each")
+        for file in filter(None, (trace, html)):
+            note(f"{file}: {amount(file.stat().st_size, 'B')}")
 
 
 def named(texts: "list[Path]") -> "list[tuple[str, Path]]":
@@ -92,6 +103,16 @@ def _record(model: "Model", name: str, text: Path, reading: Reading, output: Out
     found = routing.record(model, name, cut, lead, None if output.quiet else progress())
     overwrite("")
     return found
+
+
+def _report(html: Path, model: "Model", found: "Routes", rates: "list[Rates]") -> None:
+    from localmix.report import page
+    from localmix.report.facts import of_model
+    from localmix.report.routes import data
+
+    page.write(
+        html, "routes", f"Routes of {of_model(model)[0][1]}", data(found, rates, model.tokenizer, of_model(model))
+    )
 
 
 def _simulated(model: "Model", found: "Routes", sizes: "list[int]") -> "list[Rates]":

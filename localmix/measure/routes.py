@@ -90,7 +90,7 @@ class Routes:
     @property
     def lift(self) -> NDArray[np.float64]:
         """See `routing.lift` (L, E, E)."""
-        return routing.lift(self.together, self.counts.sum(axis=0), self.tokens)
+        return routing.lift(self.together, self.counts.sum(axis=0))
 
     @property
     def pairs(self) -> list[tuple[int, int]]:

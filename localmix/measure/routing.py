@@ -110,10 +110,14 @@ def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
     return np.abs(a - b).sum(axis=-1) / 2
 
 
-def lift(together: NDArray[np.int64], counts: NDArray[np.int64], tokens: int) -> NDArray[np.float64]:
-    """How much more often than independently two experts (L, E, E) serve one token: 1 is as often, 0 never."""
-    rate = counts / max(tokens, 1)  # (L, E) of the tokens
-    expected = rate[:, :, None] * rate[:, None, :] * tokens
+def lift(together: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How much more often two experts (L, E, E) serve one token than if they met by their loads (L, E) alone.
+
+    1 is as often, 0 never; on the diagonal, where there is nothing to meet, it is 0.
+    """
+    loads = counts[:, :, None].astype(np.float64) * counts[:, None, :]
+    loads *= 1 - np.eye(counts.shape[1])
+    expected = loads * (together.sum(axis=(1, 2)) / np.maximum(loads.sum(axis=(1, 2)), 1))[:, None, None]
     return together / np.where(expected > 0, expected, 1)
 
 

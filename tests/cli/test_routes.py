@@ -27,7 +27,19 @@ def test_numbers_for_programs(texts: list[Path], upcycled_path: Path, tmp_path: 
     model, file = load(upcycled_path, "reference"), tmp_path / "trace.npz"
     expert = inventory.expert_bytes(model.file)
     assert expert == 3 * 64 * 172 * 4
-    arguments = ("--trace", file, "--simulate-cache", f"{4 * expert},1G", "-c", 40, "--backend", "reference")
+    html = tmp_path / "report.html"
+    arguments = (
+        "--trace",
+        file,
+        "--html",
+        html,
+        "--simulate-cache",
+        f"{4 * expert},1G",
+        "-c",
+        40,
+        "--backend",
+        "reference",
+    )
     done = localmix("routes", upcycled_path, *texts, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -42,6 +54,7 @@ def test_numbers_for_programs(texts: list[Path], upcycled_path: Path, tmp_path: 
         assert text["pairs"] == lengths[n] - -(-lengths[n] // 39)  # 39 and a BOS are a window
     assert [pool["slots"] for pool in found["pools"]] == [4, 8 * 5]
     assert found["pools"][1]["hits"]["LRU"] > 0.9 > found["pools"][0]["hits"]["best possible"]
+    assert html.read_text().count("Once") == 4
     assert localmix("routes", upcycled_path, *texts, "--trace", file).stderr.count("already exists") == 1
 
 

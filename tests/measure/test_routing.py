@@ -42,8 +42,17 @@ def test_experts_that_serve_together() -> None:
     first, second = BY_HAND.together().tolist()
     assert first == [[0, 2, 0, 1], [2, 0, 2, 0], [0, 2, 0, 0], [1, 0, 0, 0]]
     assert second == [[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 2], [0, 1, 2, 0]]
-    lift = routing.lift(BY_HAND.together(), BY_HAND.counts(), 5)
-    assert lift[0, 0, 1] == pytest.approx(2 / (5 * 3 / 5 * 4 / 5))
+    lift = routing.lift(BY_HAND.together(), BY_HAND.counts())
+    assert lift[0, 0, 1] == pytest.approx(2 / (10 * 3 * 4 / (10**2 - 3**2 - 4**2 - 2**2 - 1)))
+    assert lift[0, 2, 2] == 0
+
+
+def test_experts_that_meet_by_chance() -> None:
+    """Drawn at random, however many at a time, two meet as often as by chance."""
+    random = np.random.RandomState(0)
+    drawn = trace([[random.permutation(6)[:3] for _ in range(20_000)]], [0] * 20_000, experts=6)
+    lift = routing.lift(drawn.together(), drawn.counts())[0]
+    assert lift[~np.eye(6, dtype=bool)] == pytest.approx(1, abs=0.03)
 
 
 def test_repeats_are_within_windows() -> None:
