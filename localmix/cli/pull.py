@@ -34,24 +34,42 @@ def pull(
     An interrupted download goes on where it stopped. HF_TOKEN and HF_ENDPOINT are honoured; models lie in
     LOCALMIX_MODELS. Example: localmix pull mixtral, then localmix chat mixtral.
     """
-    from localmix.store import hub
+    from localmix.store import hub, variants
     from localmix.store import pulled as store
+    from quant.recipe import RECIPES
 
     wanted = store.parse(name, format)
     if wanted is None:
         known = ", ".join(store.REPOSITORIES)
         raise LocalmixError(f"{name}: expected owner/repository, as the hub names it, or one of {known}")
-    model = store.find(wanted) if wanted.format else None
+    model = store.find(wanted, exactly=True) if wanted.format else None
     if model is None:
         progress = _Progress() if not output.quiet and sys.stderr.isatty() else _silent
         remotes = hub.listed(wanted)
         if files := hub.checkpoint(wanted, remotes):
-            model = converted(Name(wanted.repository, wanted.format or hub.DEFAULT_FORMAT), files, progress, output)
+            format = variants.recipe(wanted.format or variants.USUAL, [*RECIPES])
+            model = converted(Name(wanted.repository, format.upper()), files, progress, output)
         else:
-            model = hub.pull(wanted, hub.choose(wanted, remotes), progress)
+            model = hub.pull(wanted, chosen(wanted, remotes), progress)
     write(f"{model.path}\n")
     if not output.quiet:
         note(f"localmix: {model.name}, {amount(model.size, 'B')}: localmix chat {model.name}")
+
+
+def chosen(name: Name, remotes: "list[Remote]") -> "list[Remote]":
+    """The files of the model that a name means; where several fit a terminal asks. LocalmixError: none fits."""
+    from localmix.store import hub
+
+    try:
+        return hub.choose(name, remotes)
+    except hub.SeveralError as error:
+        if not sys.stdin.isatty():
+            raise
+        note(f"localmix: {name}: which one?")
+        for one in error.names:
+            note(f"  {one}")
+        answer = typer.prompt("Name or file", err=True)
+        return chosen(Name(name.repository, answer.strip()), remotes)
 
 
 def converted(name: Name, remotes: "list[Remote]", progress: "Progress", output: Output) -> Pulled:
@@ -60,7 +78,7 @@ def converted(name: Name, remotes: "list[Remote]", progress: "Progress", output:
     from localmix.store import hub
     from localmix.store import pulled as store
 
-    if (model := store.find(name)) is not None:
+    if (model := store.find(name, exactly=True)) is not None:
         return model
     target, title = chosen_target(name.format, None, None, 0), remotes[0].repository.rpartition("/")[2]
     folder = store.folder() / name.repository / title

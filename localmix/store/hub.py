@@ -19,15 +19,18 @@ from localmix.amounts import amount
 from localmix.errors import LocalmixError
 from localmix.gguf.reader import map_header
 from localmix.store import pulled as store
+from localmix.store import variants
 from localmix.store.pulled import Name, Pulled
 
-DEFAULT_FORMAT = "Q4_K_M"
 # Of a checkpoint, by who laid it out: the file that tells which it is, and the weights. Then what both may have.
 _LAYOUTS = (
     ("config.json", re.compile(r"model[\w.-]*\.safetensors(\.index\.json)?")),
     ("params.json", re.compile(r"consolidated[\w.-]*\.(safetensors(\.index\.json)?|pt)")),
 )
-_BESIDE = re.compile(r"tokenizer(_config\.json|\.json|\.model(\.v\d+)?)|added_tokens\.json|chat_template\.jinja")
+_BESIDE = re.compile(
+    r"tokenizer(_config\.json|\.json|\.model(\.v\d+)?)|(added_tokens|special_tokens_map|generation_config)\.json"
+    r"|chat_template\.(jinja|json)|additional_chat_templates/[\w.-]+\.jinja"
+)
 Progress = Callable[[str, int, int], None]  # what is done ("download", "verify"), bytes so far, bytes in all
 _BEGINNINGS = (1 << 23, 1 << 25, 1 << 27)  # bytes in which a header may end
 _STEP = 1 << 24  # bytes hashed at a time
@@ -44,6 +47,14 @@ class Remote:
     sha256: str | None  # the hub knows none for small files
 
 
+class SeveralError(LocalmixError):
+    """A name fits several models of a repository, or none; `names` tell those that there are."""
+
+    def __init__(self, name: Name, what: str, names: list[str]) -> None:
+        super().__init__(f"{name}: {what}: {', '.join(names)}: name one, as in {name.repository}:{names[0]}")
+        self.names = names
+
+
 def find(name: Name) -> list[Remote]:
     """The GGUF files that are the model. LocalmixError: it is not to be had."""
     return choose(name, listed(name))
@@ -52,7 +63,7 @@ def find(name: Name) -> list[Remote]:
 def pull(name: Name, remotes: list[Remote], progress: Progress) -> Pulled:
     """Download a model's files as far as they are not here. LocalmixError: see `fetch`."""
     files = tuple(fetch(remotes, store.folder() / name.repository, progress))
-    return Pulled(Name(name.repository, store.format_of(remotes[0].file)), files)
+    return next(model for model in store.pulled() if model.files == files)
 
 
 def fetch(remotes: list[Remote], folder: Path, progress: Progress, converted: int = 0) -> list[Path]:
@@ -74,7 +85,7 @@ def checkpoint(name: Name, remotes: list[Remote]) -> list[Remote]:
 
     A repository of GGUF files that has another's short name or place stands for that one. LocalmixError: the network.
     """
-    if _fitting(name, remotes):
+    if variants.fitting(variants.variants([remote.file for remote in remotes]), name.format):
         return []
     if found := _of_checkpoint(remotes):
         return found
@@ -135,25 +146,21 @@ class _EnoughError(Exception):
 
 
 def choose(name: Name, remotes: list[Remote]) -> list[Remote]:
-    """The files of the model in the wanted format; without one the usual format, or the only one there is."""
+    """The files of the model that a name means; without a format the usual one, or the only one there is."""
     by_file = {remote.file: remote for remote in remotes}
-    models = store.whole(list(by_file))
+    known = variants.variants(list(by_file))
+    models = [one for one in known if not one.beside]
+    fitting = variants.fitting(known, name.format)
+    if len(fitting) == 1:
+        return [by_file[file] for file in fitting[0].files]
     if not models:
         found = "a checkpoint, which localmix pull converts" if _of_checkpoint(remotes) else "no model"
         raise LocalmixError(f"{name}: holds {found}, expected GGUF files: name a repository that has them")
-    fitting = _fitting(name, remotes)
-    if len(fitting) != 1:
-        formats = ", ".join(sorted({store.format_of(model[0]) or model[0] for model in models}))
-        wanted = name.format or DEFAULT_FORMAT
-        raise LocalmixError(f"{name}: {len(fitting)} models of format {wanted}, expected one; it has {formats}")
-    return [by_file[file] for file in fitting[0]]
-
-
-def _fitting(name: Name, remotes: list[Remote]) -> list[list[str]]:
-    """The files of each model of the wanted format."""
-    models = store.whole([remote.file for remote in remotes])
-    wanted = name.format or (DEFAULT_FORMAT if len(models) > 1 else None)
-    return [model for model in models if wanted in (None, store.format_of(model[0]))]
+    some = fitting or models
+    names = [text or one.file for one, text in zip(some, variants.names(some), strict=True)]
+    wanted = name.format or variants.USUAL
+    what = f"{len(fitting)} models fit" if fitting else f"no model of format {wanted}, but there are"
+    raise SeveralError(name, what, names)
 
 
 def listed(name: Name) -> list[Remote]:

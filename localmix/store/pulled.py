@@ -6,12 +6,11 @@ repository may be one of the short names below, and the format may be left out w
 
 import os
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from localmix.errors import LocalmixError
-from localmix.store import bundled
+from localmix.store import bundled, variants
 
 FOLDER_VARIABLE = "LOCALMIX_MODELS"
 _MIXTRAL = "TheBloke/Mixtral-8x7B-Instruct-v0.1-GGUF"
@@ -26,14 +25,15 @@ REPOSITORIES = {
     "mistralai/Mixtral-8x7B-v0.1": _MIXTRAL_BASE,
     "mistralai/Mixtral-8x22B-v0.1": _LARGE_BASE,
 }
-_FORMAT = re.compile(r"(?i)(?<![a-z0-9])(i?q\d_(?:k_[sml]|k|[01]|nl|x?xs|[sm])|bf16|f16|f32|mxfp4)(?![a-z0-9])")
-_PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
+# A repository, or its address or that of a file, as a browser shows them or other programs write them.
+_ADDRESS = re.compile(r"(?:https?:/+[\w.:-]+/|hf\.co/|hf:/+)(?P<repository>[\w.-]+/[\w.-]+)"
+                      r"(?:/(?:blob|resolve|raw|tree)/main)?(?:[/:](?P<file>[^?#]+))?[?#]?.*")  # fmt: skip
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Name:
-    """A repository of the hub, and a weight format or None for whichever there is."""
+    """A repository of the hub, and a weight format or file, or None for whichever there is."""
 
     repository: str
     format: str | None
@@ -66,29 +66,16 @@ def folder() -> Path:
 
 
 def parse(text: str, format: str | None = None) -> Name | None:
-    """A name as a user types it; None if it cannot be one."""
+    """A name as a user types it; None if it cannot be one. LocalmixError: two formats."""
+    if address := _ADDRESS.fullmatch(text):
+        text = f"{address['repository']}:{address['file'] or ''}"
     repository, _, after = text.partition(":")
     repository = REPOSITORIES.get(repository, repository)
     if not _REPOSITORY.fullmatch(repository) or set(repository.split("/")) & {".", ".."}:
         return None
     if format and after and format.upper() != after.upper():
         raise LocalmixError(f"two formats, {after} in the name and --format {format}: give one")
-    return Name(repository, (format or after).upper() or None)
-
-
-def format_of(file: str) -> str | None:
-    """The weight format that a file's name tells, as in "x.Q4_K_M.gguf"."""
-    found = _FORMAT.findall(file.rpartition("/")[2])
-    return found[-1].upper() if found else None
-
-
-def whole(files: list[str]) -> list[list[str]]:
-    """GGUF files as models: the parts of a split one together, in order."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for file in sorted(files):
-        if file.endswith(".gguf"):
-            groups[_PART.sub("", file)].append(file)
-    return list(groups.values())
+    return Name(repository, format or after or None)
 
 
 def pulled() -> list[Pulled]:
@@ -96,24 +83,34 @@ def pulled() -> list[Pulled]:
     models = []
     for owner in _folders(folder()):
         for repository in _folders(owner):
-            files = [str(path.relative_to(repository)) for path in repository.rglob("*.gguf") if path.is_file()]
-            for group in whole(files):
-                name = Name(f"{owner.name}/{repository.name}", format_of(group[0]))
-                models.append(Pulled(name, tuple(repository / file for file in group)))
+            known = _variants(repository)
+            for one, format in zip(known, variants.names(known), strict=True):
+                name = Name(f"{owner.name}/{repository.name}", format)
+                models.append(Pulled(name, tuple(repository / file for file in one.files)))
     return sorted(models, key=lambda model: str(model.name))
 
 
-def find(name: Name) -> Pulled | None:
-    """The model of that name, if it is here. LocalmixError: there are several."""
-    fitting = [
-        model
-        for model in pulled()
-        if model.name.repository.lower() == name.repository.lower() and name.format in (None, model.name.format)
-    ]
-    if len(fitting) > 1:
-        formats = ", ".join(str(model.name.format) for model in fitting)
-        raise LocalmixError(f"{name}: there are {len(fitting)}, {formats}: name one, as in {fitting[0].name}")
-    return fitting[0] if fitting else None
+def find(name: Name, exactly: bool = False) -> Pulled | None:
+    """The model that a name means, if it is here; `exactly`: of this format. LocalmixError: there are several."""
+    models = [model for model in pulled() if model.name.repository.lower() == name.repository.lower()]
+    if not models:
+        return None
+    repository = folder() / models[0].name.repository
+    known = _variants(repository)
+    if name.format is None:
+        fitting = [one for one in known if not one.beside]
+    else:
+        fitting = (variants.exactly if exactly else variants.fitting)(known, name.format)
+    found = [model for model in models if any(model.path == repository / one.files[0] for one in fitting)]
+    if len(found) > 1:
+        each = ", ".join(str(model.name.format) for model in found)
+        raise LocalmixError(f"{name}: {len(found)} models fit, {each}: name one, as in {found[0].name}")
+    return found[0] if found else None
+
+
+def _variants(repository: Path) -> list[variants.Variant]:
+    files = (path for path in repository.rglob("*") if path.suffix.lower() == ".gguf" and path.is_file())
+    return variants.variants([str(path.relative_to(repository)) for path in files])
 
 
 def resolve(given: Path) -> Path:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import checkpoint_folders
 import pytest
-from command_line import localmix
+from command_line import Terminal, localmix
 from loopback_hub import Hub, serve
 from random_checkpoints import SPECS
 from small_models import STORIES
@@ -59,6 +59,33 @@ def test_pull_list_run_rm(command: Command, hub: Hub, tmp_path: Path) -> None:
     assert command("rm", REPOSITORY).returncode == 0
     assert list((tmp_path / "models").iterdir()) == []
     assert "nothing is pulled yet" in command("rm", REPOSITORY).stderr
+
+
+def test_a_model_is_found_as_people_write_it(command: Command, hub: Hub, tmp_path: Path) -> None:
+    files = ("a/gpt-UD-Q4_K_XL.gguf", "gpt-it-fp16.gguf", "old-q8_0.gguf", "new-Q8_0.gguf", "mmproj-F32.gguf")
+    hub.repositories["some/thing"] = {file: file.encode() for file in files}
+    for wanted, file in (("q4_k_xl", files[0]), ("F16", files[1]), ("fp16", files[1]), ("NEW-q8_0", files[3])):
+        done = command("pull", f"some/thing:{wanted}")
+        assert done.stdout == f"{tmp_path / 'models' / 'some' / 'thing' / file}\n", done.stderr
+        name = done.stderr.rstrip().rpartition("localmix chat ")[2]
+        assert done.stdout.strip() in command("info", name).stderr  # which is found, and holds no model
+    several = command("pull", "some/thing", "--format", "q8")
+    assert (several.returncode, several.stderr.count("\n")) == (1, 1)
+    assert "some/thing:q8: 2 models fit: new-Q8_0.gguf, old-q8_0.gguf: name one, as in" in several.stderr
+    assert command("pull", f"{hub.url}/some/thing/resolve/main/{files[2]}?download=true").returncode == 0
+    assert "Q8_0" not in command("rm", "some/thing:q4_k_xl").stderr
+    assert command("pull", "some/thing:mmproj-F32").returncode == 0
+
+
+def test_a_terminal_asks_which_of_several(hub: Hub, tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+    hub.repositories["some/thing"] = {"one-Q8_0.gguf": b"1", "two-Q8_0.gguf": b"2"}
+    place = {"LOCALMIX_MODELS": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url}
+    screen = terminal("pull", "some/thing:Q8_0", **place, HF_HUB_DISABLE_XET="1")
+    screen.until("Name or file: ")
+    assert "one-Q8_0.gguf" in screen.seen
+    screen.type("two-Q8_0.gguf\n")
+    assert screen.end() == 0, screen.seen
+    assert (tmp_path / "some" / "thing" / "two-Q8_0.gguf").read_bytes() == b"2"
 
 
 def test_all_parts_of_a_split_model(command: Command, tmp_path: Path) -> None:
@@ -164,8 +191,8 @@ def test_a_link_to_a_file_that_is_gone_is_no_model(command: Command, tmp_path: P
     ("name", "message"),
     [
         ("nobody/nothing", "no such repository"),
-        (REPOSITORY, "0 models of format Q4_K_M, expected one; it has F32, Q2_K, Q8_0"),
-        (f"{REPOSITORY}:Q3_K", "0 models of format Q3_K"),
+        (REPOSITORY, f"no model of format Q4_K_M, but there are: Q2_K, F32, Q8_0: name one, as in {REPOSITORY}:Q2_K"),
+        (f"{REPOSITORY}:Q3_K", "no model of format Q3_K"),
         ("checkpoint/only", "holds no model"),
         ("../..", "expected owner/repository"),
         ("mixtrall", "one of mixtral, "),
