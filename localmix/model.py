@@ -63,9 +63,11 @@ class Model:
         """
         if routing and not self.config.experts:
             raise LocalmixError(f"{self.file.path}: this model is dense: expected a mixture of experts, which routes")
+        room, kind = Context(self.engine, context), Routed if routing else Generation
+        if isinstance(prompt, str):
+            self.engine.fits(self.tokenizer.at_least(prompt), room.size, "at least ")
         ids = self.tokenizer.encode(prompt, eos=False) if isinstance(prompt, str) else prompt
         continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]
-        room, kind = Context(self.engine, context), Routed if routing else Generation
         return kind(self, room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
 
     def chat(self, system: str | None = None, **how: Any) -> "Chat[Model]":

@@ -66,6 +66,7 @@ class Chat(Generic[M]):
         any text leaves no trace. ContextFullError: the conversation is too long, and is left as it was.
         """
         self._close()
+        self.model.engine.fits(self.model.tokenizer.at_least(text), self.context.size, "at least ")
         chosen = Options(**options)
         messages = [*self.messages, Message("user", text)]
 

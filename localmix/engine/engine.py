@@ -50,14 +50,20 @@ class Engine:
 
         ContextFullError: it is too long. LocalmixError: it is empty, or not of this model.
         """
-        most = self.config.context
         if not len(prompt):
             raise LocalmixError("the prompt is empty, and this model has no id that begins a text: give it some text")
-        if len(prompt) > size:
-            more = f", or raise the context (--ctx), up to {most}" if size < most else ""
-            raise ContextFullError(f"the prompt has {len(prompt)} tokens, the context holds {size}: shorten it{more}")
+        self.fits(len(prompt), size)
         self.check(prompt)
         return list(prompt)
+
+    def fits(self, tokens: int, size: int, at_least: str = "") -> None:
+        """ContextFullError: a prompt of so many `tokens`, or `at_least` so many, is longer than `size`."""
+        most = self.config.context
+        if tokens > size:
+            more = f", or raise the context (--ctx), up to {most}" if size < most else ""
+            raise ContextFullError(
+                f"the prompt has {at_least}{tokens} tokens, the context holds {size}: shorten it{more}"
+            )
 
     def forward(self, batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
         """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.

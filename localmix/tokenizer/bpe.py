@@ -35,6 +35,13 @@ class BpeEngine:
         self._later = self._first if same else _tokenizer(model, rules.normalizer, later)
         self._byte_of = {char: byte for byte, char in enumerate(byte_alphabet())}
         self._user_defined = vocabulary.user_defined
+        # For at_least: bytes that no token spells vanish, and composing (NFC) leaves a third of them or more.
+        own = max(map(len, vocabulary.user_defined.tokens), default=0)
+        self._longest = max(4 * own, *map(len, vocabulary.tokens))
+        known = set(vocabulary.tokens)
+        self._missing = bytes(byte for char, byte in self._byte_of.items() if char not in known)
+        plain = {None: 1, "NFC": 3}.get(rules.normalizer.get("type") if rules.normalizer else None, 0)
+        self._shrinks = 0 if rules.raw or rules.habits else plain
 
     def encode(self, text: str, *, first: bool = True) -> list[int]:
         """The ids of plain text; user-defined tokens match before the text is cut, control tokens never.
@@ -50,6 +57,12 @@ class BpeEngine:
                 ids += tokenizer.encode(part, add_special_tokens=False).ids
             first = False
         return ids
+
+    def at_least(self, text: str) -> int:
+        """As many as the longest tokens would be, if all bytes of a text are in some token."""
+        if not self._shrinks:
+            return 0
+        return len(text.encode("utf-8", "replace").translate(None, self._missing)) // (self._shrinks * self._longest)
 
     def piece(self, id: int) -> bytes:
         """The bytes of a token: each character of a normal one is a byte, the others are literal."""

@@ -33,6 +33,7 @@ class SentencePieceEngine:
         self._first_only = first_only
         self._tokens = vocabulary.tokens
         self._types = vocabulary.types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
+        self._longest = max(map(len, vocabulary.tokens))
         self._processor = processor
 
     def encode(self, text: str, *, first: bool = True) -> list[int]:
@@ -40,6 +41,10 @@ class SentencePieceEngine:
         if self._first_only and first and self.adds_space and text and text[0] not in " ▁":
             text = " " + text
         return self._processor.encode(text)
+
+    def at_least(self, text: str) -> int:
+        """Of a vocabulary that spells everything, in bytes if need be, as many as the longest pieces would be."""
+        return len(text) // self._longest if TokenType.BYTE in self._types else 0
 
     def piece(self, id: int) -> bytes:
         """The bytes of a piece: `▁` is a space, `<0x0A>` one byte."""

@@ -23,6 +23,9 @@ class Engine(Protocol):
     def piece(self, id: int) -> bytes:
         """The bytes that a token stands for."""
 
+    def at_least(self, text: str) -> int:
+        """A number of tokens that plain text has at least, found without encoding it; 0 where nothing is known."""
+
 
 class Tokenizer:
     """Text to ids and back. Immutable, and safe to share between threads."""
@@ -79,6 +82,10 @@ class Tokenizer:
     def stream(self, *, keep_space: bool = False) -> "Stream":
         """A decoder for ids that come one at a time; what it gives adds up to `decode` of all of them."""
         return Stream(self, strip=self._engine.adds_space and not keep_space)
+
+    def at_least(self, text: str) -> int:
+        """A number of tokens that `text` has at least: what is much too long is found before the work."""
+        return self._engine.at_least(text)
 
     def piece(self, id: int) -> bytes:
         """The bytes of one token (of a control token its name); they need not be whole characters."""

@@ -200,3 +200,16 @@ def test_importing_the_packages_imports_no_library() -> None:
     code = code.replace("MODULES", "('sentencepiece', 'tokenizers', 'jinja2')")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_bound_from_below_holds_for_every_text(name: str) -> None:
+    tok = vocabularies.tokenizer_of(name)
+    runs = [unit * 500 for unit in (" ", "\n", "a", "e\u0301", "\u1112\u1161\u11ab", "\u2126", "\x05", "🦙", "<0x0A>")]
+    for text in [*texts(4, 100), *runs]:
+        assert tok.at_least(text) <= len(tok.encode(text, bos=False)), text
+
+
+@pytest.mark.parametrize("name", ["v1", "gpt-2", "llama-bpe"])
+def test_a_bound_from_below_grows_with_the_text(name: str) -> None:
+    assert vocabularies.tokenizer_of(name).at_least("word " * 10000) > 100
