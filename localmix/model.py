@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any
 
-from localmix import arch, backends, gguf, tokenizer
+from localmix import backends, gguf, network, tokenizer
 from localmix.answer.constrain import Grammars
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
@@ -30,14 +30,13 @@ class Model:
         self, path: str | os.PathLike[str], backend: str | None = None, threads: int | None = None, kv: str = "f16"
     ) -> None:
         self.file = gguf.open(path)
-        self.network = arch.load(self.file)
-        self.config = self.network.config
+        self.network = network.load(self.file)
         with concerning(path):
             self.tokenizer = tokenizer.from_metadata(self.file.metadata)
             self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
         self.backend = backends.pick(backend, threads)
         self.engine = Engine(self.network, self.backend, kv)
-        self._grammars = Grammars(self.tokenizer, self.config.vocabulary)
+        self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
 
     def sampler(self, options: Options) -> Sampler:
         """A stream of choices. LocalmixError: a schema or grammar that is wrong."""
@@ -61,7 +60,7 @@ class Model:
         `localmix.answer.routed`. ContextFullError: the prompt is longer than `context` (None: all that the model was
         trained for). LocalmixError: the routing of a model without experts.
         """
-        if routing and not self.config.experts:
+        if routing and not self.network.experts:
             raise LocalmixError(f"{self.file.path}: this model is dense: expected a mixture of experts, which routes")
         room, kind = Context(self.engine, context), Routed if routing else Generation
         if isinstance(prompt, str):

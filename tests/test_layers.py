@@ -30,9 +30,10 @@ LAYERS = (
     ("quant",),
     ("localmix.errors", "localmix.notices", "localmix.answer.options", "localmix.gguf", "localmix.tokenizer",
      "localmix.template", "localmix.engine.batch", "localmix.answer.stops", "localmix.answer.text",
-     "localmix.answer.stats", "localmix.answer.pace", "localmix.answer.gbnf", "localmix.answer.schema", "localmix.store.bundled", "localmix.amounts"),
+     "localmix.answer.stats", "localmix.answer.pace", "localmix.answer.gbnf", "localmix.answer.schema",
+     "localmix.store.bundled", "localmix.amounts"),
     ("localmix.engine.weights", "localmix.engine.cache", "localmix.answer.sampling", "localmix.answer.constrain",
-     "localmix.answer.scores", "localmix.backends", "localmix.arch"),
+     "localmix.answer.scores", "localmix.backends", "localmix.network"),
     ("localmix.engine.engine",),
     ("localmix.engine.context", "localmix.answer.speaker"),
     ("localmix.answer",),
@@ -96,12 +97,10 @@ def _modules(node: ast.ImportFrom) -> set[str]:
     return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
 
 
-def test_arch_sees_no_backend() -> None:
-    for path in (ROOT / "localmix" / "arch").glob("*.py"):
+def test_networks_see_no_backend() -> None:
+    for path in (ROOT / "localmix" / "network").rglob("*.py"):
         for name in imports(path):
-            assert not name.startswith(
-                ("localmix.backends.numba", "localmix.backends.mlx", "localmix.backends.reference")
-            )
+            assert not name.startswith("localmix.backends"), f"{path} imports {name}"
 
 
 def test_quant_knows_nothing_of_localmix() -> None:

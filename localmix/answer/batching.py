@@ -8,7 +8,7 @@ from localmix.answer.scheduler import Scheduler
 from localmix.answer.speaker import Speaker
 from localmix.answer.text import Reason
 from localmix.answer.ticket import Request, Ticket
-from localmix.backends.watch import Pause
+from localmix.backends.protocol import Pause
 from localmix.engine.context import Context
 
 __all__ = ["Answer", "Batching", "Request"]
@@ -42,8 +42,8 @@ class Batching:
         progress: Callable[["Batching"], None] | None = None,
         pause: Pause | None = None,
     ) -> None:
-        """`progress` is called after every pass, `pause` before it and in it (see `localmix.backends.watch`): what it
-        raises ends all. LocalmixError: no room for `parallel` answers, or none asked for.
+        """`progress` is called after every pass, `pause` before it and in it (see `localmix.backends.protocol`): what
+        it raises ends all. LocalmixError: no room for `parallel` answers, or none asked for.
         """
         self._speaker, self._waiting, self._parallel = speaker, iter(requests), parallel
         self._scheduler = Scheduler(speaker.engine, parallel=parallel)

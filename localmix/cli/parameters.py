@@ -128,7 +128,7 @@ class Reading:
         """The windows of the text in a file."""
         from localmix.measure import windows
 
-        return windows.cut(model.tokenizer, windows.read_text(text), self.context or model.config.context, self.chunks)
+        return windows.cut(model.tokenizer, windows.read_text(text), self.context or model.network.context, self.chunks)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def perplexity(
         found = measuring.compare(model, localmix.load(resolve(compare), backend, threads), windows, show)
         report, rows = compared(found), comparison_table(found)
     overwrite("")
-    context = reading.context or model.config.context
+    context = reading.context or model.network.context
     given = {"model": str(path), "compare": compare and str(compare), "text": str(text), "context": context}
     if as_json:
         write(json_text(given | {"windows": len(windows)} | report, indent=2))

@@ -38,8 +38,8 @@ def passes(quiet: bool) -> bool:
 
 def _networks() -> Iterator["Named"]:
     """Names and networks that are run as a whole."""
-    from localmix import arch, gguf
+    from localmix import gguf, network
     from localmix.store.bundled import model_path
 
     with gguf.open(model_path()) as file:
-        yield "the bundled model", arch.load(file)
+        yield "the bundled model", network.load(file)

@@ -40,7 +40,7 @@ class Reader:
         own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
         options = Options(**{**self.options, **own})
         self.model.sampler(options)  # a schema or grammar that is wrong is said now
-        ids = self.model.engine.checked(self._encode(row), self.context or self.model.engine.config.context)
+        ids = self.model.engine.checked(self._encode(row), self.context or self.model.engine.network.context)
         return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
 
     def _encode(self, row: Mapping[str, Any]) -> list[int]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from localmix import arch, gguf
+from localmix import gguf, network
 from localmix.convert.checkpoint import Checkpoint, Source
 from localmix.convert.matrix import Mapped, Matrix, Stack
 from localmix.errors import FileFormatError, UnsupportedError
@@ -22,7 +22,7 @@ def read(path: Path, allow_requantize: bool) -> Checkpoint:
     FileFormatError: its shapes are not those that its metadata speak of.
     """
     file = gguf.open(path)
-    arch.load(file)  # what cannot be run is not converted: names and shapes are checked there
+    network.load(file)  # what cannot be run is not converted: names and shapes are checked there
     quantized = sorted({t.format.name for t in file.tensors.values() if t.format.name not in FULL})
     if quantized and not allow_requantize:
         raise UnsupportedError(

@@ -1,7 +1,7 @@
 """Keys and values of many sequences, in pages of PAGE positions from one pool.
 
 A sequence is a list of pages and a length. Sequences may share pages (a common prefix costs nothing); a shared
-page is copied before it is written. Opaque to `arch/`: backends read pages, sessions call the verbs.
+page is copied before it is written. Opaque to `network/`: backends read pages, sessions call the verbs.
 """
 
 from dataclasses import dataclass, field

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.backends.watch import Pause, Watch
+from localmix.backends.protocol import Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
+from localmix.network.rope import turned
 from quant.format import Floats
 
 
 class Context:
     """Room for `size` tokens. `ids` are always exactly those whose keys and values are in the cache.
 
-    `watch` and `pause`, which may be set at any time, are called in each pass: see `localmix.backends.watch`.
+    `watch` and `pause`, which may be set at any time, are called in each pass: see `localmix.backends.protocol`.
     """
 
     def __init__(self, engine: Engine, size: int | None = None, kv: str | None = None, *, cache: Any = None) -> None:
@@ -86,8 +87,10 @@ class Context:
             raise LocalmixError("keys and values in 8 bits cannot be shifted: use --when-full drop")
         ids, kv = found
         kv = np.concatenate([kv[:, :, :, :keep], kv[:, :, :, keep + count :]], axis=3)
-        keys = kv[:, 0, :, keep:]  # (layers, K, n, d)
-        keys[:] = _rotated(keys.astype(np.float32), -count * self.engine.network.rope_inverse)
+        for layer, (keys, _) in zip(self.engine.network.layers, kv, strict=True):  # (K, n, d)
+            rope, moved = layer.attention.rope, keys[:, keep:]
+            if rope is not None:
+                moved[:] = turned(moved.astype(np.float32), rope, -count * rope.inverse, 1.0)
         self.restore(ids[:keep] + ids[keep + count :], kv)
 
 
@@ -135,13 +138,3 @@ def _pausing(parts: Sequence[tuple[Context, Sequence[int]]]) -> Pause | None:
             one()
 
     return pause
-
-
-def _rotated(keys: Floats, angles: NDArray[np.float64]) -> Floats:
-    """Keys (..., d) with the pairs (2i, 2i+1) rotated by angles (n,): what lies beyond 2n is left as it is."""
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    even, odd = keys[..., 0 : 2 * angles.size : 2], keys[..., 1 : 2 * angles.size : 2]
-    out = keys.copy()
-    out[..., 0 : 2 * angles.size : 2] = even * cos - odd * sin
-    out[..., 1 : 2 * angles.size : 2] = even * sin + odd * cos
-    return out

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from localmix.arch.decoder import Network
-from localmix.backends import Backend, Chooses
-from localmix.backends.watch import Pause, Watch
+from localmix.backends.protocol import Backend, Chooses, Pause, Watch
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
+from localmix.network.decoder import Network
 from quant.format import Floats
 
 
@@ -23,8 +22,7 @@ class Engine:
 
     def __init__(self, network: Network, backend: Backend, kv: str = "f16") -> None:
         self.network, self.backend, self.kv = network, backend, kv
-        self.config = network.config
-        self.chunk = chunk(self.config.products)  # tokens of a prompt that are computed at once
+        self.chunk = chunk(self.network.products)  # tokens of a prompt that are computed at once
         self._step = backend.decoder(network)
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self._lock = threading.Lock()
@@ -34,14 +32,14 @@ class Engine:
 
         LocalmixError: such a context, or such keys and values, cannot be had.
         """
-        most = self.config.context
+        most = self.network.context
         if context is not None and not 1 <= context <= most:
             raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
         return self.backend.cache(self.network, context or most, kv or self.kv)
 
     def check(self, ids: Sequence[int]) -> None:
         """LocalmixError for ids that are no tokens of this model: kernels read where they are told to."""
-        size = self.config.vocabulary
+        size = self.network.vocabulary
         if len(ids) and not 0 <= min(ids) <= max(ids) < size:
             raise LocalmixError(f"ids {min(ids)} to {max(ids)}: expected 0 to {size - 1}")
 
@@ -58,7 +56,7 @@ class Engine:
 
     def fits(self, tokens: int, size: int, at_least: str = "") -> None:
         """ContextFullError: a prompt of so many `tokens`, or `at_least` so many, is longer than `size`."""
-        most = self.config.context
+        most = self.network.context
         if tokens > size:
             more = f", or raise the context (--ctx), up to {most}" if size < most else ""
             raise ContextFullError(
@@ -69,7 +67,7 @@ class Engine:
         """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.
 
         `watch` is called with the experts chosen, int32 (L, T, A), `pause` between layers: see
-        `localmix.backends.watch`.
+        `localmix.backends.protocol`.
         """
         with self._lock:
             cache.reserve(batch)
@@ -86,4 +84,4 @@ class Engine:
             self.forward(Batch.of([(sequence, at, ids[at : at + CHUNK])], every=True), cache)
             for at in range(0, len(ids), CHUNK)
         ]
-        return np.concatenate(parts) if parts else np.empty((0, self.config.vocabulary), np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, self.network.vocabulary), np.float32)

@@ -1,7 +1,6 @@
 """A weight matrix is (format, shape, bytes): a view on the mapped file, never a copy.
 
-Experts are reached through an object, so that their arithmetic does not know whether a file holds them merged or
-one tensor each, nor, later, whether they are resident or fetched. Nothing here knows a backend.
+Nothing here knows a backend, nor whether a file holds experts merged or one tensor each.
 """
 
 from dataclasses import dataclass
@@ -29,18 +28,6 @@ class Weight:
     @property
     def nbytes(self) -> int:
         return self.data.nbytes
-
-
-@dataclass(frozen=True, eq=False)
-class Experts:
-    """The E experts of one layer: gate and up are (F, D), down is (D, F)."""
-
-    gate: tuple[Weight, ...]
-    up: tuple[Weight, ...]
-    down: tuple[Weight, ...]
-
-    def __len__(self) -> int:
-        return len(self.gate)
 
 
 def vector(weight: NDArray, format: Format) -> Floats:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from localmix.backends.numba.machine import native
-from localmix.backends.numba.passes.layout import LINE, PROBE
+from localmix.backends.numba.passes.records import LINE, PROBE
 from localmix.backends.numba.passes.team import Team
 
 ENOUGH = 1 << 30  # bytes: far more than the last-level cache, also where a machine shares it with others

@@ -4,6 +4,7 @@ Random ids, because random weights repeat one token and so one pair of experts. 
 several runs. For decoding also the bytes a second that it read and its share of what the memory bus can do.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from localmix.engine.batch import Batch
 from localmix.measure import inventory
+from localmix.network.decoder import products_of
 
 if TYPE_CHECKING:
     from localmix.model import Model
@@ -53,10 +55,10 @@ def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> It
     """
     for depth in plan.depths:
         for length in plan.prompts:
-            if depth + length <= model.config.context:
+            if depth + length <= model.network.context:
                 yield _prompt(model, plan, length, depth)
         for batch in plan.batches:
-            if plan.decoded and depth + plan.decoded <= model.config.context:
+            if plan.decoded and depth + plan.decoded <= model.network.context:
                 yield _decode(model, plan, depth, batch, bandwidth)
 
 
@@ -65,16 +67,19 @@ def products(model: "Model", *, output: bool) -> int:
     found = inventory.take(model.file)
     counted = {"attention", "experts", "dense ffn", "router"} | ({"output"} if output else set())
     total = sum(part.active for part in found.parts if part.role in counted)
-    return total + (model.config.vocabulary * model.config.width if output and found.tied else 0)
+    return total + (model.network.vocabulary * model.network.width if output and found.tied else 0)
 
 
 def spared(model: "Model") -> int:
     """Multiplications of a prompt's tokens, but for the last, that are not made: the last layer's, after its keys and
     values.
     """
-    c = model.config
-    feed_forward = max(c.active, 1) * 3 * c.width * c.hidden + c.experts * c.width
-    return c.heads * c.head_dim * c.width + feed_forward if model.backend.spares else 0
+    if not model.backend.spares:
+        return 0
+    last = model.network.layers[-1]
+    own = (last.attention.q, last.attention.k, last.attention.v)
+    router = last.mixture.router.gate.size if last.mixture.router else 0
+    return products_of(last) + router - sum(math.prod(part.weight.shape) for part in own)
 
 
 def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
@@ -130,7 +135,7 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
 
 
 def _ids(model: "Model", rng: np.random.Generator, count: int) -> list[int]:
-    return rng.integers(0, model.config.vocabulary, count).tolist()
+    return rng.integers(0, model.network.vocabulary, count).tolist()
 
 
 def _median(once: Callable[[], float], repeats: int) -> tuple[float, float]:

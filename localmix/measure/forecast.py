@@ -15,15 +15,16 @@ from typing import Literal
 
 import numpy as np
 
-from localmix import arch, gguf
+from localmix import gguf
 from localmix.answer.options import Options
 from localmix.answer.sampling import Sampler
-from localmix.arch.decoder import Network
 from localmix.backends import Backend
 from localmix.engine.batch import Batch
 from localmix.gguf import File
 from localmix.measure import inventory, synthetic
 from localmix.model import Model
+from localmix.network import load
+from localmix.network.decoder import Network
 
 Fit = Literal["resident", "streamed", "no"]
 
@@ -83,8 +84,8 @@ def misses(sizes: Sizes, available: int) -> float:
 
 def seconds(file: File, backend: Backend) -> float:
     """Seconds a decoded token takes with everything in memory, sampling included."""
-    network = arch.load(file)
-    count = network.config.layers
+    network = load(file)
+    count = len(network.layers)
     if inventory.take(file).bytes <= _WHOLE or count <= 2:
         return _answering(file, backend)
     middle = count // 2
@@ -103,7 +104,7 @@ def seconds_of_absent(header: File, backend: Backend) -> float:
         with gguf.open(path) as file:
             if whole:
                 return _answering(file, backend)
-            network = arch.load(file)
+            network = load(file)
             one, two = _time(network, backend, [[0], [0, 1]])
             return _scaled(header, one, two, layer_bytes(file, 1)) + _sampling(network)
 
@@ -112,10 +113,10 @@ def _answering(file: File, backend: Backend) -> float:
     """Seconds a token of answers by the whole model, where what Python does between two tokens counts too."""
     model = Model(file.path, backend.name, backend.threads if backend.name == "numba" else None)
     model.tokenizer.end_ids = frozenset()  # it has to go on
-    ids = np.random.default_rng(0).integers(0, model.config.vocabulary, 2 * _TOKENS).tolist()
+    ids = np.random.default_rng(0).integers(0, model.network.vocabulary, 2 * _TOKENS).tolist()
     times = []
     for seed in range(_ROUNDS + 1):
-        answer = model.generate(ids[: model.config.context // 2], max_tokens=2 * _TOKENS, seed=seed)
+        answer = model.generate(ids[: model.network.context // 2], max_tokens=2 * _TOKENS, seed=seed)
         answer.read()
         times.append(answer.stats.decode_seconds / max(answer.stats.decode_tokens, 1))
     return median(times[1:])
@@ -153,12 +154,12 @@ class _Run:
     """Some layers of a network, as a network of their own, on random tokens."""
 
     def __init__(self, network: Network, backend: Backend, layers: Sequence[int]) -> None:
-        config = replace(network.config, layers=len(layers), context=max(network.config.context, 4 * _TOKENS))
-        part = replace(network, layers=tuple(network.layers[i] for i in layers), config=config)
+        own, context = tuple(network.layers[i] for i in layers), max(network.context, 4 * _TOKENS)
+        part = replace(network, layers=own, context=context)
         self._step = backend.decoder(part)
-        self._cache = backend.cache(part, config.context, "f16")
+        self._cache = backend.cache(part, context, "f16")
         self._sequence, self._at = self._cache.new(), 0
-        self._random, self._vocabulary = np.random.default_rng(0), config.vocabulary
+        self._random, self._vocabulary = np.random.default_rng(0), network.vocabulary
 
     def forward(self, count: int) -> float:
         """Seconds of one pass of `count` tokens."""
@@ -175,7 +176,7 @@ class _Run:
 def _sampling(network: Network) -> float:
     """Seconds to choose an id, with the usual options."""
     sampler = Sampler(Options())
-    logits = np.random.default_rng(0).standard_normal(network.config.vocabulary, np.float32)
+    logits = np.random.default_rng(0).standard_normal(network.vocabulary, np.float32)
     times = []
     for _ in range(9):
         began = time.perf_counter()

@@ -148,7 +148,7 @@ def compare(model: "Model", base: "Model", windows: Sequence[Window], progress: 
 def check_vocabularies(model: "Model", base: "Model") -> None:
     """LocalmixError: an id does not mean the same to both."""
     key = "tokenizer.ggml.tokens"
-    if model.file.metadata[key] != base.file.metadata[key] or model.config.vocabulary != base.config.vocabulary:
+    if model.file.metadata[key] != base.file.metadata[key] or model.network.vocabulary != base.network.vocabulary:
         raise LocalmixError(
             f"{base.file.path}: has another vocabulary than {model.file.path}: expected two files of one model"
         )

@@ -126,7 +126,7 @@ def record(model: "Model", name: str, windows: Sequence[Window], lead: int, prog
 
     LocalmixError: the model has no experts.
     """
-    if not model.config.experts:
+    if not model.network.experts:
         raise LocalmixError(
             f"{model.file.path}: this model is dense: expected a mixture of experts, which has a router"
         )
@@ -149,7 +149,7 @@ def record(model: "Model", name: str, windows: Sequence[Window], lead: int, prog
     routed = (every >= 0).all(axis=(1, 2))  # layers without a router, such as the first ones of DeepSeek's, say -1
     layers = tuple(np.flatnonzero(routed).tolist())
     within = np.cumsum(np.concatenate(begins), dtype=np.int32) - 1
-    return Trace(name, model.config.experts, layers, np.concatenate(ids), within, every[routed])
+    return Trace(name, model.network.experts, layers, np.concatenate(ids), within, every[routed])
 
 
 def joined(traces: Iterable[Trace]) -> Trace:

@@ -20,10 +20,10 @@ def test_experts_of_each_piece(upcycled: Model) -> None:
     upcycled.engine.forward(Batch.of([(cache.new(), 0, [*prompt, *answer.ids])]), cache, seen.append)
     found = np.concatenate([piece.experts for piece in pieces], axis=1)  # type: ignore[attr-defined]
     expected = seen[0][:, len(prompt) - 1 : -1]
-    assert found.shape == expected.shape == (upcycled.config.layers, 12, 2)
+    assert found.shape == expected.shape == (len(upcycled.network.layers), 12, 2)
     assert (found == expected).mean() > 0.99  # a tie may fall either way
     assert isinstance(answer, Routed)
-    assert answer.routing.shape == (upcycled.config.layers, len(prompt) + 11, 2)
+    assert answer.routing.shape == (len(upcycled.network.layers), len(prompt) + 11, 2)
 
 
 def test_a_character_of_several_tokens_is_one_piece(upcycled: Model) -> None:

@@ -38,7 +38,7 @@ def watched(model: Model, ids: list[int], sizes: list[int]) -> tuple[NDArray, ND
 def test_a_prompt(upcycled: Model) -> None:
     """What the reference's router chose; being watched changes no logits."""
     logits, chosen = watched(upcycled, IDS, [40])
-    layers = upcycled.config.layers
+    layers = len(upcycled.network.layers)
     assert chosen.shape == (layers, 40, 2)
     assert chosen.dtype == np.int32
     assert 0 <= chosen.min() <= chosen.max() < 8
@@ -58,7 +58,7 @@ def test_one_token_at_a_time_chooses_as_a_prompt_does(upcycled: Model) -> None:
 
 def test_a_dense_network_chooses_nothing(backend: str) -> None:
     model = localmix.load(small_models.STORIES, backend)
-    assert watched(model, IDS, [39, 1])[1].shape == (model.config.layers, 40, 0)
+    assert watched(model, IDS, [39, 1])[1].shape == (len(model.network.layers), 40, 0)
 
 
 def test_a_context_tells_every_pass_of_an_answer(upcycled: Model) -> None:

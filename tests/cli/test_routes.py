@@ -46,7 +46,7 @@ def test_numbers_for_programs(texts: list[Path], upcycled_path: Path, tmp_path: 
     lengths = [len(model.tokenizer.encode(text, bos=False)) for text in (GIRL, SUMS)]
     assert [(text["name"], text["tokens"]) for text in found["texts"]] == [("girl", lengths[0]), ("sums", lengths[1])]
     trace = np.load(file)
-    assert trace["chosen"].shape == (sum(lengths), model.config.layers, 2)
+    assert trace["chosen"].shape == (sum(lengths), len(model.network.layers), 2)
     for n, text in enumerate(found["texts"]):
         rows = trace["chosen"][trace["text"] == n]
         assert text["counts"] == [np.bincount(rows[:, i].ravel(), minlength=8).tolist() for i in range(5)]

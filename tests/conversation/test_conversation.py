@@ -121,7 +121,7 @@ def test_an_interrupted_forward_pass_leaves_no_trace(chatty: Model, monkeypatch:
 
 def test_an_answer_pauses_between_layers(chatty: Model) -> None:
     """What is raised there ends the pass, after as many layers as were computed, and leaves no trace."""
-    chat, layers = chatty.chat(), chatty.config.layers
+    chat, layers = chatty.chat(), len(chatty.network.layers)
     chat.send("Hello", **GREEDY).read()
     passed = 0
 

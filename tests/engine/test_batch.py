@@ -24,7 +24,7 @@ def test_only_wanted() -> None:
 @pytest.mark.parametrize("wanted", [[], [0], [3, 4, 5, 40], [89], [*range(45, 90)]])
 def test_logits_of_some_rows_are_those_of_every_row(upcycled: Model, wanted: list[int]) -> None:
     """Also after the next tokens, which read what the pass left in the cache."""
-    ids = np.random.default_rng(0).integers(3, upcycled.config.vocabulary, 95).tolist()
+    ids = np.random.default_rng(0).integers(3, upcycled.network.vocabulary, 95).tolist()
     expected = upcycled.logits(ids, kv="f32")
     cache = upcycled.engine.cache(128, "f32")
     sequence = cache.new()

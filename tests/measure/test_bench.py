@@ -24,8 +24,10 @@ def test_every_backend(upcycled: Model) -> None:
 
 def test_what_a_prompt_is_spared_is_not_counted(upcycled: Model) -> None:
     """Of the last layer's products numba makes those of queries, keys and values."""
-    c = upcycled.config
-    projections = c.width * (c.heads + 2 * c.kv_heads) * c.head_dim
-    layer = projections + c.heads * c.head_dim * c.width + c.active * 3 * c.width * c.hidden + c.width * c.experts
-    assert bench.products(upcycled, output=False) == c.layers * layer
-    assert bench.spared(upcycled) == (layer - projections if upcycled.backend.name == "numba" else 0)
+    net, layer = upcycled.network, upcycled.network.layers[-1]
+    a, hidden = layer.attention, layer.mixture.experts.hidden
+    projections = net.width * (a.heads + 2 * a.kv_heads) * a.size
+    others = a.heads * a.size + net.active * 3 * hidden + net.experts
+    all_of_it = projections + net.width * others
+    assert bench.products(upcycled, output=False) == len(net.layers) * all_of_it
+    assert bench.spared(upcycled) == (all_of_it - projections if upcycled.backend.name == "numba" else 0)

@@ -21,14 +21,14 @@ def test_counts_are_what_the_router_chose(upcycled_path: Path) -> None:
     """And every token passes through the matrices of attention; the output sees those that are scored."""
     model = localmix.load(upcycled_path, "numba")
     found = calibrate(model, WINDOWS, "text")
-    expected = np.zeros((model.config.layers, 8))
+    expected = np.zeros((len(model.network.layers), 8))
     for window in WINDOWS:
         cache = model.engine.cache(64)
         seen: list[NDArray[np.int32]] = []
         model.engine.forward(Batch.of([(cache.new(), 0, window.ids)]), cache, seen.append)
         for layer, chosen in enumerate(seen[0]):
             expected[layer] += np.bincount(chosen.reshape(-1), minlength=8)
-    for layer in range(model.config.layers):
+    for layer in range(len(model.network.layers)):
         for role in ("gate", "up", "down"):
             counts = found.entries[f"blk.{layer}.ffn_{role}_exps.weight"].counts
             assert np.abs(counts - expected[layer]).sum() <= 2  # a tie may fall either way
@@ -56,8 +56,8 @@ def test_the_sums_of_the_first_layer() -> None:
     found = calibrate(model, WINDOWS, "text").entries["blk.0.attn_k.weight"]
     ids = np.concatenate([window.ids for window in WINDOWS])
     x = model.network.token_embd.rows(ids)
-    layer = model.network.layers[0]
-    normed = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + model.config.eps) * layer.attn_norm
+    norm = model.network.layers[0].attention.norm
+    normed = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + norm.eps) * norm.weight
     assert np.allclose(found.sums[0], np.square(normed).sum(axis=0), rtol=1e-4)
 
 

@@ -99,7 +99,7 @@ def test_agreement_of_routers(upcycled: Model, noisy_path: Path, backend: str) -
     expected = np.mean(same, axis=1).tolist()
     found = perplexity.compare(noisy, upcycled, WINDOWS)
     assert found.router == pytest.approx(expected, abs=0.03)
-    assert len(found.router) == upcycled.config.layers
+    assert len(found.router) == len(upcycled.network.layers)
     assert 0.3 < found.router[0] < 1
 
 
@@ -107,7 +107,7 @@ def test_a_model_against_itself(upcycled: Model) -> None:
     found = perplexity.compare(upcycled, upcycled, WINDOWS)
     assert found.kl_mean == pytest.approx(0, abs=1e-7)
     assert found.top1 == 1
-    assert found.router == [1.0] * upcycled.config.layers
+    assert found.router == [1.0] * len(upcycled.network.layers)
     assert not np.isnan(found.score.error)
 
 

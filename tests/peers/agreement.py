@@ -106,7 +106,7 @@ def main() -> None:
     a = parser.parse_args()
     model = localmix.load(a.model, a.backend)
     with peer_file(a.model, a.exact) as path:
-        peer = Llama(path, n_ctx=min(1024, model.config.context), logits_all=True, verbose=False)
+        peer = Llama(path, n_ctx=min(1024, model.network.context), logits_all=True, verbose=False)
     ours, itself = Comparison(), Comparison()
     for prompt in PROMPTS:
         start = template_of(model).encode([Message("user", prompt)])

@@ -26,7 +26,7 @@ ROWS = 16
 def requests(model: Model, longest: int, count: int) -> list[Request]:
     """Prompts of 5 to 125 random tokens, answers of half to all of `longest`."""
     rng = np.random.default_rng(0)
-    ids = [rng.integers(3, model.config.vocabulary, 5 + 8 * (i % ROWS)).tolist() for i in range(count)]
+    ids = [rng.integers(3, model.network.vocabulary, 5 + 8 * (i % ROWS)).tolist() for i in range(count)]
     limits = [longest // 2 + longest * (7 * i % ROWS) // (2 * ROWS) for i in range(count)]
     return [
         Request(i, prompt, Options(temp=0, max_tokens=most), continues=True)
@@ -96,7 +96,7 @@ def main() -> None:
     for _ in range(a.rounds + 1):
         one, texts = alone(model, wanted)
         many, others = together(model, wanted)
-        other, computed = theirs(peer, wanted, model.config.vocabulary)
+        other, computed = theirs(peer, wanted, model.network.vocabulary)
         assert computed == count == sum(map(len, others))
         same = sum(x == y for x, y in zip(texts, others, strict=True))
         for name, seconds in zip(rates, (one, many, other), strict=True):

@@ -43,7 +43,7 @@ def main() -> None:
     prompt = model.tokenizer.encode("Here is a JSON object: ")
     requests = [
         Request(i, prompt, Options(json_schema=random_schemas.schema(random.Random(i), 2), seed=i, temp=1.0,
-                                   max_tokens=8 if i % 50 == 0 else model.config.context - len(prompt)))
+                                   max_tokens=8 if i % 50 == 0 else model.network.context - len(prompt)))
         for i in range(a.count)
     ]  # fmt: skip
     began, counts, tokens = time.perf_counter(), Counter(), 0

@@ -148,7 +148,7 @@ def main() -> None:
     context = max(depths) + max([*prompts, a.decode]) + 64
     setting = best_setting(a.model, a.threads, context, a.quick)
     ours, theirs = Ours(a.model, a.threads), Peer(a.model, a.threads, context, setting, max(batches))
-    vocabulary, rng = ours.model.config.vocabulary, np.random.default_rng(0)
+    vocabulary, rng = ours.model.network.vocabulary, np.random.default_rng(0)
     print(f"{a.model}: {a.threads} threads, {ours.model.backend.isa}; llama.cpp {llama_cpp.__version__} {setting}")
     print(f"{'test':>16} {'localmix':>9} {'llama.cpp':>9} {'ratio':>6}")
     for depth in depths:

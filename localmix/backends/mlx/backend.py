@@ -4,15 +4,14 @@ Between layers, in norms and routers numbers are float32; products take 16-bit a
 Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
 """
 
-import os
 from collections.abc import Mapping
+from functools import partial
 from weakref import WeakSet
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network
 from localmix.backends.mlx import attention, calls, cuda, memory, probe
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.layouts import layouts
@@ -21,10 +20,12 @@ from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.step import Step
-from localmix.backends.watch import Inputs
-from localmix.engine.batch import Batch
-from localmix.engine.weights import Experts, Weight
+from localmix.backends.protocol import Inputs
+from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
+from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Rope, Router, scaled
+from localmix.network.decoder import Network
+from localmix.network.operations import Place
 from quant.format import Floats
 
 
@@ -44,7 +45,6 @@ class MlxBackend:
         kernels: Mapping[str, Kernels] | None = None,
         device: memory.Device | None = None,
     ) -> None:
-        os.environ.setdefault("MLX_ENABLE_TF32", "0")  # what is in 32 bits, as routers are, is multiplied in 32
         cuda.prepare()
         cpu = mx.default_device() == mx.cpu
         chosen = choice.kernels() if kernels is None else kernels
@@ -59,46 +59,77 @@ class MlxBackend:
     def embed(self, weight: Weight, ids: NDArray | mx.array) -> mx.array:
         return self._store.matrix(weight).rows(mx.array(ids))  # (T, D)
 
-    def norm(self, x: mx.array, weight: Floats, eps: float) -> mx.array:
-        return calls.rms_norm(x.astype(mx.float32), self._store.vector(weight), eps)
+    def norm(self, x: mx.array, norm: Norm) -> mx.array:
+        return calls.rms_norm(x.astype(mx.float32), self._store.vector(norm.weight), norm.eps)
 
-    def linear(self, x: mx.array, *weights: Weight) -> tuple[mx.array, ...]:
-        return tuple(self._store.matrix(weight).multiply(x) for weight in weights)
+    def linear(self, x: mx.array, *parts: Linear) -> tuple[mx.array, ...]:
+        return tuple(self._added(self._store.matrix(part.weight).multiply(x), part.bias) for part in parts)
 
-    def rope(self, x: mx.array, positions: NDArray, inverse: NDArray) -> mx.array:
+    def rotate(self, x: mx.array, rope: Rope, place: Place) -> mx.array:
         """Each token is a batch of its own to MLX, with an offset: so rows may belong to any sequences."""
-        offsets, wavelengths = mx.array(positions).astype(mx.int32), mx.array((1 / inverse).astype(np.float32))
-        return calls.rope(x[:, :, None], offsets, wavelengths)[:, :, 0]  # of (T, heads, 1, d)
+        offsets = mx.array(place.batch.positions).astype(mx.int32)
+        wavelengths = mx.array((1 / rope.inverse).astype(np.float32))
+        turned = calls.rope(x[:, :, None], offsets, wavelengths, rope.pairs == "halves")[:, :, 0]  # of (T, heads, 1, d)
+        if rope.scale == 1:
+            return turned
+        rotated = mx.arange(x.shape[-1]) < 2 * rope.inverse.size
+        return turned * mx.where(rotated, rope.scale, 1.0).astype(turned.dtype)
 
-    def attend(self, q: mx.array, k: mx.array, v: mx.array, cache: Cache, layer: int, batch: Batch) -> mx.array:
+    def attend(self, q: mx.array, k: mx.array, v: mx.array, a: Attention, place: Place) -> mx.array:
         """Append k and v (T, K, d) to the cache, then attention of q (T, H, d) as stored: (T, H·d)."""
+        scale = a.size**-0.5 if a.scale is None else a.scale
+        how = attention.How(scale, a.window, None if a.sinks is None else self._store.vector(a.sinks))
         parts = []
-        for span in batch.spans:
+        for span in place.batch.spans:
             rows = slice(span.row, span.row + span.count)
             own = [x[rows].swapaxes(0, 1) for x in (q, k, v)]  # (heads, t, d)
-            keys, values = cache.append(span, layer, own[1], own[2])
-            mixed = attention.attend(own[0], keys, values, span.start + span.count, self.arithmetic)
+            keys, values = place.cache.append(span, place.layer, own[1], own[2])
+            mixed = attention.attend(own[0], keys, values, span.start + span.count, how, self.arithmetic)
             parts.append(mixed.swapaxes(0, 1).reshape(span.count, -1))
         return parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
-    def route(self, x: mx.array, gate: Floats, active: int) -> tuple[mx.array, mx.array]:
-        """Softmax over the top-A logits. Ties go to the lower expert. Never read back to the host."""
-        logits = x @ self._store.vector(gate).T  # (T, E)
-        chosen = mx.argsort(-logits, axis=1)[:, :active]  # (T, A)
-        return chosen, mx.softmax(mx.take_along_axis(logits, chosen, axis=1), axis=1)
+    def choose(self, x: mx.array, router: Router) -> tuple[mx.array, mx.array]:
+        """Ties go to the lower expert. Never read back to the host."""
+        logits = self._added(x @ self._store.vector(router.gate).T, router.logits_bias)  # (T, E)
+        p = mx.sigmoid(logits) if router.scores == "sigmoid" else mx.softmax(logits, axis=1)
+        best = logits if router.bias is None else self._added(p, router.bias)
+        chosen = mx.argsort(-best, axis=1)[:, : router.active]  # (T, A)
+        if router.scores == "softmax" and router.normalized:
+            shares = mx.softmax(mx.take_along_axis(logits, chosen, axis=1), axis=1)
+        else:
+            shares = mx.take_along_axis(p, chosen, axis=1)
+            shares = shares / shares.sum(axis=1, keepdims=True) if router.normalized else shares
+        return chosen, scaled(shares, router.scale)
 
     def experts(self, x: mx.array, chosen: mx.array, mix: mx.array, experts: Experts) -> mx.array:
-        """y = sum over the chosen experts of mix · SwiGLU(x), pairs laid out as this device likes them."""
+        """The weighted sum over the chosen ones, pairs laid out as this device likes them."""
         gate, up, down = (self._store.matrix(part) for part in (experts.gate, experts.up, experts.down))
         pairs = self._layouts.of(chosen, len(experts))
-        spread = pairs.spread(x)
-        hidden = _gated(*(part.gather(spread, pairs.experts, pairs.rows) for part in (gate, up)))  # (n, m, F)
+        spread, biased = pairs.spread(x), partial(self._biased, pairs.experts)
+        g = biased(gate.gather(spread, pairs.experts, pairs.rows), experts.gate_bias)  # (n, m, F)
+        u = biased(up.gather(spread, pairs.experts, pairs.rows), experts.up_bias)
+        hidden = _activated(g, u, experts.activation)
         y = self.arithmetic.bounded(hidden, lambda h: down.gather(h, pairs.experts, pairs.own))
-        return (pairs.collect(y) * mix[..., None]).sum(axis=1)
+        return (pairs.collect(biased(y, experts.down_bias)) * mix[..., None]).sum(axis=1)
 
-    def swiglu(self, x: mx.array, gate: Weight, up: Weight, down: Weight) -> mx.array:
-        """W_down · (SiLU(W_gate x) ⊙ W_up x)."""
-        return self.arithmetic.bounded(_gated(*self.linear(x, gate, up)), lambda h: self.linear(h, down)[0])
+    def every(self, x: mx.array, experts: Experts, gate: Floats | None) -> mx.array:
+        y = self._expert(x, experts, 0)
+        for e in range(1, len(experts)):
+            y = y + self._expert(x, experts, e)
+        return y if gate is None else y * mx.sigmoid(x @ self._store.vector(gate))[:, None]
+
+    def _expert(self, x: mx.array, experts: Experts, e: int) -> mx.array:
+        biases = [None if b is None else b[e] for b in (experts.gate_bias, experts.up_bias, experts.down_bias)]
+        g, u = self.linear(x, Linear(experts.gate[e], biases[0]), Linear(experts.up[e], biases[1]))
+        down, hidden = Linear(experts.down[e], biases[2]), _activated(g, u, experts.activation)
+        return self.arithmetic.bounded(hidden, lambda h: self.linear(h, down)[0])
+
+    def _added(self, x: mx.array, bias: Floats | None) -> mx.array:
+        return x if bias is None else x + self._store.vector(bias)
+
+    def _biased(self, experts: mx.array, x: mx.array, biases: Floats | None) -> mx.array:
+        """Parts x (n, m, N), each with its expert's bias, of (E, N)."""
+        return x if biases is None else x + self._store.vector(biases)[experts][:, None]
 
     def take(self, x: mx.array, rows: NDArray) -> mx.array:
         return x[mx.array(rows)]
@@ -107,8 +138,8 @@ class MlxBackend:
         return np.array(x.astype(mx.float32))
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
-        c = network.config
-        cache = Cache(c.layers, c.kv_heads, c.head_dim, context, kv, self._budget)
+        a = network.layers[0].attention
+        cache = Cache(len(network.layers), a.kv_heads, a.size, context, kv, self._budget)
         self._caches.add(cache)
         return cache
 
@@ -118,7 +149,7 @@ class MlxBackend:
             raise LocalmixError("the mlx backend does not tell what it multiplies: use --backend numba")
         room = self.device.room
         left = None if room is None else room - mx.get_active_memory()  # what other models take
-        position_bytes = self.cache(network, network.config.context, "f16").position_bytes
+        position_bytes = self.cache(network, network.context, "f16").position_bytes
         memory.check(matrices(network), position_bytes, self.arithmetic, left)
         for part in sources(network):
             self._store.matrix(part)
@@ -138,7 +169,12 @@ class MlxBackend:
         return self._store.nbytes + sum(cache.reserved for cache in self._caches)
 
 
-def _gated(gate: mx.array, up: mx.array) -> mx.array:
-    """SiLU(gate) ⊙ up, in float32."""
+def _activated(gate: mx.array, up: mx.array, activation: Activation) -> mx.array:
+    """See `Activation`; in float32."""
     g = gate.astype(mx.float32)
+    if activation.kind == "gelu":
+        return g * mx.sigmoid(1.5957691216057308 * g * (1 + 0.044715 * g * g)) * up
+    if activation.kind == "clamped":
+        g, u = mx.minimum(g, activation.limit), mx.clip(up, -activation.limit, activation.limit)
+        return g * mx.sigmoid(activation.alpha * g) * (u + 1)
     return g * mx.sigmoid(g) * up

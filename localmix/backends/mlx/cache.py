@@ -1,7 +1,7 @@
 """Keys and values in MLX's memory: for each sequence and layer arrays that grow in steps.
 
 MLX's arrays are values: a shared prefix is two names of one array, and whoever writes first gets a copy. An array
-that only one sequence names is written in place. Opaque to `arch/`; sessions call the same verbs as on
+that only one sequence names is written in place. Opaque to `network/`; sessions call the same verbs as on
 `localmix.engine.cache.Cache`.
 """
 

@@ -121,23 +121,37 @@ def rms_norm(x: mx.array, weight: mx.array, eps: float) -> mx.array:
     return mx.fast.rms_norm(x, weight, eps)
 
 
-def rope(x: mx.array, positions: mx.array, wavelengths: mx.array) -> mx.array:
-    """x (T, heads, 1, d) turned by position / wavelength, interleaved pairs (GGUF's order), one position a token."""
+def rope(x: mx.array, positions: mx.array, wavelengths: mx.array, halves: bool) -> mx.array:
+    """x (T, heads, 1, d) turned by position / wavelength, one position a token: the pairs (i, i + n), or (2i, 2i + 1).
+
+    There are n wavelengths; what lies beyond 2n of a head stays.
+    """
     _float("x", x)
     _same("positions", positions, mx.int32)
     _shaped("positions", positions, x.shape[:1])
     _same("wavelengths", wavelengths, mx.float32)
     dims = 2 * wavelengths.size
-    return mx.fast.rope(x, dims, traditional=True, base=None, scale=1.0, offset=positions, freqs=wavelengths)
+    return mx.fast.rope(x, dims, traditional=not halves, base=None, scale=1.0, offset=positions, freqs=wavelengths)
 
 
-def attend(q: mx.array, keys: mx.array, values: mx.array, mask: str | None) -> mx.array:
-    """q (1, H, t, d) over keys and values (1, K, n, d): (1, H, t, d)."""
+def attend(
+    q: mx.array, keys: mx.array, values: mx.array, scale: float, mask: str | mx.array | None, sinks: mx.array | None
+) -> mx.array:
+    """q (1, H, t, d) over keys and values (1, K, n, d): (1, H, t, d).
+
+    `mask`: "causal", or (t, n) what is seen; `sinks` (H,): scores of nothing.
+    """
     _float("q", q)
     _same("keys", keys, q.dtype, "q")
     _same("values", values, q.dtype, "q")
     _shaped("values", values, keys.shape)
-    return mx.fast.scaled_dot_product_attention(q, keys, values, scale=q.shape[-1] ** -0.5, mask=mask)
+    if isinstance(mask, mx.array):
+        _same("mask", mask, mx.bool_)
+        _shaped("mask", mask, (q.shape[2], keys.shape[2]))
+    if sinks is not None:
+        _same("sinks", sinks, q.dtype, "q")
+        _shaped("sinks", sinks, q.shape[1:2])
+    return mx.fast.scaled_dot_product_attention(q, keys, values, scale=scale, mask=mask, sinks=sinks)
 
 
 def _product(x: mx.array, packed: Packed, inner: int) -> None:

@@ -5,29 +5,18 @@ from collections.abc import Iterator
 import mlx.core as mx
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network
-from localmix.arch.llama import DenseFeedForward
-from localmix.arch.mixtral import SparseFeedForward
 from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.repack import repack
 from localmix.engine.weights import Weight
+from localmix.network.decoder import Network, weights
 
 Source = Weight | tuple[Weight, ...]  # a matrix, or a stack of experts
 
 
 def sources(network: Network) -> Iterator[Source]:
     """Every matrix of a network, once."""
-    yield network.token_embd
-    for layer in network.layers:
-        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
-        ffn = layer.ffn
-        if isinstance(ffn, SparseFeedForward):
-            yield from (ffn.experts.gate, ffn.experts.up, ffn.experts.down)
-        else:
-            assert isinstance(ffn, DenseFeedForward), type(ffn)
-            yield from (ffn.ffn_gate, ffn.ffn_up, ffn.ffn_down)
-    if network.output is not network.token_embd:
-        yield network.output
+    for part in dict.fromkeys(weights(network)):
+        yield part[0] if isinstance(part, tuple) and len(part) == 1 else part
 
 
 def matrices(network: Network) -> list[Weight]:

@@ -13,13 +13,13 @@ import mlx.core as mx
 from numpy.typing import NDArray
 
 from localmix.answer.sampling import Sampler
-from localmix.arch.decoder import Network, forward
-from localmix.backends import Backend
+from localmix.backends.eager import Eager, run
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.choose import Choice, Chooser
-from localmix.backends.watch import Pause, Watch, run
+from localmix.backends.protocol import Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import check_room
+from localmix.network.decoder import Network, forward
 from quant.format import Floats
 
 _LONG = 64  # tokens of a pass that is queued layer by layer
@@ -28,7 +28,7 @@ _LONG = 64  # tokens of a pass that is queued layer by layer
 class Step:
     """Runs batches of one network."""
 
-    def __init__(self, backend: Backend, network: Network) -> None:
+    def __init__(self, backend: Eager, network: Network) -> None:
         self._backend, self._network = backend, network
         self._lock = threading.Lock()  # one thread at a time builds and queues
 

@@ -1,25 +1,23 @@
-"""The Numba backend: one call runs a whole token. Operations it does not fuse are the reference's own."""
+"""The Numba backend: one call runs a whole token."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network
-from localmix.backends import Step
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.passes.engine import Engine
-from localmix.backends.numba.passes.layout import room
 from localmix.backends.numba.passes.program import Program
+from localmix.backends.numba.passes.records import room
 from localmix.backends.numba.passes.team import Team, processors
-from localmix.backends.reference import Reference
-from localmix.backends.watch import Inputs, Pause, Watch
+from localmix.backends.protocol import Inputs, Pause, Step, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache, storage
 from localmix.errors import LocalmixError
+from localmix.network.decoder import Network
 
 
-class NumbaBackend(Reference):
+class NumbaBackend:
     """Kernels of this machine's vector instructions, on all physical cores."""
 
     name = "numba"
@@ -33,9 +31,9 @@ class NumbaBackend(Reference):
         self._team = Team(self.threads)
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
-        c = network.config
-        storage(kv).elements(c.head_dim)  # refused here: with `room` it might pass
-        return Cache(c.layers, c.kv_heads, room(c.head_dim), context, kv)
+        a = network.layers[0].attention
+        storage(kv).elements(a.size)  # refused here: with `room` it might pass
+        return Cache(len(network.layers), a.kv_heads, room(a.size), context, kv)
 
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         engine = Engine(Program(network, self.threads), self._team, inputs)

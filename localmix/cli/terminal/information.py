@@ -71,16 +71,16 @@ def stats(talk: "Talk", rest: str) -> None:
 
 
 def experts(talk: "Talk", rest: str) -> None:
-    config = talk.model.config
-    if not config.experts:
+    network = talk.model.network
+    if not network.experts:
         raise LocalmixError("this model has no experts: every token passes all of it")
     if not talk.watched:
         raise LocalmixError("on this backend the device chooses by itself: use --backend numba to see the experts")
-    counts = talk.choices.counts(config.experts)
+    counts = talk.choices.counts(network.experts)
     if not counts.size:
         raise LocalmixError("there is no answer yet: ask something, and then /experts")
     columns = talk.display.size()[0]
-    talk.display.lines(picture_of.picture(counts, config.active, columns, talk.display.theme))
+    talk.display.lines(picture_of.picture(counts, network.active, columns, talk.display.theme))
 
 
 def model(talk: "Talk", rest: str) -> None:

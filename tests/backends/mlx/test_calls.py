@@ -57,9 +57,9 @@ WRONG: dict[str, Callable[[], Any]] = {
     "floats of another type": lambda: calls.gather_floats(halves(3, 1, 64), mx.zeros((2, 8, 64)), IDS, None),
     "norm in another type": lambda: calls.rms_norm(halves(3, 64), mx.zeros(64), 1e-5),
     "norm of another width": lambda: calls.rms_norm(mx.zeros((3, 64)), mx.zeros(32), 1e-5),
-    "positions of 64 bits": lambda: calls.rope(mx.zeros((3, 2, 1, 64)), mx.zeros(3, mx.int64), mx.ones(32)),
-    "positions of other tokens": lambda: calls.rope(mx.zeros((3, 2, 1, 64)), mx.zeros(1, mx.int32), mx.ones(32)),
-    "keys of another type": lambda: calls.attend(mx.zeros((1, 2, 1, 64)), *[halves(1, 1, 5, 64)] * 2, None),
+    "positions of 64 bits": lambda: calls.rope(mx.zeros((3, 2, 1, 64)), mx.zeros(3, mx.int64), mx.ones(32), True),
+    "positions of other tokens": lambda: calls.rope(mx.zeros((3, 2, 1, 64)), mx.zeros(1, mx.int32), mx.ones(32), True),
+    "keys of another type": lambda: calls.attend(mx.zeros((1, 2, 1, 64)), *[halves(1, 1, 5, 64)] * 2, 1.0, None, None),
     "numbers packed that are none": lambda: calls.pack(codes(8, 64), 8),
 }  # fmt: skip
 

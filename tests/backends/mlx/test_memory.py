@@ -4,7 +4,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from localmix import arch, gguf
+from localmix import gguf
+from localmix import network as networks
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.store.bundled import model_path
@@ -66,20 +67,20 @@ def test_mixtral(format: str, arithmetic: Arithmetic, gigabytes: int, refusal: s
 
 def test_nothing_is_loaded_of_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "repack", lambda *_: pytest.fail("a tensor was loaded"))
-    network = arch.load(gguf.open(model_path()))
+    network = networks.load(gguf.open(model_path()))
     small = Device("Apple A1", (1 << 30) + 1_000_000)
     with pytest.raises(LocalmixError, match="no format of it would fit"):
         MlxBackend(half=True, kernels={}, device=small).decoder(network)
 
 
 def test_caches_have_what_the_model_leaves() -> None:
-    network = arch.load(gguf.open(model_path()))
+    network = networks.load(gguf.open(model_path()))
     weights = sum(AFFINE.form(w.format).bits / 8 * w.shape[0] * w.shape[1] for w in load.matrices(network))
     for _ in range(2):  # the second model finds the first there
         device = Device("Apple A1", (1 << 30) + mx.get_active_memory() + int(weights) + 2_000_000)
         backend = MlxBackend(half=True, kernels={}, device=device)
         step = backend.decoder(network)
-        cache, other = (backend.cache(network, network.config.context, "f16") for _ in range(2))
+        cache, other = (backend.cache(network, network.context, "f16") for _ in range(2))
         assert cache.position_bytes * 512 < 2_000_000 < cache.position_bytes * 1024
         cache.fill(cache.new(), 512)
         with pytest.raises(LocalmixError, match=r"512 more tokens .* are left on this GPU"):

@@ -8,14 +8,15 @@ import pytest
 import quantized_models
 import small_models
 
-from localmix import arch, backends, gguf
+from localmix import backends, gguf
+from localmix import network as networks
 from localmix.answer.options import Options
 from localmix.answer.sampling import Sampler
-from localmix.arch.decoder import Network
 from localmix.backends import Backend
 from localmix.engine.batch import Batch
 from localmix.engine.context import Context
 from localmix.model import Model
+from localmix.network.decoder import Network
 from localmix.store.bundled import model_path
 from quant import FORMATS, Format
 from quant.format import Floats
@@ -130,12 +131,12 @@ def test_a_long_pass_is_queued_layer_by_layer(monkeypatch: pytest.MonkeyPatch, i
     monkeypatch.setattr(mx, "async_eval", lambda arrays: queued.append(len(arrays)))
     context = Context(model.engine, 256)
     context.advance(ids[:100])
-    assert queued == [2] * model.config.layers  # keys and values
+    assert queued == [2] * len(model.network.layers)  # keys and values
     context.advance(ids[100:120])
-    assert len(queued) == model.config.layers
+    assert len(queued) == len(model.network.layers)
 
     def end() -> None:
-        if len(queued) == model.config.layers + 3:
+        if len(queued) == len(model.network.layers) + 3:
             raise KeyboardInterrupt
 
     context.pause = end
@@ -154,6 +155,6 @@ def test_every_format(format: Format, folder: pathlib.Path) -> None:
         blocks = rng.integers(0, 256, (quantized_models.SIZE, format.row_bytes(256)), np.uint8).view(format.dtype)
         blocks["e"] = 121
     path = quantized_models.to_gguf(format, blocks, folder / f"mlx-{format.name}.gguf")
-    network = arch.load(gguf.open(path))
+    network = networks.load(gguf.open(path))
     reference = logits(backends.pick("reference"), network, quantized_models.IDS, "f32")
     assert relative(logits(MlxBackend(half=False), network, quantized_models.IDS, "f32"), reference) < 1e-4

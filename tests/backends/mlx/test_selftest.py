@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import quantized_models
 
-from localmix import arch, gguf
+from localmix import gguf
+from localmix.network import load
 from quant import FORMATS
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
@@ -25,7 +26,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> list[selftest.Named]:
     """A small network of experts."""
     blocks = trial.random_blocks("q8_0", quantized_models.SIZE, quantized_models.SIZE)
     path = quantized_models.to_gguf(FORMATS["q8_0"], blocks, tmp_path_factory.mktemp("small") / "m.gguf")
-    return [("small", arch.load(gguf.open(path)))]
+    return [("small", load(gguf.open(path)))]
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["32-bit", "16-bit"])

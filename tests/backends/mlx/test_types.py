@@ -7,7 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from localmix.engine.batch import Batch
-from localmix.engine.weights import Experts, Weight
+from localmix.engine.weights import Weight
+from localmix.network.blocks import Attention, Experts, Linear, Norm
+from localmix.network.operations import Place
 from quant import FORMATS, Format
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
@@ -53,11 +55,12 @@ def test_weights(format: Format, half: bool) -> None:
     backend, weight = MlxBackend(half), matrix(format)
     backend.embed(weight, np.array([1, 0]))
     experts = Experts(*[(weight, weight)] * 3)
+    norm, dense = Norm(numbers(SIZE), 1e-5), Experts((weight,), (weight,), (weight,))
     for tokens in (1, 70):
-        x = backend.norm(mx.array(numbers(tokens, SIZE)), numbers(SIZE), 1e-5)
-        (y,) = backend.linear(x, weight)
+        x = backend.norm(mx.array(numbers(tokens, SIZE)), norm)
+        (y,) = backend.linear(x, Linear(weight))
         backend.experts(y, mx.zeros((tokens, 1), mx.int32), mx.ones((tokens, 1)), experts)
-        backend.swiglu(backend.norm(y, numbers(SIZE), 1e-5), weight, weight, weight)
+        backend.every(backend.norm(y, norm), dense, None)
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["16-bit", "32-bit"])
@@ -67,4 +70,6 @@ def test_attention(kv: str, half: bool) -> None:
     batch = Batch.of([(cache.new(), 0, [0] * 9)])
     cache.reserve(batch)
     q, k, v = (mx.array(numbers(9, heads, 32)).astype(backend.arithmetic.type) for heads in (4, 2, 2))
-    backend.attend(q, k, v, cache, 0, batch)
+    nothing: Any = None  # weights take no part
+    block = Attention(nothing, nothing, nothing, nothing, nothing, 4, 2, 32, None)
+    backend.attend(q, k, v, block, Place(batch, cache, 0))

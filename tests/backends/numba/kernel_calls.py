@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.machine.compiler import compile_kernel
-from localmix.backends.numba.passes.layout import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
+from localmix.backends.numba.passes.records import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -79,7 +79,7 @@ def quantize(x: Floats, wide: bool) -> tuple[NDArray[np.int32], Floats]:
 
 
 def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
-    """The kernels' rows of those activations: layout.SECTIONS, written by definition. (T, quantized_bytes)"""
+    """The kernels' rows of those activations: records.SECTIONS, written by definition. (T, quantized_bytes)"""
     tokens, width = x.shape
     room = padded(width)
     full = np.zeros((tokens, room), np.float32)

@@ -9,7 +9,7 @@ from kernel_calls import aligned
 from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
-from localmix.backends.numba.passes.layout import ATTEND, attention_scratch, fours, room
+from localmix.backends.numba.passes.records import ATTEND, attention_scratch, fours, room
 from localmix.engine.cache import PAGE, STORAGES
 from quant.format import Floats
 

@@ -30,7 +30,7 @@ from localmix.backends.numba.machine.simd import (
     word,
 )
 from localmix.backends.numba.passes import parts
-from localmix.backends.numba.passes.layout import padded, quantized_bytes
+from localmix.backends.numba.passes.records import padded, quantized_bytes
 from quant.format import Floats
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)

@@ -12,12 +12,12 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network, forward
 from localmix.backends.mlx.backend import MlxBackend
 from localmix.backends.mlx.load import matrices
 from localmix.backends.mlx.selftest.check import Check, bound, distance, numbers
 from localmix.backends.reference import Reference
 from localmix.engine.batch import Batch
+from localmix.network.decoder import Network, forward
 from quant.format import Floats
 
 Named = tuple[str, Network]
@@ -32,11 +32,11 @@ _COMPUTED = {
     "embed": 0,
     "norm": 1,
     "linear": 1,
-    "rope": 1,
+    "rotate": 1,
     "attend": 3,
-    "route": 1,
+    "choose": 1,
     "experts": 3,
-    "swiglu": 1,
+    "every": 1,
     "take": 1,
 }
 

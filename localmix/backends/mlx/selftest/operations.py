@@ -42,7 +42,10 @@ def _rope(half: bool) -> Check:
     expected = np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
     waves = (1 / inverse).astype(np.float32)
     return compare(
-        "rope", lambda: calls.rope(mx.array(x), mx.array(positions), mx.array(waves)), expected, bound(half) + _ANGLES
+        "rope",
+        lambda: calls.rope(mx.array(x), mx.array(positions), mx.array(waves), False),
+        expected,
+        bound(half) + _ANGLES,
     )
 
 
@@ -53,7 +56,7 @@ def _attention(kv: str, storage: Storage, tokens: int, half: bool) -> Check:
 
     def mixed() -> mx.array:
         stored = [storage.encode(mx.array(x)) for x in (k, v)]
-        return attention.attend(mx.array(q), stored[0], stored[1], _DEPTH, arithmetic(half))
+        return attention.attend(mx.array(q), stored[0], stored[1], _DEPTH, attention.How(_HEAD**-0.5), arithmetic(half))
 
     expected = _attend(q, k[:, :_DEPTH], v[:, :_DEPTH])
     return compare(f"attention {kv} · {tokens}", mixed, expected, bound(half) + _COST[kv])

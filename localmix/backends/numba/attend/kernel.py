@@ -14,7 +14,7 @@ from llvmlite import ir
 from localmix.backends.numba.attend import stored
 from localmix.backends.numba.attend.few import mixing_of_four, scores_of_four
 from localmix.backends.numba.attend.rounded import keys_and_values, mix_four, round_query, score_four
-from localmix.backends.numba.attend.softmax import LEAST, soften, soften_rounded
+from localmix.backends.numba.attend.softmax import LEAST, UNSEEN, soften, soften_rounded
 from localmix.backends.numba.attend.stored import Stored
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
@@ -35,8 +35,8 @@ from localmix.backends.numba.machine.simd import (
     void,
     word,
 )
-from localmix.backends.numba.passes.layout import EARLY
 from localmix.backends.numba.passes.parts import ATTEND_T, Record
+from localmix.backends.numba.passes.records import EARLY
 from localmix.engine.cache import PAGE
 
 
@@ -62,6 +62,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
         following = min(p + EARLY, j.p1 - 1)
         ahead = load_i64(j.pages + 8 * (following // PAGE)) + following % PAGE * j.row
         scores4(j.q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
+        _forget(j, 0, p, weights)
         soften(weights, j.m, j.l, _seen(j, 0, p), _seen(j, 1, p), _seen(j, 2, p), _seen(j, 3, p))
         mix4(weights, count, page + j.values + at, j.row, j.room, j.o, weights + 256, ahead + j.values)
 
@@ -79,6 +80,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
             seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
             if seen > 0:
                 _scores(j.q + 4 * i * room, room, turned, weights)
+                _forget(j, i, p, weights)
                 a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
                 soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
                 _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
@@ -96,6 +98,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
             seen = _seen(j, i + 3, p)
             if seen > 0:
                 score_four(j.q + 4 * i * room, room, keys, scales, weights)
+                _forget(j, i, p, weights)
                 a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
                 soften_rounded(weights, scales + 128, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
                 mix_four(weights, values, room, j.o + 4 * i * room)
@@ -138,6 +141,17 @@ def _seen(j: Record, query: int, p: int) -> int:
     """How many positions from p on a query sees."""
     limit = load_i64(j.limits + 8 * min(query, j.queries - 1))
     return min(limit + 1, j.p1) - p
+
+
+@inner
+def _forget(j: Record, first: int, p: int, scores: int) -> None:
+    """Of scores (4, 16) from p on, those that lie before a query's window become less than any."""
+    if j.window == 0:
+        return
+    for i in range(4):
+        limit = load_i64(j.limits + 8 * min(first + i, j.queries - 1))
+        for before in range(min(limit + 1 - j.window - p, 16)):
+            store_f32(scores + 64 * i + 4 * before, np.float32(UNSEEN))
 
 
 @inner

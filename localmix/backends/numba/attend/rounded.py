@@ -36,7 +36,7 @@ from localmix.backends.numba.machine.simd import (
 )
 
 FLOATS, INTS, WORDS = vec(F32, 16), vec(I32, 16), vec(I16, 32)
-# In magnitude: a head's products (layout.ROUNDED) of a query and a key stay below 2^31, and 16 of a weight
+# In magnitude: a head's products (records.ROUNDED) of a query and a key stay below 2^31, and 16 of a weight
 # (softmax.MOST_WEIGHT) and a value.
 MOST, MOST_VALUE = (1 << 12) - 1, (1 << 13) - 1
 

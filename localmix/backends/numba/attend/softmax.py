@@ -31,6 +31,7 @@ from localmix.backends.numba.machine.simd import (
 FOUR, SIXTEEN = vec(F32, 4), vec(F32, 16)
 MOST_WEIGHT = 1 << 14  # the largest weight as a whole number
 LEAST = -1e30  # below any score; minus infinity would make 0/0 of a block that sees nothing
+UNSEEN = -3e38  # the score of what a query does not see: so far below LEAST that its weight is 0 beside it
 
 
 @word(void, int64, int64, int64, int64, int64, int64, int64)

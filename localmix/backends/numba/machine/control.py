@@ -55,3 +55,13 @@ def call1(b: ir.IRBuilder, address: Any, argument: Any) -> None:
 @word(void, int64, int64, int64)
 def call2(b: ir.IRBuilder, address: Any, one: Any, two: Any) -> None:
     _call_kernel(b, address, one, two)
+
+
+@word(void, int64, int64, int64, int64)
+def call3(b: ir.IRBuilder, address: Any, one: Any, two: Any, three: Any) -> None:
+    _call_kernel(b, address, one, two, three)
+
+
+@word(void, int64, int64, int64, int64, int64)
+def call4(b: ir.IRBuilder, address: Any, one: Any, two: Any, three: Any, four: Any) -> None:
+    _call_kernel(b, address, one, two, three, four)

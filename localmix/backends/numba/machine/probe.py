@@ -4,8 +4,8 @@ import numba
 
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.simd import any64, load_i8x64, or64, prefetch, record, store_i64
-from localmix.backends.numba.passes.layout import PROBE
 from localmix.backends.numba.passes.parts import done, take, wait
+from localmix.backends.numba.passes.records import PROBE
 
 PROBE_T = numba.from_dtype(PROBE)
 PIECE = 1 << 18  # bytes, as a piece of weights

@@ -191,6 +191,10 @@ def larger(b: ir.IRBuilder, x: Any, y: Any) -> Any:
     return b.select(b.fcmp_ordered(">", x, y), x, y)
 
 
+def smaller(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.select(b.fcmp_ordered("<", x, y), x, y)
+
+
 def sum_lanes(b: ir.IRBuilder, x: Any) -> Any:
     """The sum of all lanes as a fixed tree: halves are added until one lane is left."""
     while x.type.count > 1:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.config import Config
-from localmix.backends.numba.passes.layout import (
+from localmix.backends.numba.passes.records import (
     ATTEND,
-    BLOCK,
+    BLOCK_OF_TOKENS,
+    COUNTER,
     JOB,
     LARGEST,
     LINE,
+    PHASES,
     PRIVATE,
     SPLITS,
     STEP,
@@ -26,20 +27,43 @@ from localmix.backends.numba.passes.layout import (
     room,
     tile_scratch,
 )
+from localmix.network.blocks import Layer
+from localmix.network.decoder import Network
 
-COUNTER = 128  # bytes of one phase's counter
-PHASES = 12  # of a layer, at most; the final norm and output have two more
+
+class Sizes:
+    """What the largest layer needs: sizes of its rows, in numbers."""
+
+    def __init__(self, network: Network) -> None:
+        attentions, mixtures = ([getattr(x, name) for x in network.layers] for name in ("attention", "mixture"))
+        self.layers, self.width = len(network.layers), network.width
+        self.q = max(a.heads * a.size for a in attentions)
+        self.kv = max(a.kv_heads * a.size for a in attentions)
+        self.kv_heads = max(a.kv_heads for a in attentions)
+        self.head = max(a.size for a in attentions)
+        self.group = max(a.heads // a.kv_heads for a in attentions)
+        self.input = max(self.width, self.q)
+        self.experts = max(len(m.experts) for m in mixtures)
+        self.slots = max(map(slots_of, network.layers))
+        self.hidden = max(one.hidden for m in mixtures for one in (m.experts, m.shared) if one is not None)
+
+
+def slots_of(layer: Layer) -> int:
+    """Experts that serve a token."""
+    m = layer.mixture
+    return (m.router.active if m.router else len(m.experts)) + (len(m.shared) if m.shared else 0)
 
 
 class Buffers:
     """`step` is the record of the pass; `counters` are to be zeroed before each."""
 
-    def __init__(self, config: Config, threads: int, wide: bool) -> None:
-        self._config, self._threads, self._wide = config, threads, wide
+    def __init__(self, network: Network, threads: int, wide: bool) -> None:
+        self._sizes, self._threads, self._wide = Sizes(network), threads, wide
         self._tokens = 0
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
-        self.counters = np.zeros((config.layers * PHASES + 2) * COUNTER // 8 + 8, np.int64)
+        phases = self._sizes.layers * (max(PHASES["attention"]) + max(PHASES["mixture"])) + max(PHASES["output"])
+        self.counters = np.zeros(phases * COUNTER // 8 + 8, np.int64)
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
 
     def grow(self, tokens: int) -> None:
@@ -57,57 +81,56 @@ class Buffers:
         return np.ndarray(shape, dtype, memory.data, start, strides)
 
     def _share(self, tokens: int) -> None:
-        c, s = self._config, self.step
-        wide = max(c.width, c.heads * c.head_dim)
-        active = max(c.active, 1)
-        slots = tokens * active
-        s["xf_bytes"] = s["mixed_bytes"] = 4 * padded(wide)
-        s["xq_bytes"] = quantized_bytes(wide, self._wide)
+        c, s = self._sizes, self.step
+        slots = tokens * c.slots
+        s["xf_bytes"] = s["mixed_bytes"] = 4 * padded(c.input)
+        s["xq_bytes"] = quantized_bytes(c.input, self._wide)
         s["hidden_bytes"], s["hidden_floats_bytes"] = quantized_bytes(c.hidden, self._wide), 4 * padded(c.hidden)
         for name, size in {
             "x": tokens * c.width * 4,
-            "q": tokens * c.heads * c.head_dim * 4,
-            "k": tokens * c.kv_heads * c.head_dim * 4,
-            "v": tokens * c.kv_heads * c.head_dim * 4,
+            "q": tokens * c.q * 4,
+            "k": tokens * c.kv * 4,
+            "v": tokens * c.kv * 4,
             "mixed": tokens * int(s["mixed_bytes"]),
             "xf": tokens * int(s["xf_bytes"]),
             "xq": tokens * int(s["xq_bytes"]),
+            "scores": tokens * c.experts * 4,
             "chosen": slots * 4,
             "mix": slots * 4,
             "place": slots * 4,
             "order": slots * 4,
-            "starts": (max(c.experts, 1) + 1) * 8,
-            "used": (max(c.experts, 1) + 1) * 8,
+            "starts": (c.experts + 2) * 8,
+            "used": (c.experts + 1) * 8,
             "gathered": slots * int(s["xq_bytes"]),
             "gathered_floats": slots * int(s["xf_bytes"]),
             "hidden": slots * int(s["hidden_bytes"]),
             "hidden_floats": slots * int(s["hidden_floats_bytes"]),
             "outs": slots * c.width * 4,
-            "partials": 4 * c.kv_heads * SPLITS * fours(c.heads // c.kv_heads) * (room(c.head_dim) + 2),
+            "partials": 4 * c.kv_heads * SPLITS * fours(c.group) * (room(c.head) + 2),
         }.items():
             s[name] = self._make(name, size)
 
     def _privates(self, tokens: int) -> None:
-        c = self._config
-        wide = max(c.width, c.heads * c.head_dim)
-        active, heads = max(c.active, 1), room(c.head_dim)
-        queries = fours(BLOCK * (c.heads // c.kv_heads))
+        c = self._sizes
+        head = room(c.head)
+        queries = fours(BLOCK_OF_TOKENS * c.group)
         sizes = {
             "job": JOB.itemsize,
             "attend": ATTEND.itemsize,
-            "xf": 4 * padded(wide),
-            "xq": quantized_bytes(wide, self._wide),
-            "hidden": active * quantized_bytes(c.hidden, self._wide),
+            "xf": 4 * padded(c.input),
+            "xq": quantized_bytes(c.input, self._wide),
+            "hidden": c.slots * quantized_bytes(c.hidden, self._wide),
             "one": 4 * max(LARGEST, c.experts),
-            "two": 4 * LARGEST,
-            "chosen": 4 * active,
-            "mix": 4 * active,
+            "two": 4 * max(LARGEST, c.experts),
+            "chosen": 4 * c.slots,
+            "mix": 4 * c.slots,
             "gate": 4 * TILES * tokens,
             "up": 4 * TILES * tokens,
-            "queries": 4 * queries * heads,
+            "key": 4 * head,
+            "queries": 4 * queries * head,
             "limits": 8 * queries,
-            "results": 4 * queries * (heads + 2),
-            "scratch": max(attention_scratch(heads), tile_scratch()),
+            "results": 4 * queries * (head + 2),
+            "scratch": max(attention_scratch(head), tile_scratch()),
         }
         starts, total = {}, padded(PRIVATE.itemsize)
         for name, size in sizes.items():

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import native
-from localmix.backends.numba.passes.buffers import Buffers
-from localmix.backends.numba.passes.layout import SPAN
+from localmix.backends.numba.passes.buffers import Buffers, slots_of
 from localmix.backends.numba.passes.listener import Listener
 from localmix.backends.numba.passes.program import Program
+from localmix.backends.numba.passes.records import ROTATION, SPAN
 from localmix.backends.numba.passes.team import Team, yield_address
-from localmix.backends.watch import Inputs, Pause, Watch
+from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache
 
@@ -25,11 +25,11 @@ class Engine:
 
     def __init__(self, program: Program, team: Team, tell: Inputs | None = None) -> None:
         self._program, self._team = program, team
-        self._config = program.network.config
-        self._buffers = Buffers(self._config, team.threads, program.wide)
+        self._network = program.network
+        self._buffers = Buffers(program.network, team.threads, program.wide)
         self._buffers.step["yields"] = yield_address()
         self._listener = Listener(program, self._buffers, tell) if tell is not None else None
-        self._decode = native.address("passes.decode.decode")
+        self._forward = native.address("passes.forward.forward")
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._unpack = program.unpack()
 
@@ -37,77 +37,86 @@ class Engine:
         self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows."""
-        c, b = self._config, self._buffers
-        logits = np.empty((len(batch.wanted), c.vocabulary), np.float32)
+        net, b = self._network, self._buffers
+        logits = np.empty((len(batch.wanted), net.vocabulary), np.float32)
         b.grow(len(batch))
         inputs = self._inputs(batch, cache)  # kept alive until the pass is over
         self._embed(batch.ids)
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
         alone = len(batch) == 1 and self._listener is None
-        kernel = self._decode if alone else self._prompt
+        b.step["alone"] = alone
+        if not alone:
+            self._program.need_tiles()
         if watch is not None:
-            watch(np.stack([self._choices(batch) for _ in self._layers(kernel, batch, pause, c.layers)]))
+            watch(np.stack([self._choices(layer, batch) for layer in self._layers(batch, pause)]))
         elif alone:
-            self._run(kernel, 0, c.layers)
+            self._run(0, len(net.layers))
         else:
-            self._read(kernel, batch, cache, pause)
+            self._read(batch, cache, pause)
         del inputs
-        return logits
+        return logits * np.float32(net.logit_scale) if net.logit_scale != 1 else logits
 
-    def _read(self, kernel: int, batch: Batch, cache: Cache, pause: Pause | None) -> None:
+    def _read(self, batch: Batch, cache: Cache, pause: Pause | None) -> None:
         """Layer after layer; of the last one the keys and values of all tokens, all else of those that are wanted."""
-        last = self._config.layers - 1
+        last = len(self._network.layers) - 1
         if self._listener is not None or len(batch.wanted) == len(batch):
-            for _ in self._layers(kernel, batch, pause, last + 1):
+            for _ in self._layers(batch, pause):
                 pass
             return
-        for _ in self._layers(kernel, batch, pause, last):
+        for _ in self._layers(batch, pause, last):
             pass
         wanted = batch.only_wanted()
-        self._run(kernel, last, last + 1, finish=False, keys_only=True)
-        x = self._buffers.rows("x", (len(batch), self._config.width), np.float32)
+        self._blocks(2 * last, 2 * last + 1, keys_only=True)
+        x = self._buffers.rows("x", (len(batch), self._network.width), np.float32)
         x[: len(wanted)] = x[batch.wanted]
         inputs = self._inputs(wanted, cache)
-        self._run(kernel, last, last + 1)
+        self._run(last, last + 1)
         del inputs
 
-    @property
-    def _prompt(self) -> int:
-        self._program.need_tiles()
-        return native.address("passes.prompt.prompt")
-
-    def _layers(self, kernel: int, batch: Batch, pause: Pause | None, count: int) -> Iterator[int]:
+    def _layers(self, batch: Batch, pause: Pause | None, count: int | None = None) -> Iterator[int]:
         """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`."""
-        last, listener = self._config.layers - 1, self._listener
-        for layer in range(count):
-            if listener is not None:
-                listener.before(layer, len(batch))
-            self._run(kernel, layer, layer + 1, finish=layer == last and listener is None)
-            if listener is not None:
-                listener.after(layer, len(batch))
+        for layer in range(len(self._network.layers) if count is None else count):
+            self._run(layer, layer + 1)
             yield layer
             if pause is not None:
                 pause()
-        if listener is not None:  # not in one call with the last layer: its buffers are written again
-            listener.end(batch.wanted, len(batch))
-            self._run(kernel, last + 1, last + 1)
 
-    def _choices(self, batch: Batch) -> NDArray[np.int32]:
+    def _choices(self, layer: int, batch: Batch) -> NDArray[np.int32]:
         """The experts (T, A) that the layer just computed chose."""
-        return self._buffers.rows("chosen", (len(batch), self._config.active), np.int32).copy()
+        router, slots = self._network.layers[layer].mixture.router, slots_of(self._network.layers[layer])
+        chosen = self._buffers.rows("chosen", (len(batch), slots), np.int32)
+        return chosen[:, : router.active if router else 0].copy()
 
-    def _run(self, kernel: int, first: int, last: int, finish: bool = True, keys_only: bool = False) -> None:
-        """Layers first to last (exclusive), then the output if `finish`; or only the first's keys and values."""
+    def _run(self, first: int, last: int) -> None:
+        """Layers first to last (exclusive), and the output after the last of all. A listener hears of each block."""
+        finish = last == len(self._network.layers)
+        if self._listener is None:
+            self._blocks(2 * first, 2 * last, finish)
+            return
+        for layer in range(first, last):
+            self._blocks(2 * layer, 2 * layer + 1)
+            self._listener.attention(layer)
+            self._blocks(2 * layer + 1, 2 * layer + 2)
+            self._listener.mixture(layer)
+        if finish:
+            self._blocks(2 * last, 2 * last, finish=True)
+            self._listener.output()
+
+    def _blocks(self, first: int, last: int, finish: bool = False, keys_only: bool = False) -> None:
+        """Blocks first to last (exclusive), then the output if `finish`; or only the first's keys and values."""
         b = self._buffers
         b.step["first"], b.step["last"], b.step["finish"], b.step["keys_only"] = first, last, finish, keys_only
         b.counters[:] = 0
-        self._team.run(kernel, b.step.ctypes.data)
+        self._team.run(self._forward, b.step.ctypes.data)
 
     def _inputs(self, batch: Batch, cache: Cache) -> list[NDArray]:
         """Rotations, spans and pages of a batch: what the record points to."""
-        s, inverse = self._buffers.step, self._program.network.rope_inverse
-        angle = batch.positions[:, None] * inverse  # (T, n)
-        cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        s, turned = self._buffers.step, list[NDArray]()
+        rotations = np.zeros(len(self._program.ropes), ROTATION)
+        for row, rope in zip(rotations, self._program.ropes, strict=True):
+            angle = batch.positions[:, None] * rope.inverse  # (T, n)
+            turned += [(f(angle) * rope.scale).astype(np.float32) for f in (np.cos, np.sin)]
+            row["cos"], row["sin"] = (part.ctypes.data for part in turned[-2:])
         spans = np.zeros(len(batch.spans), SPAN)
         pages: list[int] = []
         for row, span in zip(spans, batch.spans, strict=True):
@@ -115,13 +124,13 @@ class Engine:
             pages += [page.ctypes.data for page in cache.table(span)]
         table = np.array(pages, np.int64)
         s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
-        s["cos"], s["sin"], s["spans"] = cos.ctypes.data, sin.ctypes.data, spans.ctypes.data
+        s["rotations"], s["spans"] = rotations.ctypes.data, spans.ctypes.data
         s["pages"], s["wanted"] = table.ctypes.data, batch.wanted.ctypes.data
-        return [cos, sin, spans, table, batch.wanted]
+        return [*turned, rotations, spans, table, batch.wanted]
 
     def _embed(self, ids: NDArray[np.int32]) -> None:
         """Rows of the embedding into x."""
-        x, size = int(self._buffers.step["x"]), 4 * self._config.width
+        x, size = int(self._buffers.step["x"]), 4 * self._network.width
         for t, token in enumerate(ids.tolist()):
             row = self._embeddings.get(token)
             if row is None:

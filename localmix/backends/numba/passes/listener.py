@@ -1,64 +1,58 @@
-"""What the matrices of a network are multiplied with, read from the buffers of a prompt between two layers.
+"""What the matrices of a network are multiplied with, read from the buffers after each block of a pass of many tokens.
 
-Kernels know nothing of it: what they leave behind after a layer says it all, but for the input of its attention,
-which is computed once more from the residual stream before the layer.
+Kernels know nothing of it: what they leave behind says it all.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network
 from localmix.backends.numba.passes.buffers import Buffers
-from localmix.backends.numba.passes.layout import SECTIONS, padded
-from localmix.backends.numba.passes.program import FLOATS, Program, experts_of
-from localmix.backends.reference import Reference
-from localmix.backends.watch import Inputs
-from localmix.engine.weights import Experts
+from localmix.backends.numba.passes.program import FLOATS, Program
+from localmix.backends.numba.passes.records import SECTIONS, padded
+from localmix.backends.protocol import Inputs
+from localmix.engine.weights import Weight
 from quant.format import Floats
 
 
 class Listener:
-    """Tells `tell` the inputs of each layer of one network."""
+    """Tells `tell` the inputs of each block of one network."""
 
     def __init__(self, program: Program, buffers: Buffers, tell: Inputs) -> None:
-        self._network: Network = program.network
+        self._network = program.network
         self._wide, self._buffers, self._tell = program.wide, buffers, tell
-        self._norm = Reference().norm
 
-    def before(self, layer: int, tokens: int) -> None:
-        """The inputs of attention, of `tokens` rows; to be called before the layer is computed."""
-        one = self._network.layers[layer]
-        x = self._norm(self._residual(tokens), one.attn_norm, self._network.config.eps)
-        self._tell((one.attn_q, one.attn_k, one.attn_v), x)
+    def attention(self, layer: int) -> None:
+        """Of a layer's attention; to be called when it is computed."""
+        a = self._network.layers[layer].attention
+        self._tell((a.q.weight, a.k.weight, a.v.weight), self._floats("xf", self._network.width))
+        self._tell((a.output.weight,), self._floats("mixed", a.output.weight.shape[1]))
 
-    def after(self, layer: int, tokens: int) -> None:
-        """The inputs of everything else; to be called when the layer is computed."""
-        c, s, rows = self._network.config, self._buffers.step, self._buffers.rows
-        one = self._network.layers[layer]
-        mixed = rows("mixed", (tokens, c.heads * c.head_dim), np.float32, int(s["mixed_bytes"]))
-        self._tell((one.attn_output,), mixed)
-        x = rows("xf", (tokens, c.width), np.float32, int(s["xf_bytes"]))
-        experts = experts_of(one.ffn)
-        starts = rows("starts", (1, len(experts) + 1), np.int64)[0].tolist()
+    def mixture(self, layer: int) -> None:
+        """Of a layer's experts; to be called when they are computed."""
+        m = self._network.layers[layer].mixture
+        x, rows = self._floats("xf", self._network.width), self._buffers.rows
+        parts = [(m.experts, e) for e in range(len(m.experts))] + ([(m.shared, 0)] if m.shared else [])
+        starts = rows("starts", (1, len(parts) + 1), np.int64)[0].tolist()
         order = rows("order", (1, starts[-1]), np.int32)[0]
-        for e in range(len(experts)):
-            if starts[e] < starts[e + 1]:
-                slots = slice(starts[e], starts[e + 1])
-                self._tell((experts.gate[e], experts.up[e]), x[order[slots]])
-                self._tell((experts.down[e],), self._hidden(experts, e, starts[-1])[slots])
+        for (experts, e), start, end in zip(parts, starts, starts[1:], strict=False):
+            if start < end:
+                self._tell((experts.gate[e], experts.up[e]), x[order[start:end]])
+                self._tell((experts.down[e],), self._hidden(experts.down[e], starts[-1])[start:end])
 
-    def end(self, wanted: NDArray[np.int32], tokens: int) -> None:
-        """The input of the output matrix, after the last layer."""
-        net = self._network
-        self._tell((net.output,), self._norm(self._residual(tokens)[wanted], net.output_norm, net.config.eps))
+    def output(self) -> None:
+        """Of the output matrix; to be called when it is computed."""
+        wanted = int(self._buffers.step["wanted_count"])
+        self._tell((self._network.output.weight,), self._floats("xf", self._network.width)[:wanted])
 
-    def _residual(self, tokens: int) -> Floats:
-        return self._buffers.rows("x", (tokens, self._network.config.width), np.float32)
+    def _floats(self, name: str, width: int) -> Floats:
+        """Rows of a buffer of floats, one for each token of the pass."""
+        s = self._buffers.step
+        return self._buffers.rows(name, (int(s["tokens"]), width), np.float32, int(s[f"{name}_bytes"]))
 
-    def _hidden(self, experts: Experts, e: int, slots: int) -> "_Rows":
-        """The hidden states (slots, F) in the form that the expert's down projection takes."""
-        s, width = self._buffers.step, self._network.config.hidden
-        if experts.down[e].format.name in FLOATS:
+    def _hidden(self, down: Weight, slots: int) -> "_Rows":
+        """The hidden states (slots, F) in the form that an expert's down projection takes."""
+        s, width = self._buffers.step, down.shape[1]
+        if down.format.name in FLOATS:
             stride = int(s["hidden_floats_bytes"])
             return self._buffers.rows("hidden_floats", (slots, width), np.float32, stride)
         stride = int(s["hidden_bytes"])
@@ -79,7 +73,7 @@ class _Quantized:
         return (values.reshape(*scales.shape, 32) * scales[..., None]).reshape(len(values), -1)[:, : self._width]
 
     def _section(self, name: str, rows: slice, dtype: type[np.generic]) -> NDArray:
-        """One section of the rows, see layout.SECTIONS."""
+        """One section of the rows, see records.SECTIONS."""
         start, size = SECTIONS[name]
         room = padded(self._width)
         first = room // 8 * start

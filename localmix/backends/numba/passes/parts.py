@@ -1,4 +1,4 @@
-"""What decoding and prompts share inside a forward pass: pieces of work taken from a counter, norms, rotation, routing.
+"""What blocks share inside a forward pass: pieces of work taken from a counter, norms, products.
 
 All threads run the same pass. A phase is a number of pieces; a thread takes the next one with an atomic addition,
 and goes on when all are done, not when all threads have arrived: a thread that the system has put aside holds up
@@ -14,33 +14,42 @@ import numpy as np
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import atomic_add, atomic_load, call1, call_c, pause
 from localmix.backends.numba.machine.simd import (
-    exp_f32,
     fma16,
     load_f32,
     load_f32x16,
-    load_i32,
     mul16,
     record,
     splat_f32x16,
-    store_f16,
     store_f32,
     store_f32x16,
-    store_i32,
     sum16,
 )
-from localmix.backends.numba.passes.layout import ATTEND, JOB, KINDS, LAYER, NETWORK, PRIVATE, ROWS, SPAN, STEP, WEIGHT
-from localmix.backends.numba.products.activations import padded, quantize64, quantize64_wide, store_q8_0
-from localmix.engine.cache import PAGE
-
-Record = Any  # a record of layout.py, as a kernel sees it
-ATTEND_T, JOB_T, LAYER_T, NETWORK_T, PRIVATE_T, SPAN_T, STEP_T, WEIGHT_T = (
-    numba.from_dtype(d) for d in (ATTEND, JOB, LAYER, NETWORK, PRIVATE, SPAN, STEP, WEIGHT)
+from localmix.backends.numba.passes.records import (
+    ATTEND,
+    ATTENTION,
+    BLOCK,
+    JOB,
+    MIXTURE,
+    NETWORK,
+    PRIVATE,
+    ROTATION,
+    ROWS,
+    SPAN,
+    STEP,
+    TILES,
+    WEIGHT,
 )
-WEIGHT_BYTES = WEIGHT.itemsize
-COUNTER = 128  # bytes
+from localmix.backends.numba.products.activations import padded, quantize64, quantize64_wide
+
+Record = Any  # a record of records.py, as a kernel sees it
+ATTEND_T, ATTENTION_T, BLOCK_T, JOB_T, MIXTURE_T, NETWORK_T, PRIVATE_T, ROTATION_T, SPAN_T, STEP_T, WEIGHT_T = (
+    numba.from_dtype(d)
+    for d in (ATTEND, ATTENTION, BLOCK, JOB, MIXTURE, NETWORK, PRIVATE, ROTATION, SPAN, STEP, WEIGHT)
+)
+BLOCK_BYTES, WEIGHT_BYTES, ROTATION_BYTES, SPAN_BYTES = (d.itemsize for d in (BLOCK, WEIGHT, ROTATION, SPAN))
+SHARE = 8  # tokens of one piece where the work is a token's own
 PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a chance
 NOTHING = np.float32(0)
-F16, Q8_0 = KINDS.index("f16"), KINDS.index("q8_0")
 
 
 @inner
@@ -72,22 +81,38 @@ def pieces_of(rows: int, chunk: int) -> int:
 
 
 @inner
-def norm(x: int, weight: int, width: int, eps: float, out: int) -> None:
-    """out = x / sqrt(mean(x²) + eps) · weight."""
+def dot(x: int, y: int, width: int) -> float:
+    """The sum of x · y, float32."""
     total = splat_f32x16(NOTHING)
     whole = width // 16 * 16
     for k in range(0, whole, 16):
-        v = load_f32x16(x + 4 * k)
-        total = fma16(v, v, total)
-    squares = sum16(total)
+        total = fma16(load_f32x16(x + 4 * k), load_f32x16(y + 4 * k), total)
+    value = sum16(total)
     for k in range(whole, width):
-        squares += load_f32(x + 4 * k) * load_f32(x + 4 * k)
-    scale = np.float32(1) / np.sqrt(squares / np.float32(width) + np.float32(eps))
-    factor = splat_f32x16(scale)
+        value += load_f32(x + 4 * k) * load_f32(y + 4 * k)
+    return value
+
+
+@inner
+def inverse_size(x: int, width: int, eps: float) -> float:
+    """1 / sqrt(mean(x²) + eps)."""
+    return np.float32(1) / np.sqrt(dot(x, x, width) / np.float32(width) + np.float32(eps))
+
+
+@inner
+def multiplied(x: int, scale: float, weight: int, width: int, out: int) -> None:
+    """out = x · scale · weight."""
+    whole, factor = width // 16 * 16, splat_f32x16(scale)
     for k in range(0, whole, 16):
         store_f32x16(out + 4 * k, mul16(mul16(load_f32x16(x + 4 * k), factor), load_f32x16(weight + 4 * k)))
     for k in range(whole, width):
         store_f32(out + 4 * k, load_f32(x + 4 * k) * scale * load_f32(weight + 4 * k))
+
+
+@inner
+def norm(x: int, w: Record, out: int) -> None:
+    """out = x / sqrt(mean(x²) + eps) · weight, of a NORM."""
+    multiplied(x, inverse_size(x, w.width, w.eps), w.weight, w.width, out)
 
 
 @inner
@@ -112,8 +137,8 @@ def quantize(x: int, row: int, width: int, wide: int) -> None:
 
 @inner
 def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int, then: int) -> None:
-    """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants. `then` is
-    where the weights begin that this thread reads next.
+    """y = rows first.. of w, times one row of activations: floats xf or quantized xq, as the format wants; and the
+    bias, so that y must be the thread's own. `then` is where the weights begin that this thread reads next.
     """
     j = record(job, JOB_T)
     j.w = w.data + first * w.row_bytes
@@ -124,6 +149,8 @@ def product(w: Record, first: int, rows: int, job: int, xf: int, xq: int, y: int
     j.y = y
     j.then = then
     call1(w.gemv, job)
+    if w.bias != 0:
+        add(w.bias + 4 * first, rows, y)
 
 
 @inner
@@ -141,6 +168,56 @@ def products(
     j.y, j.y_stride = y, y_stride
     j.then = then
     call1(w.gemm, job)
+    if w.bias != 0:
+        for t in range(tokens):
+            add(w.bias + 4 * first, rows, y + t * y_stride)
+
+
+@inner
+def add(x: int, count: int, total: int) -> None:
+    """total += x."""
+    for i in range(count):
+        store_f32(total + 4 * i, load_f32(total + 4 * i) + load_f32(x + 4 * i))
+
+
+@inner
+def add_rows(x: int, scale: float, count: int, total: int) -> None:
+    """total += scale · x."""
+    factor = np.float32(scale)
+    for i in range(count):
+        store_f32(total + 4 * i, load_f32(total + 4 * i) + load_f32(x + 4 * i) * factor)
+
+
+@inner
+def part_of_rows(w: Record, piece: int, coming: int, own: Record, y: int) -> None:
+    """A piece of y = w times the thread's activations. Pieces overlap: what is added to must be the thread's own."""
+    first = first_row(w, piece, w.chunk)
+    rows, then = min(w.chunk, w.rows - first), start_of(w, coming, w.chunk, first)
+    out = y + 4 * first if w.bias == 0 else own.one
+    product(w, first, rows, own.job, own.xf, own.xq, out, then)
+    if w.bias != 0:
+        copy_rows(own.one, 0, rows, 1, y + 4 * first, 0)
+
+
+@inner
+def part_of_all_rows(w: Record, piece: int, coming: int, own: Record, s: Record, tokens: int, y: int) -> None:
+    """A piece of y = w times the input of every token, or of the first ones."""
+    first = first_row(w, piece, TILES)
+    x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
+    rows, then = min(TILES, w.rows - first), start_of(w, coming, TILES, first)
+    if w.bias == 0:
+        products(w, first, rows, own.job, x, stride, tokens, y + 4 * first, 4 * w.rows, then)
+    else:
+        products(w, first, rows, own.job, x, stride, tokens, own.gate, 4 * TILES, then)
+        copy_rows(own.gate, 4 * TILES, rows, tokens, y + 4 * first, 4 * w.rows)
+
+
+@inner
+def copy_rows(x: int, stride: int, rows: int, tokens: int, y: int, y_stride: int) -> None:
+    """`rows` floats of each token, to where they belong."""
+    for t in range(tokens):
+        for r in range(rows):
+            store_f32(y + t * y_stride + 4 * r, load_f32(x + t * stride + 4 * r))
 
 
 @inner
@@ -160,76 +237,6 @@ def start_of(w: Record, piece: int, chunk: int, present: int) -> int:
     """Where a piece of w begins; after the last, where the one at row `present` does, which is in the cache."""
     first = first_row(w, piece, chunk)
     return w.data + (first if piece * chunk < w.rows else present) * w.row_bytes
-
-
-@inner
-def rotate(x: int, cos: int, sin: int, pairs: int) -> None:
-    """Rotate the pairs (2i, 2i+1) of one head in place."""
-    for i in range(pairs):
-        a, b = load_f32(x + 8 * i), load_f32(x + 8 * i + 4)
-        c, s = load_f32(cos + 4 * i), load_f32(sin + 4 * i)
-        store_f32(x + 8 * i, a * c - b * s)
-        store_f32(x + 8 * i + 4, a * s + b * c)
-
-
-@inner
-def route(x: int, gate: int, width: int, experts: int, active: int, chosen: int, mix: int, logits: int) -> None:
-    """The top A experts of a token, ties to the lower one, and the softmax over their logits.
-
-    chosen int32 (A,), mix float32 (A,), logits float32 (E,) scratch. Without a router (gate 0) expert 0 has all.
-    """
-    if gate == 0:
-        store_i32(chosen, 0)
-        store_f32(mix, np.float32(1))
-        return
-    for e in range(experts):
-        total = splat_f32x16(NOTHING)
-        row = gate + 4 * e * width
-        whole = width // 16 * 16
-        for k in range(0, whole, 16):
-            total = fma16(load_f32x16(x + 4 * k), load_f32x16(row + 4 * k), total)
-        value = sum16(total)
-        for k in range(whole, width):
-            value += load_f32(x + 4 * k) * load_f32(row + 4 * k)
-        store_f32(logits + 4 * e, value)
-    for a in range(active):
-        best = -1
-        for e in range(experts):
-            taken = False
-            for earlier in range(a):
-                taken = taken or load_i32(chosen + 4 * earlier) == e
-            if not taken and (best < 0 or load_f32(logits + 4 * e) > load_f32(logits + 4 * best)):
-                best = e
-        store_i32(chosen + 4 * a, best)
-    top = load_f32(logits + 4 * load_i32(chosen))
-    total_weight = NOTHING
-    for a in range(active):
-        weight = exp_f32(load_f32(logits + 4 * load_i32(chosen + 4 * a)) - top)
-        store_f32(mix + 4 * a, weight)
-        total_weight += weight
-    for a in range(active):
-        store_f32(mix + 4 * a, load_f32(mix + 4 * a) / total_weight)
-
-
-@inner
-def store_heads(x: int, n: Record, page: int, layer: int, values: int, head: int, at: int) -> None:
-    """One head's key (values 0) or value (values 1) into its place in a page, rounded as the cache keeps it."""
-    target = page + page_offset(n, layer, values, head) + at * n.kv_row
-    if n.kv == Q8_0:
-        for i in range(0, n.head_dim, 32):
-            store_q8_0(x + 4 * i, target + i // 32 * 34)
-    elif n.kv == F16:
-        for i in range(n.head_dim):
-            store_f16(target + 2 * i, load_f32(x + 4 * i))
-    else:
-        for i in range(n.head_dim):
-            store_f32(target + 4 * i, load_f32(x + 4 * i))
-
-
-@inner
-def page_offset(n: Record, layer: int, values: int, head: int) -> int:
-    """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, a row)."""
-    return ((layer * 2 + values) * n.kv_heads + head) * PAGE * n.kv_row
 
 
 @inner

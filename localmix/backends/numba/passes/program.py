@@ -1,65 +1,86 @@
-"""A network as the records that the kernels read: addresses into the mapped file, sizes, kernels. Copies no weights."""
+"""A network as the records that the kernels read: addresses into the mapped file, sizes, kernels. Copies no weights.
+
+Records are filled from the fields of the blocks; what a record has no place for must be neutral, or is refused by name.
+"""
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.arch.decoder import Network
-from localmix.arch.llama import DenseFeedForward
-from localmix.arch.mixtral import SparseFeedForward
 from localmix.backends.numba.machine import isa, native
-from localmix.backends.numba.passes.layout import JOB, KINDS, LARGEST, LAYER, NETWORK, ROUNDED, WEIGHT, padded, room
+from localmix.backends.numba.passes.records import (
+    ACTIVATIONS,
+    ATTENTION,
+    BLOCK,
+    JOB,
+    KINDS,
+    LARGEST,
+    MIXTURE,
+    NETWORK,
+    PHASES,
+    ROUNDED,
+    SCORES,
+    WEIGHT,
+    padded,
+    room,
+)
 from localmix.engine.cache import Cache
-from localmix.engine.weights import Experts, Weight
-from localmix.errors import LocalmixError
+from localmix.engine.weights import Weight
+from localmix.errors import LocalmixError, UnsupportedError
+from localmix.network.blocks import Attention, Experts, Linear, Mixture, Norm
+from localmix.network.decoder import Network, weights
 from quant.format import Format
 
 SMALL = 2048  # widths up to this have activations of 16 bits
 FLOATS = ("f32", "f16", "bf16")
 PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
+_PASSES = ("blocks.mixture_many.mixture", "blocks.attention_many.attention", "blocks.mixture_one.mixture",
+           "blocks.attention_one.attention", "blocks.output.output", "passes.forward.forward")  # fmt: skip
 
 
 class Program:
     """The records of one network; keeps alive what they point to."""
 
     def __init__(self, network: Network, threads: int) -> None:
-        c = network.config
         self.network, self.threads = network, threads
-        self.wide = wide(c.width)
+        self.wide = wide(network.width)
         native.prepare(self._kernels())
         self._alive: list[Any] = []
         self._weights: list[tuple[Any, Format]] = []
-        self.layers = np.zeros(c.layers, LAYER)
-        self.record = np.zeros((), NETWORK)
+        self.ropes = list(dict.fromkeys(layer.attention.rope for layer in network.layers if layer.attention.rope))
+        self._attention = np.zeros(len(network.layers), ATTENTION)
+        self._mixture = np.zeros(len(network.layers), MIXTURE)
+        self._blocks = np.zeros(2 * len(network.layers), BLOCK)
         for i, layer in enumerate(network.layers):
-            row = self.layers[i]
-            row["attn_norm"], row["ffn_norm"] = self._keep(layer.attn_norm), self._keep(layer.ffn_norm)
-            for name in ("q", "k", "v", "output"):
-                self._weight(row[name], getattr(layer, f"attn_{name}"))
-            experts = experts_of(layer.ffn)
-            for name in ("gate", "up", "down"):
-                row[name] = self._table(getattr(experts, name))
-            if isinstance(layer.ffn, SparseFeedForward):
-                row["gate_inp"] = self._keep(np.ascontiguousarray(layer.ffn.ffn_gate_inp))
+            self._fill_attention(self._attention[i], layer.attention, i)
+            self._fill_mixture(self._mixture[i], layer.mixture)
+            self._attention[i]["residual"] = self._mixture[i]["residual"] = layer.scale
+            for kind, row, at in (
+                ("attention", self._blocks[2 * i], self._attention[i : i + 1]),
+                ("mixture", self._blocks[2 * i + 1], self._mixture[i : i + 1]),
+            ):
+                row["at"] = at.ctypes.data
+                row["one"] = native.address(f"blocks.{kind}_one.{kind}")
+                row["phases_one"], row["phases_many"] = PHASES[kind]
+        self.record = np.zeros((), NETWORK)
         n = self.record
-        n["layers"], n["width"], n["hidden"] = self.layers.ctypes.data, c.width, c.hidden
-        n["heads"], n["kv_heads"], n["head_dim"], n["head_room"] = c.heads, c.kv_heads, c.head_dim, room(c.head_dim)
-        n["experts"], n["active"] = max(c.experts, 1), max(c.active, 1)
-        n["wide"] = self.wide
-        n["rotated"], n["eps"] = network.rope_inverse.size, c.eps
-        n["output_norm"] = self._keep(network.output_norm)
-        self._weight(n["output"], network.output)
+        n["blocks"], n["width"], n["wide"] = self._blocks.ctypes.data, network.width, self.wide
+        n["output_kernel"] = native.address("blocks.output.output")
+        self._norm(n["norm"], network.output_norm)
+        self._linear(n["output"], network.output)
         self._without_tiles = True
 
     def bind(self, cache: Cache) -> int:
-        """The network's address, with the kernel for this cache's type of keys and values."""
+        """The network's address, with the kernels for this cache's type of keys and values."""
         self.record["kv"] = KINDS.index(cache.kv)
-        self.record["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
-        rounded = not self.wide and isa.active().rounds and self.network.config.head_dim <= ROUNDED
-        self.record["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
+        for row in self._attention:
+            rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
+            row["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
+            row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 
     def need_tiles(self) -> None:
@@ -67,11 +88,14 @@ class Program:
         if self._without_tiles:
             for row, format in self._weights:
                 row["gemm"] = self._kernel(format, "gemm")
+            for i, row in enumerate(self._blocks):
+                kind = ("attention", "mixture")[i % 2]
+                row["many"] = native.address(f"blocks.{kind}_many.{kind}")
             self._without_tiles = False
 
     def unpack(self) -> Callable[[int], NDArray[np.float32]]:
-        """The function that gives a row of the embedding as floats."""
-        weight = self.network.token_embd
+        """The function that gives a row of the embedding as floats, scaled as the network wants."""
+        weight, scale = self.network.token_embd, np.float32(self.network.embedding_scale)
         run = native.function(f"formats.{weight.format.name}.row", 1)
         job = np.zeros((), JOB)
         job["row_bytes"], job["width"] = weight.format.row_bytes(weight.shape[1]), weight.shape[1]
@@ -81,16 +105,50 @@ class Program:
             out = np.empty(padded(weight.shape[1]) + 256, np.float32)
             job["w"], job["y"] = base + token * int(job["row_bytes"]), out.ctypes.data
             run(job.ctypes.data)
-            return out[: weight.shape[1]]
+            return out[: weight.shape[1]] * scale if scale != 1 else out[: weight.shape[1]]
 
         return row
 
+    def _fill_attention(self, row: Any, a: Attention, index: int) -> None:
+        filled(a, row, {"rope", "scale"})
+        row["place"], row["room"] = index, room(a.size)
+        row["scale"] = 1 / np.sqrt(a.size) if a.scale is None else a.scale
+        if a.rope is not None:
+            filled(a.rope, row, {"inverse", "pairs", "scale"})  # its scale is in the cosines and sines
+            row["rope"], row["rotated"] = self.ropes.index(a.rope), a.rope.inverse.size
+            row["halves"] = a.rope.pairs == "halves"
+        row["sinks"] = self._address(a.sinks)
+        for name in ("norm", "q_norm", "k_norm"):
+            self._norm(row[name], getattr(a, name))
+        for name in ("q", "k", "v", "output"):
+            self._linear(row[name], getattr(a, name))
+
+    def _fill_mixture(self, row: Any, m: Mixture) -> None:
+        filled(m, row, {"experts", "router", "shared", "shared_gate"})
+        self._norm(row["norm"], m.norm)
+        row["experts"], row["active"], row["shared"] = len(m.experts), 1, m.shared is not None
+        if m.router is not None:
+            filled(m.router, row, {"gate", "scores"})
+            row["router"], row["scores"] = self._address(m.router.gate), SCORES.index(m.router.scores)
+            row["bias"], row["logits_bias"] = self._address(m.router.bias), self._address(m.router.logits_bias)
+        elif len(m.experts) > 1:
+            raise UnsupportedError("numba does not compute a mixture without a router: use --backend reference")
+        if m.shared is not None and (len(m.shared) > 1 or m.shared.activation != m.experts.activation):
+            raise UnsupportedError("numba does not compute such shared experts: use --backend reference")
+        row["slots"] = int(row["active"]) + int(row["shared"])
+        row["shared_gate"] = self._address(m.shared_gate)
+        filled(m.experts, row, {"activation", "gate_bias", "up_bias", "down_bias"})
+        filled(m.experts.activation, row, {"kind"})
+        row["kind"] = ACTIVATIONS.index(m.experts.activation.kind)
+        for name in ("gate", "up", "down"):
+            row[name] = self._table([m.experts] if m.shared is None else [m.experts, m.shared], name)
+
     def _kernels(self) -> Iterator[str]:
         """The names of those that this network will need, the largest first."""
-        yield from ("passes.prompt.prompt", "passes.decode.decode")
-        formats = {weight.format.name: weight.format for weight in _weights(self.network)}
+        formats = {one.format.name: one.format for one in matrices(self.network)}
         for name in ("gemm", "gemv"):
             yield from (self._kernel_name(format, name) for format in formats.values())
+        yield from _PASSES
 
     def _kernel_name(self, format: Format, name: str) -> str:
         wide = self.wide and format.name not in FLOATS
@@ -99,15 +157,34 @@ class Program:
     def _kernel(self, format: Format, name: str) -> int:
         return native.address(self._kernel_name(format, name))
 
-    def _keep(self, array: NDArray) -> int:
-        self._alive.append(array)
-        return array.ctypes.data
+    def _address(self, array: NDArray | None) -> int:
+        """Of an array that stays; 0: there is none."""
+        if array is None:
+            return 0
+        own = np.ascontiguousarray(array, np.float32)
+        self._alive.append(own)
+        return own.ctypes.data
 
-    def _table(self, weights: tuple[Weight, ...]) -> int:
-        table = np.zeros(len(weights), WEIGHT)
-        for row, weight in zip(table, weights, strict=True):
-            self._weight(row, weight)
-        return self._keep(table)
+    def _norm(self, row: Any, norm: Norm | None) -> None:
+        if norm is not None:
+            row["weight"], row["width"], row["eps"] = self._address(norm.weight), norm.weight.size, norm.eps
+
+    def _linear(self, row: Any, linear: Linear) -> None:
+        self._weight(row, linear.weight)
+        row["bias"] = self._address(linear.bias)
+
+    def _table(self, parts: list[Experts], role: str) -> int:
+        """The matrices of one role of all experts, one after another."""
+        table = np.zeros(sum(map(len, parts)), WEIGHT)
+        rows = iter(table)
+        for part in parts:
+            biases = getattr(part, f"{role}_bias")
+            for e, weight in enumerate(getattr(part, role)):
+                row: Any = next(rows)
+                self._weight(row, weight)
+                row["bias"] = self._address(None if biases is None else biases[e])
+        self._alive.append(table)
+        return table.ctypes.data
 
     def _weight(self, row: Any, w: Weight) -> None:
         rows, width = w.shape
@@ -120,13 +197,35 @@ class Program:
         row["chunk"] = chunk(rows, row_bytes, self.threads)
 
 
-def _weights(network: Network) -> Iterator[Weight]:
-    """Every matrix that is multiplied with."""
-    yield network.output
+def filled(block: Any, row: Any, elsewhere: set[str]) -> None:
+    """The numbers of a block into a record's fields of the same names; what is no number, and the fields `elsewhere`,
+    the caller sees to.
+
+    UnsupportedError: a field that the record has no place for has a value that changes something.
+    """
+    for field in fields(block):
+        value = getattr(block, field.name)
+        if field.name in elsewhere or (field.name not in row.dtype.names and _neutral(value, field)):
+            continue
+        if field.name not in row.dtype.names:
+            name = f"{type(block).__name__}.{field.name}"
+            raise UnsupportedError(f"numba does not compute {name}: use --backend reference")
+        if isinstance(value, bool | int | float):
+            row[field.name] = value
+
+
+def _neutral(value: Any, field: "Field[Any]") -> bool:
+    """Whether a field has its default, which changes nothing."""
+    return field.default is not MISSING and (value is field.default or value == field.default)
+
+
+def matrices(network: Network) -> Iterator[Weight]:
+    """Every matrix that is multiplied with, an expert at a time; the embedding only as the output."""
+    for part in weights(network.output):
+        yield from part if isinstance(part, tuple) else (part,)
     for layer in network.layers:
-        yield from (layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output)
-        experts = experts_of(layer.ffn)
-        yield from (*experts.gate, *experts.up, *experts.down)
+        for part in weights(layer):
+            yield from part if isinstance(part, tuple) else (part,)
 
 
 def wide(width: int) -> bool:
@@ -146,11 +245,3 @@ def chunk(rows: int, row_bytes: int, threads: int) -> int:
     by_bytes = PIECE // row_bytes
     by_balance = rows // (8 * threads)
     return max(16, min(LARGEST, by_bytes, by_balance) // 16 * 16)
-
-
-def experts_of(ffn: Any) -> Experts:
-    """The experts of a layer; a dense layer is one."""
-    if isinstance(ffn, SparseFeedForward):
-        return ffn.experts
-    assert isinstance(ffn, DenseFeedForward), type(ffn)
-    return Experts(gate=(ffn.ffn_gate,), up=(ffn.ffn_up,), down=(ffn.ffn_down,))

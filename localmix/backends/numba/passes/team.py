@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from localmix.backends.numba.machine import native
-from localmix.backends.numba.passes.layout import TEAM
+from localmix.backends.numba.passes.records import TEAM
 
 SPINS = 30_000  # pauses before a worker sleeps: about a millisecond, the time between two tokens and more
 

@@ -7,7 +7,7 @@ from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.simd import (
     record,
 )
-from localmix.backends.numba.passes.layout import TEAM, offset
+from localmix.backends.numba.passes.records import TEAM, offset
 
 TEAM_T = numba.from_dtype(TEAM)
 OPEN, INSIDE, EPOCH = (offset(TEAM, name) for name in ("open", "inside", "epoch"))

@@ -6,7 +6,7 @@ half a bit: about what llama.cpp loses by sharing scales among 256.
 Sixteen bits are two products of eight, the high and the low byte, and next to exact: what small models need, whose
 sums have too few terms for the rounding of eight bits to average out (program.wide says when).
 
-A row has sections (layout.SECTIONS): the values, their scales, and sums that serve zero points and minima.
+A row has sections (records.SECTIONS): the values, their scales, and sums that serve zero points and minima.
 """
 
 from typing import Any
@@ -38,10 +38,10 @@ from localmix.backends.numba.machine.simd import (
     whole,
     word,
 )
-from localmix.backends.numba.passes import layout
-from localmix.backends.numba.passes.layout import SECTIONS
+from localmix.backends.numba.passes import records
+from localmix.backends.numba.passes.records import SECTIONS
 
-padded = inner(layout.padded)
+padded = inner(records.padded)
 
 
 def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
@@ -59,7 +59,7 @@ def _quantize64(bits: int) -> Any:
         quantized, scales = [], []
         for half in (0, 1):
             x, largest = _floats32(b, b.add(source, I64(128 * half)))
-            power, inverse = power_of_two(b, b.fmul(largest, const(F32, 1 / most)), layout.TINY)
+            power, inverse = power_of_two(b, b.fmul(largest, const(F32, 1 / most)), records.TINY)
             quantized.append(whole(b, b.fmul(x, splat(b, inverse, 32))))
             scales.append(b.bitcast(power, F32))
         ints, bytes_ = concat(b, *quantized), vec(I8, 64)

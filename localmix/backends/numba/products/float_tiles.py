@@ -30,7 +30,7 @@ from localmix.backends.numba.machine.simd import (
     with_each,
     word,
 )
-from localmix.backends.numba.passes.layout import JOB, LINE, ROWS, offset
+from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.rows import JOB_T
 
 FLOATS = vec(F32, 16)

@@ -27,7 +27,7 @@ from localmix.backends.numba.machine.simd import (
     void,
     word,
 )
-from localmix.backends.numba.passes.layout import JOB, offset
+from localmix.backends.numba.passes.records import JOB, offset
 from localmix.backends.numba.products.float_tiles import tile_product
 from localmix.backends.numba.products.rows import AHEAD, JOB_T
 

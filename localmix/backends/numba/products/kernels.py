@@ -5,7 +5,7 @@ from typing import Any
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.simd import record
-from localmix.backends.numba.passes.layout import LINE, ROWS
+from localmix.backends.numba.passes.records import LINE, ROWS
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.embedding import unpack_rows
 from localmix.backends.numba.products.rows import JOB_T, row_product

@@ -35,7 +35,7 @@ from localmix.backends.numba.machine.simd import (
     void,
     word,
 )
-from localmix.backends.numba.passes.layout import JOB
+from localmix.backends.numba.passes.records import JOB
 from localmix.backends.numba.products.activations import padded, section
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import Neighbours, picked, row_codes, row_order

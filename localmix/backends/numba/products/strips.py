@@ -14,7 +14,7 @@ from numba.core import cgutils
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.simd import I64, ask, const, int64, load, record, store, void, with_each, word
-from localmix.backends.numba.passes.layout import JOB, LINE, ROWS, offset
+from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import bytes_of_run, tile_codes, whole_bytes

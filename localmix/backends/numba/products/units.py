@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import F32, I8, I16, I32, I64, const, fma, hidden, load, splat, store, vec
-from localmix.backends.numba.passes.layout import LINE, SECTIONS, TINY
+from localmix.backends.numba.passes.records import LINE, SECTIONS, TINY
 from localmix.backends.numba.products.activations import section
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import half_of_bytes, whole_bytes

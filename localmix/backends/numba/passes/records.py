@@ -1,7 +1,7 @@
 """The records that kernels and Python share: NumPy structured dtypes, read in kernels as records at an address.
 
 Fields are int64, addresses and sizes alike, unless they say otherwise.
-Shapes: T tokens · D width · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
+Shapes: T tokens · D width · H heads · K kv heads · d head size · E experts · F hidden · n rotated pairs.
 """
 
 from typing import Any
@@ -20,43 +20,76 @@ def _record(fields: str, **others: object) -> np.dtype:
 # One product: rows of a weight with rows of activations; `then` is where weights begin that will be wanted after them.
 JOB = _record("w row_bytes rows width x x_stride tokens y y_stride scratch then")
 
-# A weight matrix, its kernels, whether they take float activations, and how many rows are one piece of work.
-WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk")
+# A weight matrix, its kernels, whether they take float activations, how many rows are one piece of work, and its bias
+# (0: none).
+WEIGHT = _record("data row_bytes rows width gemv gemm floats chunk bias")
 
-# gate, up and down are tables of E WEIGHTs. A dense layer is one expert without a router (gate_inp is 0).
-LAYER = _record("attn_norm ffn_norm gate_inp gate up down", q=WEIGHT, k=WEIGHT, v=WEIGHT, output=WEIGHT)
+# The address of the weight (0: no norm) and how many numbers it is over.
+NORM = _record("weight width", eps="f8")
 
-NETWORK = _record(
-    "layers width heads kv_heads head_dim head_room hidden experts active rotated attend kv kv_row output_norm wide",
+# A block of a layer: its kernels for one token and for many, how many phases each has, and its own record.
+BLOCK = _record("one many phases_one phases_many at")
+
+# `rope` is the number of its rotation, `rotated` how many pairs (0: none), `halves` whether they are (i, i + rotated).
+# `place` is its number in a page of the cache, `room` what a head has there, in numbers and (`kv_row`) in bytes;
+# `attend` the kernel for such a cache. `residual`: its result is multiplied by that. 0 is none of anything.
+ATTENTION = _record(
+    "heads kv_heads size room window sinks rope rotated halves place kv_row attend",
+    norm=NORM,
+    q=WEIGHT,
+    k=WEIGHT,
+    v=WEIGHT,
     output=WEIGHT,
-    eps="f8",
+    q_norm=NORM,
+    k_norm=NORM,
+    scale="f8",
+    residual="f8",
 )
 
-# One forward pass over layers first to last (exclusive); the final norm and output follow if `finish`. With `keys_only`
-# it ends where the keys and values of the first are stored.
-# Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a layer's input as floats
-# and quantized), chosen, mix and place (A a token). Rows of T · A slots, grouped by expert: order (the slot's token),
-# gathered and gathered_floats (its input), hidden and hidden_floats (its hidden state), outs (its result).
-# starts (E + 1): an expert's first slot. used (1 + E): how many experts have tokens, and which, fewest tokens first.
-# *_bytes are strides. partials: attention's splits when decoding.
+# gate, up and down are tables of the E experts' WEIGHTs and then the shared one's; `slots` are those that serve a
+# token, the `active` ones chosen and then the shared one. Without a router (router 0) there is one expert. `scores` and
+# `kind` (of the activation) are numbers of SCORES and ACTIVATIONS.
+MIXTURE = _record(
+    "router experts active slots scores normalized bias logits_bias shared shared_gate gate up down kind",
+    norm=NORM,
+    scale="f8",
+    alpha="f8",
+    limit="f8",
+    residual="f8",
+)
+SCORES = ("softmax", "sigmoid")
+ACTIVATIONS = ("silu", "gelu", "clamped")
+
+NETWORK = _record("blocks width kv wide output_kernel", norm=NORM, output=WEIGHT)
+
+# What the rows of a pass are rotated by: cosines and sines (T, n).
+ROTATION = _record("cos sin")
+
+# One forward pass over blocks first to last (exclusive), of one token `alone` or of many; the final norm and output
+# follow if `finish`. With `keys_only` it ends where the keys and values of the first are stored.
+# Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a block's input as floats
+# and quantized), scores (the routers' E), chosen, mix and place (a token's slots). Rows of all slots, grouped by
+# expert: order (the slot's token), gathered and gathered_floats (its input), hidden and hidden_floats (its hidden
+# state), outs (its result). starts (E + 2): an expert's first slot. used (1 + E): how many experts have tokens, and
+# which, fewest tokens first. *_bytes are strides. partials: attention's splits when decoding.
 STEP = _record(
-    "network first last finish tokens logits counters yields private private_bytes x cos sin pages spans span_count "
-    "wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes chosen mix place order starts used "
-    "gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
+    "network first last alone finish tokens logits counters yields private private_bytes x rotations pages spans "
+    "span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes scores chosen mix place "
+    "order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
 SPAN = _record("row start count page")
 
 # Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
-# fall. There is room for whole fours of queries. keys and values are byte offsets into a page, row the bytes of a
-# position there; `few`: four queries or fewer, of one token. Results: o (n, d), m (n,) largest score, l (n,) sum of
-# weights.
-ATTEND = _record("q queries limits pages keys values row p0 p1 room few o m l scratch")
+# fall, and of these the last `window` (0: all). There is room for whole fours of queries. keys and values are byte
+# offsets into a page, row the bytes of a position there; `few`: four queries or fewer, of one token. Results: o (n, d),
+# m (n,) largest score, l (n,) sum of weights.
+ATTEND = _record("q queries limits window pages keys values row p0 p1 room few o m l scratch")
 
-# What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results,
-# `gate` and `up` TILES results for each token of a prompt.
-PRIVATE = _record("job attend xf xq hidden hidden_bytes one two chosen mix gate up queries limits results scratch")
+# What a thread has to itself; `job` and `attend` are records it fills, `one` and `two` hold a chunk of results or a
+# router's scores, `gate` and `up` TILES results for each token of a prompt, `key` a head.
+PRIVATE = _record("job attend xf xq hidden hidden_bytes one two chosen mix gate up key queries limits results scratch")
 
 # The team of threads. What several threads write has a cache line to itself.
 TEAM = np.dtype(
@@ -71,12 +104,19 @@ TEAM = np.dtype(
 # A measurement of memory: `size` bytes from `start`, read as several streams, asked for `ahead` bytes early.
 PROBE = _record("start size streams ahead counters result")
 
+COUNTER = 128  # bytes of a phase's counter: pieces taken and pieces done, a cache line each
+
+# Phases of each block for one token and for many: how many counters a kernel uses.
+PHASES = {"attention": (3, 6), "mixture": (3, 6), "output": (1, 2)}
+
 KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
 
 EARLY = 32  # positions ahead of those in hand, whose keys and values attention asks for
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
 SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
-BLOCK = 64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
+BLOCK_OF_TOKENS = (
+    64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
+)
 ROUNDED = 128  # numbers of a head, at most, for prompts to attend in whole numbers
 ROWS, COLUMNS = 16, 4096  # of a tile, at most
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers

@@ -1,0 +1,148 @@
+"""The experts of many tokens: these are grouped by the experts that serve them, so that weights are unpacked once for
+all tokens of an expert.
+"""
+
+import numpy as np
+
+from localmix.backends.numba.blocks.activation import combine
+from localmix.backends.numba.blocks.grouping import count_of, group_by_expert, hidden_pieces, in_turn, start_of_turn
+from localmix.backends.numba.blocks.routing import choose, logits
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.native import native
+from localmix.backends.numba.machine.simd import (
+    fma16,
+    load_f32,
+    load_f32x16,
+    load_i32,
+    load_i64,
+    mul16,
+    record,
+    splat_f32x16,
+    store_f32,
+    store_f32x16,
+)
+from localmix.backends.numba.passes.parts import (
+    MIXTURE_T,
+    NETWORK_T,
+    NOTHING,
+    PRIVATE_T,
+    SHARE,
+    STEP_T,
+    Record,
+    done,
+    expert,
+    norm,
+    pieces_of,
+    products,
+    quantize,
+    quantize_at,
+    take,
+    wait,
+)
+from localmix.backends.numba.passes.records import COUNTER, TILES
+from localmix.backends.numba.products.activations import padded
+
+
+@native(4)
+def mixture(step: int, block: int, thread: int, counter: int) -> None:
+    s, m = record(step, STEP_T), record(block, MIXTURE_T)
+    n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
+    _routed(s, n, m, own, counter)
+    group_by_expert(s, m, counter + COUNTER)  # two phases
+    _gate_up(s, n, m, own, counter + 3 * COUNTER)
+    _down(s, n, m, own, counter + 4 * COUNTER)
+    _add(s, n, m, counter + 5 * COUNTER)
+
+
+@inner
+def _routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+    """xf, xq and the experts of every token."""
+    pieces = pieces_of(s.tokens, SHARE)
+    piece = take(counter)
+    while piece < pieces:
+        first, last = piece * SHARE, min(s.tokens, (piece + 1) * SHARE)
+        for t in range(first, last):
+            norm(s.x + 4 * t * n.width, m.norm, s.xf + t * s.xf_bytes)
+            quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
+        if m.router != 0:
+            for e in range(m.experts):  # a row of the router serves all tokens of a piece while it is near
+                for t in range(first, last):
+                    logits(s.xf + t * s.xf_bytes, m, n.width, e, e + 1, s.scores + 4 * t * m.experts)
+        for t in range(first, last):
+            slots = 4 * t * m.slots
+            x, scores = s.xf + t * s.xf_bytes, s.scores + 4 * t * m.experts
+            choose(x, m, n.width, scores, own.two, s.chosen + slots, s.mix + slots)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@inner
+def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+    """A piece is TILES hidden columns of one expert, all its tokens: gate, up, activation, and one vector of int8."""
+    pieces = load_i64(s.used) * hidden_pieces(m, 0) + (hidden_pieces(m, m.experts) if m.shared else 0)
+    turn, coming = take(counter), take(counter)
+    while turn < pieces:
+        e, piece = in_turn(s, m, turn, hidden_pieces(m, 0))
+        first, start, count = piece * TILES, load_i64(s.starts + 8 * e), count_of(s, e)
+        gate, up, down = expert(m.gate, e), expert(m.up, e), expert(m.down, e)
+        rows = min(TILES, gate.rows - first)
+        x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
+        then = up.data + first * up.row_bytes
+        products(gate, first, rows, own.job, x + start * stride, stride, count, own.gate, 4 * TILES, then)
+        x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
+        then = start_of_turn(s, m, m.gate, coming if coming < pieces else turn, hidden_pieces(m, 0))
+        products(up, first, rows, own.job, x + start * stride, stride, count, own.up, 4 * TILES, then)
+        for i in range(count):
+            floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else own.one
+            if not down.floats:
+                for c in range(rows, TILES):
+                    store_f32(own.one + 4 * c, NOTHING)
+            combine(m, own.gate + 4 * i * TILES, own.up + 4 * i * TILES, rows, floats)
+            if not down.floats:
+                quantize_at(own.one, s.hidden + (start + i) * s.hidden_bytes, padded(gate.rows), first, n.wide)
+        turn, coming = coming, done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@inner
+def _down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+    """A piece is TILES rows of one expert's down projection, all its tokens."""
+    each = pieces_of(n.width, TILES)
+    pieces = (load_i64(s.used) + m.shared) * each
+    turn, coming = take(counter), take(counter)
+    while turn < pieces:
+        e, piece = in_turn(s, m, turn, each)
+        first = piece * TILES
+        w, start = expert(m.down, e), load_i64(s.starts + 8 * e)
+        x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
+        y, rows = s.outs + 4 * (start * n.width + first), min(TILES, n.width - first)
+        then = start_of_turn(s, m, m.down, coming if coming < pieces else turn, each)
+        products(w, first, rows, own.job, x + start * stride, stride, count_of(s, e), y, 4 * n.width, then)
+        turn, coming = coming, done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@inner
+def _add(s: Record, n: Record, m: Record, counter: int) -> None:
+    """x += the weighted sum of each token's experts, added up as for one token."""
+    pieces, residual = pieces_of(s.tokens, SHARE), np.float32(m.residual)
+    piece = take(counter)
+    while piece < pieces:
+        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+            x, each = s.x + 4 * t * n.width, range(t * m.slots, (t + 1) * m.slots)
+            whole = n.width // 16 * 16
+            for c in range(0, whole, 16):
+                total = splat_f32x16(NOTHING)
+                for i in each:
+                    out, share = s.outs + 4 * load_i32(s.place + 4 * i) * n.width, load_f32(s.mix + 4 * i)
+                    total = fma16(load_f32x16(out + 4 * c), splat_f32x16(share), total)
+                total = mul16(total, splat_f32x16(residual))
+                store_f32x16(x + 4 * c, fma16(total, splat_f32x16(np.float32(1)), load_f32x16(x + 4 * c)))
+            for c in range(whole, n.width):
+                rest = NOTHING
+                for i in each:
+                    out = s.outs + 4 * load_i32(s.place + 4 * i) * n.width
+                    rest += load_f32(out + 4 * c) * load_f32(s.mix + 4 * i)
+                store_f32(x + 4 * c, load_f32(x + 4 * c) + rest * residual)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)

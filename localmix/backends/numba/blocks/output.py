@@ -1,0 +1,63 @@
+"""After the last layer: the norm and the output matrix, for one token and for the wanted ones of many."""
+
+from localmix.backends.numba.machine.compiler import inner
+from localmix.backends.numba.machine.native import native
+from localmix.backends.numba.machine.simd import load_i32, record
+from localmix.backends.numba.passes.parts import (
+    NETWORK_T,
+    PRIVATE_T,
+    SHARE,
+    STEP_T,
+    Record,
+    done,
+    norm,
+    part_of_all_rows,
+    part_of_rows,
+    pieces_of,
+    quantize,
+    take,
+    wait,
+)
+from localmix.backends.numba.passes.records import COUNTER, TILES
+
+
+@native(3)
+def output(step: int, thread: int, counter: int) -> None:
+    s = record(step, STEP_T)
+    n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
+    if s.alone:
+        _one(s, n, own, counter)
+    else:
+        _many(s, n, own, counter)
+
+
+@inner
+def _one(s: Record, n: Record, own: Record, counter: int) -> None:
+    norm(s.x, n.norm, own.xf)
+    quantize(own.xf, own.xq, n.width, n.wide)
+    pieces = pieces_of(n.output.rows, n.output.chunk)
+    piece, coming = take(counter), take(counter)
+    while piece < pieces:
+        part_of_rows(n.output, piece, coming, own, s.logits)
+        piece, coming = coming, done(counter)
+    wait(counter, pieces, s.yields)
+
+
+@inner
+def _many(s: Record, n: Record, own: Record, counter: int) -> None:
+    """The wanted rows, normed into the first rows of xf and xq, times the output weight."""
+    pieces = pieces_of(s.wanted_count, SHARE)
+    piece = take(counter)
+    while piece < pieces:
+        for i in range(piece * SHARE, min(s.wanted_count, (piece + 1) * SHARE)):
+            norm(s.x + 4 * load_i32(s.wanted + 4 * i) * n.width, n.norm, s.xf + i * s.xf_bytes)
+            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.wide)
+        piece = done(counter)
+    wait(counter, pieces, s.yields)
+    counter += COUNTER
+    pieces = pieces_of(n.output.rows, TILES)
+    piece, coming = take(counter), take(counter)
+    while piece < pieces:
+        part_of_all_rows(n.output, piece, coming, own, s, s.wanted_count, s.logits)
+        piece, coming = coming, done(counter)
+    wait(counter, pieces, s.yields)

@@ -1,0 +1,57 @@
+"""What a backend is: operations that equations call, caches, and steps that run a whole network.
+
+Watching a network compute: the experts it chooses, and what its matrices are multiplied with. A pass that is watched
+computes the same numbers; nothing is kept of one that is not.
+Shapes: L layers · T tokens · W wanted rows · A active experts · V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from localmix.engine.batch import Batch
+from localmix.engine.weights import Weight
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from localmix.answer.sampling import Sampler
+    from localmix.network.decoder import Network
+
+# Called after a pass with the experts (L, T, A) int32 that each layer chose for each token of the batch, the one of
+# most weight first. A is 0 for a network without experts.
+Watch = Callable[["NDArray[np.int32]"], None]
+
+# Called between the layers of a pass: what it raises ends the pass, which then leaves no trace.
+Pause = Callable[[], None]
+
+# Called in a pass with matrices and the rows (n, width) float32 that all of them are multiplied with, which are only
+# lent. An expert's rows are those of the tokens that chose it.
+Inputs = Callable[[Sequence[Weight], "NDArray[np.float32]"], None]
+
+# What a step may have as its method `choices`: see `localmix.engine.context.Context.choices`. Takes the cache, the
+# sequence, its ids (it appends to them), the logits after them, and how to choose.
+Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
+
+
+class Step(Protocol):
+    """One network, ready to run."""
+
+    def __call__(self, batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> "NDArray":
+        """One forward pass: logits (W, V) of the wanted rows. `watch` is told the experts chosen.
+
+        `pause` is called between layers; not by a pass of one token, which is over soon.
+        """
+
+
+class Backend(Protocol):
+    """One way to compute."""
+
+    name: str
+    isa: str  # the instruction set or device in use, as printed to the user
+    threads: int
+    spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
+
+    def cache(self, network: "Network", context: int, kv: str) -> Any: ...
+    def decoder(self, network: "Network", inputs: Inputs | None = None) -> Step:
+        """LocalmixError, UnsupportedError: what this backend does not carry out, by name."""

@@ -1,0 +1,72 @@
+"""From a file to a network. To add a family: a module in families/ and a row in FAMILIES."""
+
+from collections.abc import Callable
+from typing import Any
+
+from localmix import gguf
+from localmix.errors import FileFormatError, UnsupportedError
+from localmix.network import numbers
+from localmix.network.decoder import Network
+from localmix.network.families import llama, mixtral, qwen3_moe
+from localmix.network.keys import Keys
+from localmix.network.numbers import Numbers
+from localmix.network.tensors import Found, Tensors, Wanted
+
+Family = Callable[[Keys, Numbers, Tensors], Network]
+# By general.architecture and whether there are experts: "llama" is said by Llama and Mixtral alike.
+FAMILIES: dict[tuple[str, bool], Family] = {
+    ("llama", True): mixtral.network,
+    ("llama", False): llama.network,
+    ("qwen3moe", True): qwen3_moe.network,
+}
+
+
+def load(file: gguf.File) -> Network:
+    """The network of a file. Reads no weights but the norms, routers and biases.
+
+    FileFormatError, UnsupportedError: what is missing, of another shape, or not carried out, by name.
+    """
+    tensors = Found(file)
+    keys = _keys(str(file.path), file.metadata)
+    vocabulary = tensors.take("token_embd.weight", (-1, -1)).shape[0]
+    network = _network(keys, tensors, vocabulary)
+    keys.finish()
+    tensors.finish()
+    _check_vocabulary(keys.path, file.metadata.get("tokenizer.ggml.tokens"), vocabulary)
+    return network
+
+
+def shapes(
+    path: str, metadata: dict[str, Any], vocabulary: int, has: Callable[[str], bool]
+) -> dict[str, tuple[int, ...]]:
+    """The tensors that a file with this metadata must hold, in order; `has` says which of the optional ones it will."""
+    keys, wanted = _keys(path, metadata), Wanted(has)
+    _network(keys, wanted, vocabulary)
+    keys.finish()
+    return wanted.shapes
+
+
+def _keys(path: str, metadata: dict[str, Any]) -> Keys:
+    name = metadata.get("general.architecture")
+    if not any(name == known for known, _ in FAMILIES):
+        known = ", ".join(sorted({one for one, _ in FAMILIES}))
+        raise UnsupportedError(f"{path}: general.architecture is {str(name)!r}: expected one of {known}")
+    return Keys(path, metadata)
+
+
+def _network(keys: Keys, tensors: Tensors, vocabulary: int) -> Network:
+    n = numbers.read(keys, vocabulary)
+    name, sparse = keys.prefix.rstrip("."), n.experts > 0
+    if (name, sparse) not in FAMILIES:
+        raise FileFormatError(f"{keys.path}: {name} with {n.experts} experts: expected {'none' if sparse else 'some'}")
+    return FAMILIES[name, sparse](keys, n, tensors)
+
+
+def _check_vocabulary(path: str, tokens: Any, rows: int) -> None:
+    """As many tokens as rows of the embedding: an id of one must mean something to the other."""
+    if tokens is None:
+        raise FileFormatError(f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary")
+    if not isinstance(tokens, list):
+        raise FileFormatError(f"{path}: tokenizer.ggml.tokens is no list of strings: convert the model again")
+    if len(tokens) != rows:
+        raise FileFormatError(f"{path}: tokenizer.ggml.tokens has {len(tokens)} tokens, token_embd.weight {rows} rows")
