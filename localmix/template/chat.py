@@ -95,7 +95,7 @@ class ChatTemplate:
                 if isinstance(stretch, int):
                     ids.append(stretch)
                 else:
-                    ids += tokenizer.encode(stand_ins.reveal(stretch), bos=False)
+                    ids += tokenizer.encode(stand_ins.reveal(stretch), bos=False, first=not ids)
             ids += answer
         return ids
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError
-from localmix.tokenizer.ends import end_tokens, is_markup
+from localmix.tokenizer.ends import end_tokens, is_markup, is_ordinary
 from localmix.tokenizer.keys import Metadata, read_flag, read_ids, read_numbers, read_strings
 from localmix.tokenizer.matcher import Matcher
 from localmix.tokenizer.rules import Rules
@@ -54,7 +54,10 @@ def read_vocabulary(
         if not named[name] and default is not None and default < count:
             named[name] = [default]
 
-    ends = {*named["eos"], *named["eot"], *named["eom"]} | end_tokens(tokens, types)
+    types[[id for id in _ids_of(types, TokenType.CONTROL) if is_ordinary(tokens[id])]] = TokenType.USER_DEFINED
+    merges = metadata.get("tokenizer.ggml.merges")
+    ends = end_tokens(tokens, types, merges if isinstance(merges, list) else ())
+    ends |= {*named["eos"], *named["eot"], *named["eom"]}
     types[[*named["bos"], *ends]] = TokenType.CONTROL
     types[[id for id in _ids_of(types, TokenType.USER_DEFINED) if is_markup(tokens[id])]] = TokenType.CONTROL
     ids = {name: found[0] if found else None for name, found in named.items()}

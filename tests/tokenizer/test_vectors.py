@@ -56,6 +56,8 @@ def abc(pre: str, last: int = vocabularies.NORMAL) -> tokenizer.Tokenizer:
         "tokenizer.ggml.token_type": np.array([1, 1, 1, 1, last], np.int32),
         "tokenizer.ggml.merges": ["a b"],
     }
+    if last == vocabularies.CONTROL:
+        metadata["tokenizer.ggml.eos_token_id"] = 4  # by its name, for as a text it is a word
     return tokenizer.from_metadata(metadata)
 
 
