@@ -3,6 +3,7 @@
 Modules here import what is heavy inside their functions, so that `--help` is instant.
 """
 
+import shutil
 import sys
 from typing import Annotated, NoReturn
 
@@ -28,7 +29,7 @@ from localmix.cli.run import run
 from localmix.errors import LocalmixError
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
     pretty_exceptions_enable=False,
@@ -46,6 +47,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def describe(
+    context: typer.Context,
     wanted: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
     ] = False,
@@ -55,6 +57,15 @@ def describe(
     Exit codes: 0 done; 1 a problem, which one line on stderr names; 2 a command line that cannot be read;
     130 Ctrl-C; 141 the reader of stdout has closed it.
     """
+    if context.invoked_subcommand is not None:
+        return
+    if not sys.stdout.isatty():
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
+    from localmix.cli.welcome import lines
+
+    for line in lines(shutil.get_terminal_size().columns):
+        streams.write(line + "\n")
 
 
 def execute() -> None:

@@ -9,12 +9,14 @@ import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
 from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System
+from localmix.cli.paths import squeezed
 from localmix.cli.streams import decoded, note, prompt_progress
 
 if TYPE_CHECKING:
     from localmix.answer.generate import Stats
     from localmix.conversation.chat import Chat
     from localmix.conversation.shelf import Keeper
+    from localmix.model import Model
 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the newest conversation, or the one named in place of MODEL.")
@@ -87,7 +89,7 @@ def _talk(
 
         read = plain.reader(talk.interrupts)
     if not output.quiet:
-        display.note(f"{conversation.model.file.path}: /help shows the commands, Ctrl-D leaves")
+        display.note(_head(conversation.model, display.size()[0]))
     if conversation.messages:
         talk.show_end()
     talk.run(read)
@@ -96,6 +98,12 @@ def _talk(
         which = "" if name in sessions.names()[:1] else f" {shlex.quote(name)}"
         note(f"localmix: kept as {name}: localmix chat --resume{which} goes on")
     return talk.total
+
+
+def _head(model: "Model", columns: int) -> str:
+    """One line: the model, what computes it, and where help is."""
+    rest = f" on {model.backend.name}: /help for help, Ctrl-D to quit"
+    return squeezed(model.file.path.name.removesuffix(".gguf"), columns - 1 - len(rest)) + rest
 
 
 def _answer_lines(

@@ -1,11 +1,14 @@
 """`localmix doctor`: what this machine is, how a model would run on it, and whether it computes right."""
 
 import platform
+import shutil
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from localmix.amounts import amount
+from localmix.cli.findings import report
 from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Threads
 from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
@@ -32,6 +35,9 @@ def doctor(
         found["model"] = examine(path, backend, threads, found["machine"], quick=quick)
     if as_json:
         write(json_text(found, indent=2))
+    elif sys.stdout.isatty():
+        for line in report(found, shutil.get_terminal_size().columns):
+            write(line + "\n")
     else:
         for part in found.values():
             for name, value in part.items():
@@ -73,7 +79,7 @@ def _nearest(folder: Any) -> Any:
 
 
 def _title(name: str) -> str:
-    return name.removesuffix("_per_second").replace("_bytes", "").replace("_", " ")
+    return name.replace("_bytes_per_second", "").replace("_bytes", "").replace("_", " ")
 
 
 def _shown(name: str, value: Any) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from localmix.answer.options import Options
 from localmix.cli.parameters import written
+from localmix.cli.paths import shortened
 from localmix.cli.streams import harmless
 from localmix.cli.terminal import experts as picture_of
 from localmix.cli.terminal import markdown
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from localmix.cli.terminal.talk import Talk
 
 _NAMES = [field.name for field in fields(Options)]
+_SETTING = re.compile(r"([^\s=]*)(?:\s*=\s*|\s+|$)(.*)", re.DOTALL)  # temp=0.2, temp = 0.2, temp 0.2
+_LABEL = 14  # columns of the names in /stats, and one at the right
 _NOTHING = ("none", "off")
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 _ESCAPE = re.compile("|".join(map(re.escape, _ESCAPES)))
@@ -35,7 +38,7 @@ def system(talk: "Talk", rest: str) -> None:
 
 
 def set_option(talk: "Talk", rest: str) -> None:
-    name, _, text = rest.replace("=", " ", 1).partition(" ")
+    name, text = _SETTING.findall(rest)[0]
     if name:
         key = name.lstrip("-").replace("-", "_")
         if key not in _NAMES:
@@ -53,12 +56,13 @@ def stats(talk: "Talk", rest: str) -> None:
     backend = talk.model.backend
     used, size = len(chat.context.ids), chat.context.size
     turns = sum(message.role == "user" for message in chat.messages)
+    room = talk.display.size()[0] - _LABEL
     rows = [
-        ("model", f"{talk.model.file.path}"),
+        ("model", shortened(talk.model.file.path, room)),
         ("computed by", f"{backend.name}, {backend.isa}, {backend.threads} thread{'s' * (backend.threads != 1)}"),
         ("context", f"{used:,} of {size:,} tokens, {used / size:.0%}; when full: {chat.overflow.policy}"),
         ("turns", f"{turns}"),
-        ("kept in", f"{talk.keeper.file or 'nothing yet'}" if talk.keeper else "nothing: this one is private"),
+        ("kept in", _place(talk, room)),
     ]
     if last is not None:
         s = last.stats
@@ -68,6 +72,12 @@ def stats(talk: "Talk", rest: str) -> None:
             ("all answers", f"{total.tokens} tokens at {total.decode_rate:.1f} t/s"),
         ]
     table(talk, rows)
+
+
+def _place(talk: "Talk", room: int) -> str:
+    if talk.keeper is None:
+        return "nothing: this one is private"
+    return shortened(talk.keeper.file, room) if talk.keeper.file else "nothing yet"
 
 
 def experts(talk: "Talk", rest: str) -> None:
