@@ -23,6 +23,10 @@ ADDRESSES = {
     "prompt_toolkit": ("localmix/cli/",),
     "huggingface_hub": ("localmix/store/hub.py",),
     "llguidance": ("localmix/answer/constrain.py",),
+    "uvicorn": ("localmix/server/",),
+    "starlette": ("localmix/server/",),
+    "msgspec": ("localmix/server/",),
+    "prometheus_client": ("localmix/server/",),
     "gguf": (),  # an oracle of tests
 }
 # Lowest first: a module imports its own row and those above.
@@ -40,6 +44,7 @@ LAYERS = (
     ("localmix.conversation",),
     ("localmix.model",),
     ("localmix.measure.forecast",),
+    ("localmix.server",),
     ("localmix.cli",),
 )  # fmt: skip
 

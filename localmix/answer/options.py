@@ -28,6 +28,9 @@ class Options:
     seed: int | None = None  # None: a new one each time
     json_schema: str | Mapping[str, Any] | None = None  # the answer is JSON that this schema allows
     grammar: str | None = None  # the answer is what this grammar allows, of Lark or llama.cpp (GBNF)
+    presence_penalty: float = 0.0  # taken from the logits of ids that the answer has
+    frequency_penalty: float = 0.0  # the same, for each time that it has them
+    logit_bias: Mapping[int, float] | None = None  # added to the logits of ids; -inf: never
 
     def __post_init__(self) -> None:
         for name, words in _LLAMA_CPP.items():
@@ -39,13 +42,14 @@ class Options:
         if self.json_schema is not None and self.grammar is not None:
             raise LocalmixError("json_schema and grammar: an answer can be held to one of them")
         for field in fields(self):
-            if field.name not in ("stop", "json_schema", "grammar"):
+            if field.name not in ("stop", "json_schema", "grammar", "logit_bias"):
                 _check_number(field.name, getattr(self, field.name), field.type)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 most = "or more" if high == math.inf else f"to {high}"
                 raise LocalmixError(f"{name} = {value}: expected {low} {most}")
+        _check_bias(self.logit_bias)
         if 0 < self.temp < 0.001:  # would overflow
             raise LocalmixError(f"temp = {self.temp}: expected 0 (greedy) or 0.001 to 100")
 
@@ -64,6 +68,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "min_p": (0, 1),
     "repeat_penalty": (0.01, 100),
     "repeat_last_n": (-1, math.inf),
+    "presence_penalty": (-100, 100),
+    "frequency_penalty": (-100, 100),
     "seed": (0, math.inf),
 }
 
@@ -74,3 +80,13 @@ def _check_number(name: str, value: object, kind: object) -> None:
     numbers, expected = ((int, float), "a number") if kind is float else ((int,), "a whole number")
     if not isinstance(value, numbers) or isinstance(value, bool) or not math.isfinite(value):
         raise LocalmixError(f"{name} = {value!r}: expected {expected}")
+
+
+def _check_bias(bias: object) -> None:
+    whole = bias is None or (
+        isinstance(bias, Mapping)
+        and all(isinstance(id, int) and id >= 0 for id in bias)
+        and all(isinstance(number, int | float) and number < math.inf for number in bias.values())
+    )
+    if not whole:
+        raise LocalmixError(f"logit_bias = {bias!r}: expected a number for each id")

@@ -1,12 +1,13 @@
 """From logits to the next id: a chain of small functions, each of which narrows the choice.
 
-Names, defaults and order are llama.cpp's: penalty, grammar, top-k, top-p, min-p, temperature, draw. One uniform
+Names, defaults and order are llama.cpp's: bias, penalties, grammar, top-k, top-p, min-p, temperature, draw. One uniform
 number is taken from the generator for each token, before anything else, and inverted through the distribution: the
 same seed gives the same text whatever ran the network. Shapes: V vocabulary · n candidates, best first.
 """
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -34,23 +35,44 @@ class Sampler:
         self.options, self.constraint = options, constraint
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
         self.uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
+        self._counts: Counter[int] = Counter()  # of the ids chosen, where they count
 
     @property
     def held(self) -> bool:
         """Whether a constraint decides what the text may be, to the first space."""
         return self.constraint is not None
 
+    @property
+    def plain(self) -> bool:
+        """Whether a device may choose by itself: it knows neither constraints nor what is counted or added."""
+        o = self.options
+        return self.constraint is None and not (o.logit_bias or o.presence_penalty or o.frequency_penalty)
+
     def __call__(self, logits: Floats, context: Sequence[int]) -> int:
         """The next id, given the logits (V,) and all ids so far. LocalmixError: a logit is not a number."""
         o = self.options
+        if not self.plain:
+            logits = self._shifted(logits)
         if o.repeat_penalty != 1 and o.repeat_last_n:
             recent = context if o.repeat_last_n < 0 else context[-o.repeat_last_n :]
             logits = penalize(logits, recent, o.repeat_penalty)
-        if self.constraint is None:
-            return self._choose(logits)
-        id = self._choose(self.constraint.mask(logits))
-        self.constraint.accept(id)
+        id = self._choose(logits if self.constraint is None else self.constraint.mask(logits))
+        if self.constraint is not None:
+            self.constraint.accept(id)
+        if o.presence_penalty or o.frequency_penalty:
+            self._counts[id] += 1
         return id
+
+    def _shifted(self, logits: Floats) -> Floats:
+        """Logits (V,) with what is asked for added to some. LocalmixError: an id that is not a token."""
+        o, out = self.options, logits.copy()
+        for id, count in self._counts.items():
+            out[id] -= o.presence_penalty + count * o.frequency_penalty
+        for id, bias in (o.logit_bias or {}).items():
+            if id >= out.size:
+                raise LocalmixError(f"logit_bias of {id}: expected ids of 0 to {out.size - 1}")
+            out[id] += bias
+        return out
 
     def _choose(self, logits: Floats) -> int:
         o = self.options
@@ -61,7 +83,7 @@ class Sampler:
         u = self.uniform()
         ids = top_k(logits, o.top_k or logits.size)
         scores = logits[ids].astype(np.float64) - float(logits[best])
-        if self.constraint is not None:
+        if self.constraint is not None or self.options.logit_bias:
             scores = scores[scores > -np.inf]
         if o.top_p < 1:
             scores = top_p(scores, o.top_p)

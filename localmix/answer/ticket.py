@@ -68,7 +68,8 @@ class Ticket:
         self.reading = True  # the prompt, which is not all computed
         self.followers: list[Ticket] = []  # other answers to the same prompt
         self.sampler = speaker.sampler(request.options)
-        self.written = Text(speaker.tokenizer, request.options, keep_space=request.continues or self.sampler.held)
+        self.keeps_space = request.continues or self.sampler.held  # at the beginning of the text
+        self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space)
         self._refill = refill
         self._full = False
         self._device: Iterator[int] | None = None
@@ -140,7 +141,7 @@ class Ticket:
             self._emit("")
             return
         chooses = self.context.engine.chooses
-        if on_device and chooses is not None and self.context.watch is None and self.sampler.constraint is None:
+        if on_device and chooses is not None and self.context.watch is None and self.sampler.plain:
             self._device = chooses(self.context.cache, self.context.sequence, self.context.ids, logits, self.sampler)
         self._choose(logits)
 

@@ -26,6 +26,7 @@ from localmix.cli.quantize import quantize
 from localmix.cli.rm import rm
 from localmix.cli.routes import routes
 from localmix.cli.run import run
+from localmix.cli.serve import serve
 from localmix.errors import LocalmixError
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, info, bench, quantize, calibrate, perplexity, routes, pull, list, rm, config, doctor):
+for command in (run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, pull, list, rm, config, doctor):
     app.command()(grouped(command))
 
 

@@ -46,6 +46,7 @@ class Tokenizer:
             *vocabulary.ids_of(TokenType.UNUSED),
         }
         self._engine = engine
+        self.adds_space = engine.adds_space
         self._control = vocabulary.control
 
     def encode(

@@ -1,0 +1,89 @@
+"""`localmix serve`: a model for programs and browsers, on this machine or for others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from localmix.answer.options import PARALLEL
+from localmix.cli.parameters import Engine, ModelArgument, Output, read_text
+from localmix.cli.streams import note
+from localmix.errors import LocalmixError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    engine: Engine,
+    output: Output,
+    path: ModelArgument = None,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0: any that is free.")] = 8080,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option("--api-key", metavar="KEY", help="Who sends it may ask. May be repeated.", show_default="none"),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option("--api-key-file", metavar="FILE", help="Keys, a line each: no one sees them in ps.")
+    ] = None,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL,
+    context: Annotated[
+        int | None, typer.Option("-c", "--ctx", help="Tokens of each context.", show_default="all the model has")
+    ] = None,
+    max_gap: Annotated[
+        float, typer.Option("--max-gap", min=0.01, help="Seconds an answer waits for its next token, at most.")
+    ] = 0.5,
+    queue: Annotated[int, typer.Option("--queue", min=0, help="Requests that may wait for a place.")] = 128,
+    alias: Annotated[
+        str | None, typer.Option("--alias", metavar="NAME", help="The model's name.", show_default="the file's")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option("--allow-origin", metavar="URL", help="A web page that may ask.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A name this machine is asked by.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let everybody ask, from other machines too.")] = False,
+) -> None:
+    """Serve a model: OpenAI's interface at http://127.0.0.1:8080/v1.
+
+    Ctrl-C answers what was asked and ends; a second one ends at once.
+    """
+    keys = [*(api_key or ()), *(line for line in _lines(api_key_file) if line)]
+    if host not in _LOOPBACK and not keys and not insecure:
+        raise LocalmixError(f"--host {host} lets other machines ask: add --api-key-file FILE, or --insecure")
+    from localmix.server import start
+
+    settings = start.Settings(
+        host=host,
+        port=port,
+        keys=keys,
+        origins=allow_origin or (),
+        hosts=allow_host or (),
+        name=alias,
+        parallel=parallel,
+        context=context,
+        gap=max_gap,
+        queue=queue,
+    )
+    listening = start.listen(settings)
+    model = engine.load(path)
+    found = start.service(model, settings)
+    place = f"[{host}]" if ":" in host else host
+    url = f"http://{place}:{listening.getsockname()[1]}"
+
+    def ready() -> None:
+        if not output.quiet:
+            note(
+                f"localmix: {found.name} at {url}, its interface at {url}/v1; {parallel} answers at once, contexts of "
+                f"{found.context:,} tokens, gaps of at most {max_gap:g} s\n"
+                f"localmix: try  curl {url}/v1/chat/completions -d "
+                """'{"messages": [{"role": "user", "content": "Hello"}]}'"""
+            )
+
+    if not start.serve(found, settings, listening, ready):
+        raise LocalmixError("the engine failed, see above: start the server again")
+
+
+def _lines(path: Path | None) -> list[str]:
+    return [] if path is None else [line.strip() for line in read_text(path).splitlines()]

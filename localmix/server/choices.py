@@ -1,0 +1,139 @@
+"""From what a client asked for to options and tickets, and from tickets to usage, reasons and likelihoods."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from localmix.answer.options import Options
+from localmix.answer.scores import Score
+from localmix.answer.stats import Stats
+from localmix.answer.ticket import Request, Ticket
+from localmix.errors import LocalmixError
+from localmix.server.bodies import Sampling
+from localmix.server.errors import ApiError
+from localmix.server.service import Service
+
+_OBJECT = {"type": "object"}
+_MOST_BIAS = 100
+FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
+# OpenAI's names of our options, where they differ.
+_SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed")
+
+
+def options(service: Service, body: Sampling, limit: int | None) -> Options:
+    """The options of an answer of at most `limit` tokens. ApiError: one that cannot be."""
+    given: dict[str, Any] = {name: getattr(body, name) for name in _SAME if getattr(body, name) is not None}
+    if body.temperature is not None:
+        given["temp"] = body.temperature
+    if limit is not None:
+        given["max_tokens"] = limit
+    if body.stop is not None:
+        given["stop"] = tuple(text for text in ([body.stop] if isinstance(body.stop, str) else body.stop) if text)
+    if bias := _bias(service, body):
+        given["logit_bias"] = bias
+    try:
+        return Options(**given, **_held(body))
+    except LocalmixError as error:
+        raise ApiError(400, str(error), param=str(error).partition(" ")[0]) from None
+
+
+def tickets(service: Service, request: Request, count: int) -> list[Ticket]:
+    """`count` answers to one prompt, each with a seed of its own. LocalmixError: a schema that cannot be kept."""
+    if count > service.parallel:
+        most = f"expected 1 to {service.parallel}, as many as are computed at once (--parallel)"
+        raise ApiError(400, f"n: found {count}, {most}", param="n")
+    ids = service.model.engine.checked(request.prompt, service.context)
+    seeds = [None if request.options.seed is None else request.options.seed + place for place in range(count)]
+    return [Ticket(service.model, _with(request, ids, seed if count > 1 else request.options.seed)) for seed in seeds]
+
+
+def usage(found: Sequence[Ticket], prompts: Iterable[int]) -> dict[str, Any]:
+    """Tokens of prompts, each counted once, and of answers."""
+    prompt, answer = sum(prompts), sum(len(ticket.ids) for ticket in found)
+    cached = sum(ticket.stats.cached_tokens for ticket in found if ticket.stats.prompt_tokens)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+
+
+def timings(stats: Stats) -> dict[str, Any]:
+    """As llama.cpp tells them."""
+    return {
+        "cache_n": stats.cached_tokens,
+        "prompt_n": stats.prompt_tokens,
+        "prompt_ms": round(1000 * stats.prompt_seconds, 3),
+        "prompt_per_second": round(stats.prompt_rate, 3),
+        "predicted_n": stats.tokens,
+        "predicted_ms": round(1000 * stats.decode_seconds, 3),
+        "predicted_per_second": round(stats.decode_rate, 3),
+    }
+
+
+def chat_logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, first: bool) -> dict[str, Any]:
+    """Log-probabilities as chat completions have them; the bytes of all tokens are the answer's.
+
+    `first`: these are the first of the answer, from which the space that SentencePiece begins with is taken.
+    """
+    tokenizer = service.model.tokenizer
+    bare = first and not ticket.keeps_space
+
+    def named(id: int, logprob: float, place: int) -> dict[str, Any]:
+        raw = b"" if tokenizer.is_control(id) else tokenizer.piece(id)
+        if bare and not place and tokenizer.adds_space:
+            raw = raw.removeprefix(b" ")
+        return {"token": raw.decode("utf-8", "replace"), "logprob": finite(logprob), "bytes": list(raw)}
+
+    content = [
+        named(score.id, score.logprob, place)
+        | {"top_logprobs": [named(id, logprob, place) for id, logprob in score.top]}
+        for place, score in enumerate(scores)
+    ]
+    return {"content": content, "refusal": None}
+
+
+def finite(logprob: float) -> float:
+    """JSON has no infinity."""
+    return logprob if math.isfinite(logprob) else -9999.0
+
+
+def _with(request: Request, ids: list[int], seed: int | None) -> Request:
+    return replace(request, prompt=ids, options=replace(request.options, seed=seed))
+
+
+def _held(body: Sampling) -> dict[str, Any]:
+    """What an answer may be at all."""
+    if body.grammar is not None:
+        return {"grammar": body.grammar}
+    if body.json_schema is not None:
+        return {"json_schema": body.json_schema}
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return {}
+    if wanted.type == "json_object":
+        return {"json_schema": wanted.schema or _OBJECT}
+    schema = wanted.json_schema.schema if wanted.json_schema is not None else wanted.schema
+    if schema is None:
+        raise ApiError(400, "response_format: expected json_schema.schema", param="response_format")
+    return {"json_schema": schema if isinstance(schema, dict) else ({} if schema else {"not": {}})}
+
+
+def _bias(service: Service, body: Sampling) -> dict[int, float]:
+    found: dict[int, float] = {}
+    pairs = body.logit_bias.items() if isinstance(body.logit_bias, dict) else (body.logit_bias or ())
+    for name, number in pairs:
+        if not str(name).isdigit():
+            raise ApiError(400, f"logit_bias: found {name!r}, expected ids of tokens", param="logit_bias")
+        if number is True or not abs(number) <= _MOST_BIAS:
+            raise ApiError(400, f"logit_bias: found {number}, expected -100 to 100, or false", param="logit_bias")
+        never = number is False or number == -_MOST_BIAS
+        found[int(name)] = -math.inf if never else float(number)
+    if body.ignore_eos:
+        found |= dict.fromkeys(service.model.tokenizer.end_ids, -math.inf)
+    if too_high := [id for id in found if id >= service.model.network.vocabulary]:
+        most = service.model.network.vocabulary - 1
+        raise ApiError(400, f"logit_bias of {too_high[0]}: expected ids of 0 to {most}", param="logit_bias")
+    return found

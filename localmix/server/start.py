@@ -1,0 +1,120 @@
+"""Starts the server: a socket, the worker, uvicorn, and the end of all of them."""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+
+from localmix.answer.scheduler import Scheduler
+from localmix.engine.batch import Batch
+from localmix.errors import LocalmixError
+from localmix.model import Model
+from localmix.server import app
+from localmix.server.limits import QUEUE
+from localmix.server.metrics import Metrics
+from localmix.server.service import Service
+from localmix.server.worker import Worker
+
+_BACKLOG = 512
+_KEEP_ALIVE = 75  # seconds that a connection may rest
+_WARM = 40  # tokens: enough for the kernels of prompts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server is started with. `drain`: seconds that answers have once it is to end."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    keys: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    name: str | None = None
+    parallel: int = 16
+    context: int | None = None
+    gap: float | None = 0.5
+    queue: int = QUEUE
+    drain: int = 30
+
+
+def service(model: Model, settings: Settings) -> Service:
+    """The model behind a worker, which is not started. LocalmixError: no room for such a context."""
+    size = model.engine.cache(settings.context).context
+    metrics = Metrics()
+
+    def make() -> Scheduler:
+        return Scheduler(model.engine, parallel=settings.parallel, context=size, gap=settings.gap)
+
+    worker = Worker(make, lambda: _warm(model), settings.queue, metrics)
+    name = settings.name or model.file.path.name.removesuffix(".gguf")
+    return Service(model, worker, name, size, settings.parallel, settings.gap, metrics)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket. LocalmixError: the address is not to be had."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((settings.host, settings.port))
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise LocalmixError(f"{place}: {error.strerror}: name another --port, or another --host") from None
+    return found
+
+
+def serve(found: Service, settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> bool:
+    """Answer requests until Ctrl-C, then those that are here; a second one ends. False: the engine failed.
+
+    `ready` is called once requests are taken.
+    """
+    server = Server(found, settings, ready)
+
+    def failed() -> None:
+        server.should_exit = True
+
+    found.worker.on_failed = failed
+    found.worker.start()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+        server.run(sockets=[listening])
+    return found.worker.state != "failed"
+
+
+class Server(uvicorn.Server):
+    def __init__(self, found: Service, settings: Settings, ready: Callable[[], None]) -> None:
+        made = app.make(found, settings.keys, settings.origins, settings.hosts)
+        super().__init__(
+            uvicorn.Config(
+                made,
+                log_config=None,
+                log_level=logging.WARNING,
+                access_log=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE,
+                timeout_graceful_shutdown=settings.drain,
+                lifespan="off",
+            )
+        )
+        self._worker, self._ready = found.worker, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._worker.drain()
+        await super().shutdown(sockets)
+
+
+def _warm(model: Model) -> None:
+    """Compile what the first request would have to wait for."""
+    count = min(_WARM, model.engine.network.context)
+    cache = model.engine.cache(count)
+    one = cache.new()
+    model.engine.forward(Batch.of([(one, 0, [0] * max(count - 1, 1))]), cache)
+    if count > 1:
+        model.engine.forward(Batch.of([(one, count - 1, [0])]), cache)
