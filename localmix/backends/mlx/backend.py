@@ -4,6 +4,7 @@ Between layers, in norms and routers numbers are float32; products take 16-bit a
 Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts · A active · F hidden · V vocabulary.
 """
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from weakref import WeakSet
@@ -45,6 +46,7 @@ class MlxBackend:
         kernels: Mapping[str, Kernels] | None = None,
         device: memory.Device | None = None,
     ) -> None:
+        os.environ.setdefault("MLX_ENABLE_TF32", "0")  # what is in 32 bits, as routers are, is multiplied in 32
         cuda.prepare()
         cpu = mx.default_device() == mx.cpu
         chosen = choice.kernels() if kernels is None else kernels

@@ -14,11 +14,11 @@ from quant import FORMATS
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from modelled import ModelKernels  # noqa: E402
 
-from localmix.backends.mlx import attention, calls, matrix, probe, selftest  # noqa: E402
+from localmix.backends.mlx import attention, backend, calls, layouts, matrix, probe, selftest  # noqa: E402
 from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
 from localmix.backends.mlx.metal import choice, trial  # noqa: E402
 from localmix.backends.mlx.metal.lanes import TABLE  # noqa: E402
-from localmix.backends.mlx.selftest import matrices, networks  # noqa: E402
+from localmix.backends.mlx.selftest import matrices, networks, operations  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,19 @@ def test_what_was_measured_cannot_be_read_or_written(tried: list[str], tmp_path:
 def test_read_rate() -> None:
     assert 1e6 < probe.read_rate(1 << 20) < 1e15
     assert (MlxBackend().read_rate() is None) == (mx.default_device() == mx.cpu)
+
+
+def test_the_path_of_a_gpu(monkeypatch: pytest.MonkeyPatch, named: list[selftest.Named]) -> None:
+    """All that a GPU is asked for, by MLX's CPU kernels: 16 bits from end to end, and pairs in tiles."""
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    monkeypatch.setattr(backend, "layouts", lambda: layouts.Layouts(True, True))
+    monkeypatch.setattr(networks, "_PROMPT", 12)
+    found = list(networks.checks(named, half=True))
+    assert [check for check in found if not check.passed] == []
+    some = {name: FORMATS[name] for name in ("q4_0", "q8_0", "mxfp4")}
+    for name, value in (("FORMATS", some), ("_OUT", 32), ("_WIDTH", 64)):  # 16 bits are slow on a CPU
+        monkeypatch.setattr(matrices, name, value)
+    monkeypatch.setattr(operations, "_WIDTH", 64)
+    found = [*matrices.checks(half=True), *operations.checks(half=True)]
+    assert [check for check in found if not check.passed] == []
+    assert all(check.detail.endswith("from the CPU device") for check in found)

@@ -56,8 +56,8 @@ def random_blocks(name: str, rows: int, width: int) -> NDArray:
     """Random codes and scales that make weights of the size of a model's: blocks (rows, width / block)."""
     format, rng = FORMATS[name], np.random.default_rng(0)
     if format.dtype.names is None:
-        assert format.quantize is not None, name
-        return format.quantize(rng.standard_normal((rows, width)).astype(np.float32) * np.float32(_WEIGHT), None)
+        floats = rng.standard_normal((rows, width)).astype(np.float32) * np.float32(_WEIGHT)
+        return (floats.view(np.uint32) >> 16).astype(np.uint16) if name == "bf16" else floats.astype(format.dtype)
     blocks = rng.integers(0, 256, (rows, format.row_bytes(width)), np.uint8).view(format.dtype)
     if "e" in format.dtype.names:
         blocks["e"] = rng.integers(116, 120, blocks.shape)  # powers of two
