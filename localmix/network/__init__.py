@@ -7,7 +7,7 @@ from localmix import gguf
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.network import numbers
 from localmix.network.decoder import Network
-from localmix.network.families import llama, mixtral, qwen3_moe
+from localmix.network.families import gpt_oss, granite, llama, mixtral, olmoe, qwen2, qwen2_moe, qwen3, qwen3_moe
 from localmix.network.keys import Keys
 from localmix.network.numbers import Numbers
 from localmix.network.tensors import Found, Tensors, Wanted
@@ -17,7 +17,15 @@ Family = Callable[[Keys, Numbers, Tensors], Network]
 FAMILIES: dict[tuple[str, bool], Family] = {
     ("llama", True): mixtral.network,
     ("llama", False): llama.network,
+    ("qwen2", False): qwen2.network,
+    ("qwen2moe", True): qwen2_moe.network,
+    ("qwen3", False): qwen3.network,
     ("qwen3moe", True): qwen3_moe.network,
+    ("olmoe", True): olmoe.network,
+    ("granite", False): granite.network,
+    ("granitemoe", True): granite.network,
+    ("gpt-oss", True): gpt_oss.network,
+    ("gptoss", True): gpt_oss.network,  # in Ollama's own files
 }
 
 

@@ -24,12 +24,17 @@ class Block:
     def __contains__(self, name: str) -> bool:
         return self._prefix + name in self._t
 
+    def first_of(self, name: str, other: str) -> str:
+        """The one of two names that the file has; the first, if it has neither."""
+        there = (one for one in (name, other) if one in self or f"{one}.weight" in self)
+        return next(there, name)
+
     def norm(self, name: str, size: int | None = None) -> Norm:
         """A norm of `size` numbers, or of the width."""
         return Norm(self.small(name, (size or self._n.width,)), self._n.eps)
 
-    def small(self, name: str, shape: tuple[int, ...]) -> Floats:
-        return self._t.small(f"{self._prefix}{name}.weight", shape)
+    def small(self, name: str, shape: tuple[int, ...], suffix: str = ".weight") -> Floats:
+        return self._t.small(f"{self._prefix}{name}{suffix}", shape)
 
     def bias(self, name: str, shape: tuple[int, ...]) -> Floats | None:
         """If the file has one."""
@@ -40,15 +45,15 @@ class Block:
         weight = self._t.matrix(f"{self._prefix}{name}.weight", (rows, width))
         return Linear(weight, self.bias(name, (rows,)))
 
-    def attention(self, rope: Rope | None, norm: str = "attn_norm", **more: Any) -> Attention:
-        """Queries, keys, values and output; `more` are fields of the block."""
+    def attention(self, rope: Rope | None, output: str = "attn_output", **more: Any) -> Attention:
+        """Norm, queries, keys, values and output; `more` are fields of the block."""
         n = self._n
         return Attention(
-            norm=self.norm(norm),
+            norm=self.norm("attn_norm"),
             q=self.linear("attn_q", n.heads * n.size, n.width),
             k=self.linear("attn_k", n.kv_heads * n.size, n.width),
             v=self.linear("attn_v", n.kv_heads * n.size, n.width),
-            output=self.linear("attn_output", n.width, n.heads * n.size),
+            output=self.linear(output, n.width, n.heads * n.size),
             heads=n.heads,
             kv_heads=n.kv_heads,
             size=n.size,

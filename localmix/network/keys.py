@@ -10,10 +10,7 @@ import numpy as np
 from localmix.errors import FileFormatError, UnsupportedError
 
 # Keys that say nothing about the arithmetic.
-_DECORATION = {
-    "vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length",
-    "expert_feed_forward_length", "expert_shared_feed_forward_length",
-}  # fmt: skip
+_DECORATION = {"vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length"}
 # Keys that change nothing at these values; at any other, a family that does not take them cannot be run.
 _NEUTRAL = {
     "attention.causal": True, "use_parallel_residual": False, "attention.scale": 0.0, "logit_scale": 1.0,

@@ -53,6 +53,19 @@ def no_window(k: Keys, n: Numbers) -> None:
         raise k.wrong("attention.sliding_window", "none: not supported")
 
 
+def windows(k: Keys, n: Numbers, period: int) -> list[int]:
+    """How many positions each layer sees, 0 for all: where the file says, or all but the last of every `period`."""
+    window = k.whole("attention.sliding_window", least=1)
+    pattern = k.value("attention.sliding_window_pattern", period)
+    if isinstance(pattern, list) and len(pattern) == n.layers:
+        slides = [bool(one) for one in pattern]
+    elif isinstance(pattern, int) and pattern > 0:
+        slides = [i % pattern < pattern - 1 for i in range(n.layers)]
+    else:
+        raise k.wrong("attention.sliding_window_pattern", f"a number above 0, or one for each of {n.layers} layers")
+    return [window if one else 0 for one in slides]
+
+
 def _check(k: Keys, n: Numbers, value_length: int) -> None:
     rules = [
         (n.context < 1 << 31, f"context_length = {n.context}", "1 to 2147483647"),

@@ -16,15 +16,18 @@ from quant.format import Floats
 FACTORS = "rope_freqs.weight"
 
 
-def read(k: Keys, n: Numbers, t: Tensors, pairs: Literal["neighbours", "halves"]) -> Rope:
-    """The rotation that all layers share. FileFormatError, UnsupportedError: numbers that cannot be, or other ways."""
+def read(k: Keys, n: Numbers, t: Tensors, pairs: Literal["neighbours", "halves"], default: str = "none") -> Rope:
+    """The rotation that all layers share; `default`: how positions are stretched where the file does not say.
+
+    FileFormatError, UnsupportedError: numbers that cannot be, or other ways.
+    """
     dims, base = k.whole("rope.dimension_count", n.size), k.real("rope.freq_base", 10000.0)
     if not (0 < dims <= n.size and dims % 2 == 0):
         raise k.wrong("rope.dimension_count", f"an even number up to {n.size}")
     if not base > 0:
         raise k.wrong("rope.freq_base", "more than 0")
     inverse = base ** (-np.arange(0, dims, 2, dtype=np.float64) / dims)
-    kind = k.text("rope.scaling.type", "linear" if "rope.scale_linear" in k else "none", ("none", "linear", "yarn"))
+    kind = k.text("rope.scaling.type", "linear" if "rope.scale_linear" in k else default, ("none", "linear", "yarn"))
     if kind == "yarn":
         inverse, scale = _yarn(k, n, inverse, base)
         return Rope(inverse, pairs, scale)

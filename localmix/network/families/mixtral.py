@@ -10,12 +10,13 @@ from localmix.network.tensors import Tensors
 
 
 def network(k: Keys, n: Numbers, t: Tensors) -> Network:
+    hidden = k.whole("expert_feed_forward_length", n.hidden, least=1)
     rotation = rope.read(k, n, t, "neighbours")
     no_window(k, n)
 
     def layer(b: Block) -> Layer:
         attention = b.attention(rotation)
         router = b.router()  # the softmax over the chosen is that over all, divided by the sum of the chosen
-        return Layer(attention, b.mixture(b.experts(n.hidden), router=router))
+        return Layer(attention, b.mixture(b.experts(hidden), router=router))
 
     return decoder(n, t, layer)
