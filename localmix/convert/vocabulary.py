@@ -40,7 +40,7 @@ def read_pieces(folder: Path, config: Settings, settings: Settings, notes: list[
     if path.is_file():
         from localmix.tokenizer import json_file  # imports the tokenizers library, 20 ms
 
-        keys = json_file.read(path, settings.values, str(config.values.get("model_type", "")))
+        keys = json_file.read(path, settings.values, str(config.values.get("model_type", "")), notes)
         tell(notes, keys)
         if settings.flag("add_bos_token", False) and not keys["tokenizer.ggml.add_bos_token"]:
             notes.append("texts start without BOS: tokenizer_config.json asks for it, tokenizer.json does not add it")

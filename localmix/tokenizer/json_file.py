@@ -25,10 +25,11 @@ from localmix.tokenizer.types import TokenType
 Keys = dict[str, Any]
 
 
-def read(path: Path, settings: Mapping[str, Any] | None = None, kind: str = "") -> Keys:
+def read(path: Path, settings: Mapping[str, Any], kind: str, notes: list[str]) -> Keys:
     """The metadata: tokens, types, merges, and rules where they are needed. `settings` are tokenizer_config.json.
 
-    `kind` is the model_type of config.json. FileFormatError: damaged; UnsupportedError: another kind of vocabulary.
+    `kind` is the model_type of config.json; `notes` gets what the user should know. FileFormatError: damaged;
+    UnsupportedError: another kind of vocabulary.
     """
     content = _parsed(path)
     model = content["model"]
@@ -36,10 +37,13 @@ def read(path: Path, settings: Mapping[str, Any] | None = None, kind: str = "") 
         library = Library.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
         raise FileFormatError(f"{path}: the tokenizers library refuses it: {error}") from None
-    add_tokens(library, settings or {})
-    rules = json_rules.read(path, content, settings or {}, kind)
-    tokens, types = _tokens(library, rules)
+    add_tokens(library, settings)
+    rules = json_rules.read(path, content, settings, kind)
+    tokens, types = _tokens(library, rules, _ids(library, content, settings))
+    _tell_normalized(library, notes)
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    if lost := model["vocab"].keys() - set(tokens):  # names that went with their ids to others
+        merges = [merge for merge in merges if lost.isdisjoint((*merge, "".join(merge)))]
     found: Keys = {
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": types,
@@ -47,7 +51,7 @@ def read(path: Path, settings: Mapping[str, Any] | None = None, kind: str = "") 
     }
     if any(" " in piece for merge in merges for piece in merge):
         raise UnsupportedError(f"{path}: merges tokens with spaces in them, which a GGUF file cannot say")
-    rules, around = _around(replace(rules, habits=_habits(library)), tokens, settings or {})
+    rules, around = _around(replace(rules, habits=_habits(library, tokens)), tokens, settings)
     if not rules.raw and set(byte_alphabet()) <= set(tokens):
         rules = replace(rules, unknown=None, fuse_unknown=False)  # there is nothing that cannot be spelled
     return found | around | (_raw_keys(rules, tokens, types, merges) if rules.raw else _byte_keys(rules))
@@ -100,9 +104,30 @@ def special_tokens(settings: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
 
 
-def _tokens(library: Library, rules: Rules) -> tuple[list[str], Any]:
+def _ids(library: Library, content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, int]:
+    """Every token and its id. An added one has the id that a file gives it: that is its row of the embedding.
+
+    The library numbers tokens on without gaps and never gives an old id a new name; what no file numbers follows.
+    """
+    found: dict[str, int] = dict(content["model"]["vocab"])
+    given = {entry["content"]: entry["id"] for entry in content.get("added_tokens") or []}
+    taken = set(given.values())  # where the two files disagree, tokenizer.json is right
+    for id, entry in (settings.get("added_tokens_decoder") or {}).items():
+        if int(id) not in taken:
+            given.setdefault(added(entry).content, int(id))
+    named = {id: text for text, id in given.items() if text not in found}
+    found = {text: id for text, id in found.items() if id not in named} | {text: id for id, text in named.items()}
+    following = max(found.values(), default=-1) + 1
+    numbered = sorted((id, text) for text, id in library.get_vocab(with_added_tokens=True).items())
+    for _, text in numbered:
+        if text not in found and text not in content["model"]["vocab"]:
+            found[text] = following
+            following += 1
+    return found
+
+
+def _tokens(library: Library, rules: Rules, ids: Mapping[str, int]) -> tuple[list[str], Any]:
     """Every token and its type (V,); ids that nobody has are filled."""
-    ids = library.get_vocab(with_added_tokens=True)
     count = max(ids.values()) + 1
     tokens = [f"[UNUSED{id}]" for id in range(count)]
     types = np.full(count, TokenType.UNUSED, np.int32)
@@ -112,19 +137,32 @@ def _tokens(library: Library, rules: Rules) -> tuple[list[str], Any]:
             types[id] = TokenType.BYTE
     if rules.unknown is not None and rules.unknown in ids:
         types[ids[rules.unknown]] = TokenType.UNKNOWN
-    for id, token in library.get_added_tokens_decoder().items():
-        tokens[id] = token.content
-        types[id] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
+    for token in library.get_added_tokens_decoder().values():
+        if token.content in ids:
+            types[ids[token.content]] = TokenType.CONTROL if token.special else TokenType.USER_DEFINED
     return tokens, types
 
 
-def _habits(library: Library) -> dict[str, str]:
+def _habits(library: Library, tokens: list[str]) -> dict[str, str]:
     """What added tokens do to the text around them, where they do anything."""
     found = {}
-    for id, token in library.get_added_tokens_decoder().items():
-        if letters := "".join(letter for name, letter in HABITS.items() if getattr(token, name)):
-            found[str(id)] = letters
+    for token in library.get_added_tokens_decoder().values():
+        letters = "".join(letter for name, letter in HABITS.items() if getattr(token, name))
+        if letters and token.content in tokens:
+            found[str(tokens.index(token.content))] = letters
     return found
+
+
+def _tell_normalized(library: Library, notes: list[str]) -> None:
+    """A note about tokens that the library looks for in a text which is normalized already, in other letters."""
+    normalizer = library.normalizer
+    texts = [token.content for token in library.get_added_tokens_decoder().values() if token.normalized]
+    others = [text for text in texts if normalizer is not None and normalizer.normalize_str(text) != text]
+    if others:
+        notes.append(
+            f"{len(others)} added tokens are found as they are spelled, the first is {others[0]}: "
+            "transformers looks for them after the text is normalized"
+        )
 
 
 def _around(rules: Rules, tokens: list[str], settings: Mapping[str, Any]) -> tuple[Rules, Keys]:

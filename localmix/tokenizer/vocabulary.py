@@ -64,7 +64,7 @@ def read_vocabulary(
     return Vocabulary(
         tokens=tokens,
         types=types,
-        control=_matcher(tokens, types, rules, TokenType.CONTROL),
+        control=_matcher(tokens, types, rules, TokenType.CONTROL, *(() if rules.raw else (TokenType.UNKNOWN,))),
         user_defined=_matcher(tokens, types, rules, TokenType.USER_DEFINED),
         bos=ids["bos"],
         eos=ids["eos"],
@@ -78,9 +78,9 @@ def _around(id: int | None, wanted: bool) -> tuple[int, ...]:
     return (id,) if wanted and id is not None else ()
 
 
-def _matcher(tokens: list[str], types: NDArray[np.uint8], rules: Rules, kind: TokenType) -> Matcher:
-    """The tokens of one type, the first of equal texts."""
-    found = {tokens[id]: id for id in reversed(_ids_of(types, kind))}
+def _matcher(tokens: list[str], types: NDArray[np.uint8], rules: Rules, *kinds: TokenType) -> Matcher:
+    """The tokens of some types, the first of equal texts."""
+    found = {tokens[id]: id for kind in kinds for id in reversed(_ids_of(types, kind))}
     habits = {tokens[int(id)]: habit for id, habit in rules.habits.items() if int(id) < len(tokens)}
     return Matcher(found, habits)
 
