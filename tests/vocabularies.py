@@ -80,6 +80,12 @@ def stories() -> dict[str, Any]:
     }
 
 
+@cache
+def families() -> dict[str, Any]:
+    """Small tokenizers of many families, by name: their files, and the ids that transformers' AutoTokenizer gives."""
+    return json.loads(lzma.decompress((DATA / "families.json.xz").read_bytes()))
+
+
 def stories_original() -> sentencepiece.SentencePieceProcessor:
     """The SentencePiece model as it was trained."""
     return sentencepiece.SentencePieceProcessor(model_file=str(DATA / "stories.model"))

@@ -15,7 +15,7 @@ from localmix.convert.safetensors import read_json
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError
 from localmix.gguf.metadata import Writable
-from localmix.tokenizer import spm_file
+from localmix.tokenizer import spm_file, tekken_file
 from localmix.tokenizer.rules import KEY, Rules
 from localmix.tokenizer.types import TokenType
 
@@ -49,7 +49,10 @@ def read_pieces(folder: Path, config: Settings, settings: Settings, notes: list[
     for path in paths:
         if path.is_file():
             return sentencepiece(path, config, settings, notes)
-    raise FileFormatError(f"{folder}: holds no tokenizer.json and no tokenizer.model")
+    path = folder / "tekken.json"
+    if path.is_file():
+        return tekken_file.read(path)
+    raise FileFormatError(f"{folder}: holds no tokenizer.json, tokenizer.model or tekken.json")
 
 
 def sentencepiece(path: Path, config: Settings, settings: Settings, notes: list[str]) -> Keys:

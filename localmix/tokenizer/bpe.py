@@ -5,6 +5,7 @@ are), and pieces merge in the file's order.
 """
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from localmix.tokenizer.types import TokenType
 from localmix.tokenizer.vocabulary import Vocabulary, token_bytes
 
 _SPACE = "▁"  # how raw pieces spell a space
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class BpeEngine:
@@ -27,7 +29,10 @@ class BpeEngine:
     def __init__(self, vocabulary: Vocabulary, model: Any, rules: Rules) -> None:
         self.adds_space = rules.strips_space
         self._tokens = vocabulary.tokens
-        self._types = vocabulary.types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
+        types = vocabulary.types.copy()
+        if rules.raw:  # some files call pieces of bytes ordinary ones
+            types[[id for id, text in enumerate(vocabulary.tokens) if _BYTE.fullmatch(text)]] = TokenType.BYTE
+        self._types = types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
         self._raw = rules.raw
         self._first = _tokenizer(model, rules.normalizer, rules.pre_tokenizer)
         later = _without_first_space(rules.pre_tokenizer)

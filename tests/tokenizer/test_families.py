@@ -1,26 +1,18 @@
 """Checkpoints with the tokenizers of many families, and odd ones: texts and chats become the ids of AutoTokenizer."""
 
 import json
-import lzma
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import awkward_texts
 import pytest
+from vocabularies import families
 
 from localmix import tokenizer
 from localmix.convert.settings import Settings
 from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.template import ChatTemplate, Message
-
-DATA = Path(__file__).parents[1] / "data" / "tokenizers" / "families.json.xz"
-
-
-@cache
-def families() -> dict[str, Any]:
-    return json.loads(lzma.decompress(DATA.read_bytes()))
 
 
 @pytest.mark.parametrize("name", families())

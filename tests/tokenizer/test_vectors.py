@@ -1,13 +1,22 @@
 """Ids equal to those of the original tokenizers, vector by vector."""
 
+import base64
+import json
 import random
+from pathlib import Path
+from typing import Any
 
+import awkward_texts
 import numpy as np
 import pytest
 import vocabularies
 
 from localmix import tokenizer
+from localmix.convert.settings import Settings
+from localmix.convert.vocabulary import read_vocabulary
 from localmix.errors import UnsupportedError
+from localmix.tokenizer.bpe import byte_alphabet
+from localmix.tokenizer.cuts import CUTS
 
 
 def test_mixtral_vectors_encode_and_decode_as_the_original() -> None:
@@ -87,3 +96,57 @@ def test_an_unknown_pre_tokenizer_is_refused_by_name() -> None:
 def test_another_kind_of_vocabulary_is_refused_by_name(model: str) -> None:
     with pytest.raises(UnsupportedError, match=f"'{model}'.*'llama'"):
         tokenizer.from_metadata(vocabularies.stories() | {"tokenizer.ggml.model": model})
+
+
+def tekken_json(path: Path) -> dict[str, Any]:
+    """The reduced Tekken vocabulary as the file that Mistral publishes; gives the metadata it was made of."""
+    metadata = vocabularies.reduced("tekken")
+    letters = {char: byte for byte, char in enumerate(byte_alphabet())}
+    kinds = metadata["tokenizer.ggml.token_type"].tolist()
+    first = kinds.count(vocabularies.CONTROL)
+    tokens = metadata["tokenizer.ggml.tokens"]
+    spelled = [base64.b64encode(bytes(map(letters.__getitem__, text))).decode() for text in tokens[first:]]
+    content = {
+        "config": {
+            "pattern": CUTS["tekken"].patterns[0],
+            "default_num_special_tokens": first,
+            "default_vocab_size": len(tokens),
+        },
+        "vocab": [{"rank": rank, "token_bytes": text} for rank, text in enumerate(spelled)],
+    }
+    path.write_text(json.dumps(content))
+    return metadata
+
+
+def test_mistrals_own_file_of_ranks(tmp_path: Path) -> None:
+    metadata = tekken_json(tmp_path / "tekken.json")
+    found = read_vocabulary(tmp_path, len(metadata["tokenizer.ggml.tokens"]), Settings(tmp_path, {}), [])
+    assert found["tokenizer.ggml.tokens"] == metadata["tokenizer.ggml.tokens"]
+    tok = tokenizer.from_metadata(found)
+    assert (tok.bos, tok.eos) == (1, 2)
+    for text, ids in vocabularies.read("tekken")["vectors"]:
+        assert tok.encode(text, bos=False) == ids, text
+        assert tok.encode(text) == [1, *ids]
+
+
+def test_gemma_4s_own_name(tmp_path: Path) -> None:
+    """Files of llama.cpp say "gemma4" and give merges; pieces are text, and those of bytes may be called ordinary."""
+    family = vocabularies.families()["gemma"]
+    for file, content in family["files"].items():
+        (tmp_path / file).write_text(json.dumps(content))
+    metadata: dict[str, Any] = dict(read_vocabulary(tmp_path, family["rows"], Settings(tmp_path, {}), []))
+    types = metadata["tokenizer.ggml.token_type"]
+    types[types == vocabularies.BYTE] = vocabularies.NORMAL
+    del metadata["localmix.tokenizer.rules"]
+    for names in ({"model": "gemma4", "pre": "gemma4"}, {"model": "llama", "pre": "gemma4"}):  # Ollama's is the second
+        tok = tokenizer.from_metadata(metadata | {f"tokenizer.ggml.{key}": value for key, value in names.items()})
+        for text, ids in zip(awkward_texts.texts(len(family["ids"]), family["special"]), family["ids"], strict=True):
+            assert tok.encode(text, control=True) == ids
+        assert tok.decode(tok.encode("a cat 🦙\n")) == "a cat 🦙\n"
+
+
+def test_ollamas_gpt_oss() -> None:
+    metadata = vocabularies.reduced("llama-bpe") | {"tokenizer.ggml.pre": "default", "general.architecture": "gptoss"}
+    assert tokenizer.from_metadata(metadata).encode("ABCdef")
+    with pytest.raises(UnsupportedError, match=r"tokenizer\.ggml\.pre is 'default'"):
+        tokenizer.from_metadata(metadata | {"general.architecture": "llama"})
