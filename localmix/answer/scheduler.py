@@ -13,10 +13,12 @@ from localmix.answer.options import PARALLEL
 from localmix.answer.pace import Pace
 from localmix.answer.ticket import Ticket
 from localmix.engine.batch import cut
-from localmix.engine.context import Context, advance
+from localmix.engine.context import advance
 from localmix.engine.engine import Engine
+from localmix.engine.prefixes import Prefixes
 from localmix.errors import LocalmixError
 
+_ANSWER = 256  # tokens of an answer for which there is room when it begins
 _LEAST = 4  # tokens of a prompt for which `cut` always finds a way
 
 
@@ -30,9 +32,11 @@ class Scheduler:
         parallel: int = PARALLEL,
         context: int | None = None,
         gap: float | None = None,
+        budget: int | None = 0,
     ) -> None:
         """`parallel`: answers under way at once. `context`: tokens of each. `gap`: seconds that an answer waits for
-        its next token, at most, while prompts are read; None: prompts are read as fast as they can be.
+        its next token, at most, while prompts are read; None: prompts are read as fast as they can be. `budget`:
+        bytes of keys and values, of answers and of prompts that are remembered; 0: nothing is remembered, None: all.
 
         LocalmixError: no room for `parallel` answers, or none asked for.
         """
@@ -43,13 +47,19 @@ class Scheduler:
         self.rows: list[Ticket] = []
         self._engine, self._parallel, self._size = engine, parallel, context
         self._pace = Pace(gap)
-        self._cache: Any = None
-        self._own: set[int] = set()  # tickets whose contexts were made here
+        self._budget = budget
+        self._prefixes: Prefixes | None = None
 
     @property
     def active(self) -> int:
         """Answers under way."""
         return sum(1 + len(ticket.followers) for ticket in self.rows)
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes of keys and values in use, and tokens of prompts that are remembered."""
+        known = self._prefixes
+        return (0, 0) if known is None else (known.cache.nbytes, known.tokens)
 
     @property
     def idle(self) -> bool:
@@ -65,6 +75,7 @@ class Scheduler:
     def step(self) -> list[Ticket]:
         """One pass; the tickets that ended with it. What `pause` of a context raises ends the pass."""
         ended = self._leave()
+        self._make_room()
         self._join()
         for ticket in self.rows:
             ticket.renew()
@@ -82,24 +93,54 @@ class Scheduler:
         gone += [ticket for ticket in self.rows if ticket.ended]
         self.rows = [ticket for ticket in self.rows if not ticket.ended]
         for ticket in gone:
-            if ticket.context is not None and id(ticket) in self._own:
-                self._own.discard(id(ticket))
-                ticket.context.free()
+            self._free(ticket)
         return [one for ticket in gone for one in (ticket, *ticket.followers)]
 
     def _join(self) -> None:
         while self.waiting and self.active + 1 + len(self.waiting[0].followers) <= self._parallel:
+            if self.rows and not self._has_room(self.waiting[0]):
+                return
             ticket = self.waiting.popleft()
             if ticket.context is None:
-                ticket.context = self._context()
-                self._own.add(id(ticket))
+                ticket.take_context(self._known().begin(ticket.request.owner, list(ticket.request.prompt)))
             ticket.begin()
             self.rows.append(ticket)
 
-    def _context(self) -> Context:
-        if self._cache is None:
-            self._cache = self._engine.cache(self._size)
-        return Context(self._engine, cache=self._cache)
+    def _known(self) -> Prefixes:
+        """The prompts that are remembered, in a cache that is made with the first of them."""
+        if self._prefixes is None:
+            cache = self._engine.cache(self._size)
+            self._prefixes = Prefixes(self._engine, cache, self._budget)
+        return self._prefixes
+
+    def _has_room(self, ticket: Ticket) -> bool:
+        """Whether the prompt and the beginning of its answer fit beside those that are here."""
+        if ticket.context is not None or not self._budget:
+            return True
+        known = self._known()
+        room = min(len(ticket.request.prompt) + _ANSWER, known.cache.context)
+        return known.shrink(room * known.cache.position_bytes * (1 + len(ticket.followers)))
+
+    def _make_room(self) -> None:
+        """Where answers have grown over the budget, what is remembered goes, then the youngest waits again."""
+        if not self._budget or self._prefixes is None:
+            return
+        growing = len(self.rows) * self._prefixes.cache.page_bytes
+        while not self._prefixes.shrink(growing) and len(own := [t for t in self.rows if t.lent]) > 1:
+            youngest = own[-1]
+            self.rows.remove(youngest)
+            self._free(youngest)
+            youngest.begin_again()
+            self.waiting.appendleft(youngest)
+
+    def _free(self, ticket: Ticket) -> None:
+        """Take back a context that was lent; what was read of the prompt is remembered."""
+        if ticket.context is None or not ticket.lent:
+            return
+        if self._budget != 0 and ticket.reading:
+            self._known().keep(ticket.request.owner, ticket.context, len(ticket.context.ids))
+        ticket.context.free()
+        ticket.context = None
 
     def _advance(self) -> None:
         start = perf_counter()
@@ -117,7 +158,7 @@ class Scheduler:
             self._computed(ticket, count, logits[row : row + rows])
             row += rows
         seconds = perf_counter() - start
-        self._pace.learn(sum(count for _, count in reading), len(answering), seconds)
+        self._pace.learn(sum(count for _, count in taking), seconds)
         self._spent(answering, [ticket for ticket, _ in reading], seconds)
 
     def _share(self, reading: list[Ticket], answers: int) -> list[tuple[Ticket, int]]:
@@ -143,6 +184,8 @@ class Scheduler:
         ticket.computed(count, logits, on_device=self._parallel == 1)
         self.prompt_tokens += count if reading else 0
         if reading and not ticket.reading:
+            if self._budget != 0 and ticket.lent and ticket.context is not None:
+                self._known().keep(ticket.request.owner, ticket.context, len(ticket.request.prompt))
             self._follow(ticket, logits[-1])
 
     def _follow(self, ticket: Ticket, logits: Any) -> None:
@@ -150,9 +193,8 @@ class Scheduler:
         followers, ticket.followers = ticket.followers, []
         for other in followers:
             assert ticket.context is not None
-            other.context, other.stats.cached_tokens = ticket.context.fork(), len(ticket.context.ids)
-            other.prompt_scores = ticket.prompt_scores
-            self._own.add(id(other))
+            other.take_context(ticket.context.fork())
+            other.stats.cached_tokens, other.prompt_scores = len(ticket.context.ids), ticket.prompt_scores
             other.answer(logits)
             self.rows.append(other)
 

@@ -70,6 +70,8 @@ class Ticket:
         self.sampler = speaker.sampler(request.options)
         self.keeps_space = request.continues or self.sampler.held  # at the beginning of the text
         self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space)
+        self.lent = False  # whether the context is the scheduler's
+        self._again: list[int] = []  # ids of the answer that were computed before and have to be again
         self._refill = refill
         self._full = False
         self._device: Iterator[int] | None = None
@@ -108,6 +110,14 @@ class Ticket:
         self.todo, self.reading, self._full, self._device = list(prompt[done:]), True, False, None
         self._tell()
 
+    def take_context(self, context: Context) -> None:
+        """Be computed in a context of the scheduler's."""
+        self.context, self.lent = context, True
+
+    def begin_again(self) -> None:
+        """The context was taken away: all is computed once more, the answer as it was chosen."""
+        self._again, self.todo, self.reading = list(self.ids), [], True
+
     def renew(self) -> None:
         """In a context that is full, go on with less of what was before, or end."""
         if not self._full:
@@ -131,7 +141,7 @@ class Ticket:
                 self.answer(logits[-1], on_device=on_device)
         else:
             self.stats.decode_tokens += 1
-            self._choose(logits[-1])
+            self._go_on(logits[-1])
 
     def answer(self, logits: Floats, *, on_device: bool = False) -> None:
         """The prompt is read: choose the first id by the logits (V,) after it."""
@@ -143,7 +153,7 @@ class Ticket:
         chooses = self.context.engine.chooses
         if on_device and chooses is not None and self.context.watch is None and self.sampler.plain:
             self._device = chooses(self.context.cache, self.context.sequence, self.context.ids, logits, self.sampler)
-        self._choose(logits)
+        self._go_on(logits)
 
     def chosen_on_device(self) -> bool:
         """Take the id that the device chose by itself; False if it does not."""
@@ -163,6 +173,13 @@ class Ticket:
         taken = list(self.pieces)
         self.pieces.clear()
         return taken
+
+    def _go_on(self, logits: Floats) -> None:
+        """The next id: one that was chosen before, or a new one."""
+        if self._again:
+            self.todo = [self._again.pop(0)]
+        else:
+            self._choose(logits)
 
     def _choose(self, logits: Floats | None) -> None:
         assert self.context is not None

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from localmix.amounts import amount
 from localmix.answer.options import PARALLEL
 from localmix.cli.parameters import Engine, ModelArgument, Output, read_text
 from localmix.cli.streams import note
+from localmix.cli.targets import size
 from localmix.errors import LocalmixError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -33,6 +35,15 @@ def serve(
     max_gap: Annotated[
         float, typer.Option("--max-gap", min=0.01, help="Seconds an answer waits for its next token, at most.")
     ] = 0.5,
+    kv_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--kv-memory",
+            metavar="SIZE",
+            help="For keys and values, and prompts remembered; 0: no bound, none remembered.",
+            show_default="half of what is free",
+        ),
+    ] = None,
     queue: Annotated[int, typer.Option("--queue", min=0, help="Requests that may wait for a place.")] = 128,
     alias: Annotated[
         str | None, typer.Option("--alias", metavar="NAME", help="The model's name.", show_default="the file's")
@@ -64,6 +75,7 @@ def serve(
         parallel=parallel,
         context=context,
         gap=max_gap,
+        memory=None if kv_memory is None else 0 if kv_memory == "0" else size("--kv-memory", kv_memory),
         queue=queue,
     )
     listening = start.listen(settings)
@@ -76,7 +88,8 @@ def serve(
         if not output.quiet:
             note(
                 f"localmix: {found.name} at {url}, its interface at {url}/v1; {parallel} answers at once, contexts of "
-                f"{found.context:,} tokens, gaps of at most {max_gap:g} s\n"
+                f"{found.context:,} tokens, gaps of at most {max_gap:g} s, "
+                f"{amount(found.budget, 'B') if found.budget else 'any amount'} for keys and values\n"
                 f"localmix: try  curl {url}/v1/chat/completions -d "
                 """'{"messages": [{"role": "user", "content": "Hello"}]}'"""
             )

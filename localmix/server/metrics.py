@@ -22,7 +22,7 @@ class Metrics:
         self.running = Gauge("vllm:num_requests_running", "Answers under way.", registry=r)
         self.waiting = Gauge("vllm:num_requests_waiting", "Requests without a place.", registry=r)
         self.used = Gauge("vllm:kv_cache_usage_perc", "Share of the bytes for keys and values in use.", registry=r)
-        self.cached_bytes = Gauge("localmix:prefix_cache_bytes", "Bytes that only the prefix cache holds.", registry=r)
+        self.kept = Gauge("localmix:prefix_cache_tokens", "Tokens of prompts that are remembered.", registry=r)
         self.prompt = Counter("vllm:prompt_tokens", "Tokens of prompts computed.", registry=r)
         self.generated = Counter("vllm:generation_tokens", "Tokens of answers.", registry=r)
         self.queries = Counter("vllm:prefix_cache_queries", "Tokens of prompts looked up.", registry=r)

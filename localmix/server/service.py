@@ -23,6 +23,7 @@ class Service:
     context: int
     parallel: int
     gap: float | None
+    budget: int  # bytes of keys and values; 0: any
     metrics: Metrics
     started: int = field(default_factory=lambda: int(time.time()))
 

@@ -11,6 +11,7 @@ import uvicorn
 from localmix.answer.scheduler import Scheduler
 from localmix.engine.batch import Batch
 from localmix.errors import LocalmixError
+from localmix.measure import machine
 from localmix.model import Model
 from localmix.server import app
 from localmix.server.limits import QUEUE
@@ -19,6 +20,7 @@ from localmix.server.service import Service
 from localmix.server.worker import Worker
 
 _BACKLOG = 512
+_LEAST_MEMORY = 256 << 20  # bytes
 _KEEP_ALIVE = 75  # seconds that a connection may rest
 _WARM = 40  # tokens: enough for the kernels of prompts
 
@@ -36,6 +38,7 @@ class Settings:
     parallel: int = 16
     context: int | None = None
     gap: float | None = 0.5
+    memory: int | None = None  # bytes of keys and values; None: half of what is free beside the weights; 0: any
     queue: int = QUEUE
     drain: int = 30
 
@@ -43,14 +46,20 @@ class Settings:
 def service(model: Model, settings: Settings) -> Service:
     """The model behind a worker, which is not started. LocalmixError: no room for such a context."""
     size = model.engine.cache(settings.context).context
-    metrics = Metrics()
+    metrics, budget = Metrics(), _budget(model) if settings.memory is None else settings.memory
 
     def make() -> Scheduler:
-        return Scheduler(model.engine, parallel=settings.parallel, context=size, gap=settings.gap)
+        return Scheduler(model.engine, parallel=settings.parallel, context=size, gap=settings.gap, budget=budget)
 
     worker = Worker(make, lambda: _warm(model), settings.queue, metrics)
     name = settings.name or model.file.path.name.removesuffix(".gguf")
-    return Service(model, worker, name, size, settings.parallel, settings.gap, metrics)
+    return Service(model, worker, name, size, settings.parallel, settings.gap, budget, metrics)
+
+
+def _budget(model: Model) -> int:
+    """Bytes for keys and values: half of the memory that weights leave free."""
+    weights = sum(tensor.data.nbytes for tensor in model.file.tensors.values())
+    return max((machine.memory().available - weights) // 2, _LEAST_MEMORY)
 
 
 def listen(settings: Settings) -> socket.socket:

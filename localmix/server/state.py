@@ -38,6 +38,9 @@ async def metrics(request: Request) -> Response:
     m, worker = service.metrics, service.worker
     m.running.set(worker.running)
     m.waiting.set(worker.waiting)
+    used, kept = worker.scheduler.memory
+    m.used.set(used / service.budget if service.budget else 0)
+    m.kept.set(kept)
     return Response(m.text(), headers={"content-type": CONTENT_TYPE})
 
 

@@ -1,0 +1,148 @@
+"""Answers that share passes, places, memory and what was computed before: each is what it is alone."""
+
+import numpy as np
+import pytest
+from small_models import STORIES
+
+import localmix
+from localmix.answer.options import Options
+from localmix.answer.pace import Pace
+from localmix.answer.scheduler import Scheduler
+from localmix.answer.ticket import Request, Ticket
+from localmix.errors import LocalmixError
+from localmix.model import Model
+
+TEXT = "Once upon a time there was a little girl who liked to play in the park with her red ball and a big dog. "
+STORY = TEXT + "One day she went to the park with her mom. She saw a big tree and wanted to climb it. " + TEXT
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return localmix.load(STORIES, "numba")
+
+
+def ticket(model: Model, text: str, owner: str = "", scores: int | None = None, **options: object) -> Ticket:
+    chosen = Options(**({"temp": 0, "max_tokens": 30} | options))  # type: ignore[arg-type]
+    ids = model.tokenizer.encode(text)
+    return Ticket(model, Request(0, ids, chosen, continues=True, owner=owner, scores=scores))
+
+
+def run(scheduler: Scheduler) -> list[Ticket]:
+    ended = []
+    while not scheduler.idle:
+        ended += scheduler.step()
+    return ended
+
+
+def alone(model: Model, text: str, **options: object) -> list[int]:
+    answer = model.generate(text, **({"temp": 0, "max_tokens": 30} | options))
+    answer.read()
+    return answer.ids
+
+
+def test_what_was_read_before_changes_nothing(model: Model) -> None:
+    """Texts, and the log-probabilities of every token, to the last bit; a second owner finds nothing."""
+    prompts = [STORY, STORY + "Then", STORY[:200] + "But", STORY, "One day"]
+    cold = []
+    for prompt in prompts:
+        one = ticket(model, prompt, scores=3)
+        scheduler = Scheduler(model.engine)
+        scheduler.submit(one)
+        run(scheduler)
+        cold.append(one)
+    warm = Scheduler(model.engine, budget=None)
+    for prompt, other in zip(prompts, cold, strict=True):
+        one = ticket(model, prompt, scores=3)
+        warm.submit(one)
+        run(warm)
+        assert one.ids == other.ids
+        assert [p.scores for p in one.pieces] == [p.scores for p in other.pieces]
+    count = len(model.tokenizer.encode(STORY))
+    repeated, stranger = ticket(model, STORY), ticket(model, STORY, owner="b")
+    for one, cached in ((repeated, count - 2), (stranger, 0)):
+        warm.submit(one)
+        run(warm)
+        assert one.stats.cached_tokens == cached
+
+
+def test_what_is_remembered_has_a_bound(model: Model) -> None:
+    cache = model.engine.cache()
+    budget = 12 * cache.page_bytes
+    scheduler = Scheduler(model.engine, budget=budget, parallel=2)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ids = rng.integers(3, 500, 200).tolist()
+        scheduler.submit(Ticket(model, Request(0, ids, Options(temp=0, max_tokens=2))))
+        run(scheduler)
+        assert scheduler._prefixes is not None
+        assert scheduler._prefixes.cache.nbytes <= budget
+    assert scheduler._prefixes.tokens > 200
+
+
+def test_the_youngest_waits_where_memory_ends(model: Model) -> None:
+    """And goes on as if nothing had been."""
+    cache = model.engine.cache()
+    scheduler = Scheduler(model.engine, budget=10 * cache.page_bytes, parallel=4)
+    tickets = [ticket(model, TEXT[: 20 + i], max_tokens=250, temp=1.0, seed=i) for i in range(4)]
+    for one in tickets:
+        scheduler.submit(one)
+    seen = 0
+    while not scheduler.idle:
+        scheduler.step()
+        assert scheduler._prefixes is not None
+        assert scheduler._prefixes.cache.nbytes <= 11 * cache.page_bytes
+        seen = max(seen, scheduler.active)
+    assert seen > 1
+    for i, one in enumerate(tickets):
+        assert one.ids == alone(model, TEXT[: 20 + i], max_tokens=250, temp=1.0, seed=i)
+
+
+def test_several_answers_to_one_prompt(model: Model) -> None:
+    scheduler = Scheduler(model.engine)
+    one, *others = (ticket(model, TEXT, temp=1.0, seed=seed) for seed in range(3))
+    scheduler.submit(one, *others)
+    run(scheduler)
+    assert [t.ids for t in (one, *others)] == [alone(model, TEXT, temp=1.0, seed=seed) for seed in range(3)]
+    assert scheduler.prompt_tokens == len(model.tokenizer.encode(TEXT))
+    with pytest.raises(LocalmixError, match="17 answers"):
+        scheduler.submit(*(ticket(model, TEXT) for _ in range(17)))
+
+
+def test_who_is_cancelled_leaves_in_every_state(model: Model) -> None:
+    scheduler = Scheduler(model.engine, parallel=2, gap=1e-9)
+    reading, answering, waiting = ticket(model, STORY), ticket(model, "One"), ticket(model, "One")
+    for one in (answering, reading, waiting):
+        scheduler.submit(one)
+    scheduler.step()
+    assert (reading.reading, answering.reading, len(scheduler.waiting)) == (True, False, 1)
+    for one in (reading, waiting):
+        one.cancelled = True
+    assert set(map(id, scheduler.step())) == {id(reading), id(waiting)}
+    assert scheduler.active == 1
+    run(scheduler)
+    assert answering.ids == alone(model, "One")
+
+
+def test_a_question_does_not_wait_for_a_book_nor_the_book_for_ever(model: Model) -> None:
+    scheduler = Scheduler(model.engine, gap=1e-9)  # passes of the least size
+    book = ticket(model, STORY)
+    scheduler.submit(book)
+    scheduler.step()
+    first = len(book.todo)
+    question = ticket(model, "One")
+    scheduler.submit(question)
+    scheduler.step()
+    assert not question.reading
+    assert len(book.todo) < first
+
+
+def test_pieces_of_prompts_keep_the_bound() -> None:
+    pace = Pace(0.5)
+    assert pace.room(512, 0) == 64
+    for tokens in (64, 16, 80, 200):
+        pace.learn(tokens, 0.1 + 0.001 * tokens)
+    assert pace.room(512, 16) == int((0.425 - 0.1) / 0.001) - 16
+    assert pace.room(512, 0) == 512
+    pace.learn(300, 4.0)
+    assert pace.room(512, 16) < 100
+    assert Pace(None).room(512, 12) == 500
