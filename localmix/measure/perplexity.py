@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import LocalmixError
+from localmix.measure.likelihood import log_probabilities
 from localmix.measure.windows import Window, passes
 from quant.format import Floats
 
@@ -116,7 +117,7 @@ def measure(model: "Model", windows: Sequence[Window], progress: Progress | None
     total = sum(map(len, windows))
     for part in _logits(model, windows):
         for rows in part.blocks():
-            score.nats.add(_nats(_log_probabilities(part.logits[rows]), part.targets[rows]))
+            score.nats.add(_nats(log_probabilities(part.logits[rows]), part.targets[rows]))
         done += part.tokens
         if progress is not None:
             progress(done, total, score)
@@ -131,7 +132,7 @@ def compare(model: "Model", base: "Model", windows: Sequence[Window], progress: 
     total = sum(map(len, windows))
     for ours, theirs in zip(_logits(model, windows, True), _logits(base, windows, True), strict=True):
         for rows in ours.blocks():
-            q, p = _log_probabilities(ours.logits[rows]), _log_probabilities(theirs.logits[rows])
+            q, p = log_probabilities(ours.logits[rows]), log_probabilities(theirs.logits[rows])
             found.score.nats.add(_nats(q, ours.targets[rows]))
             found.base.nats.add(_nats(p, ours.targets[rows]))
             found.same_choice.add((q.argmax(axis=1) == p.argmax(axis=1)).astype(np.float64))
@@ -177,13 +178,6 @@ def _logits(model: "Model", windows: Sequence[Window], watched: bool = False) ->
         logits = model.engine.forward(batch, cache, seen.append if watched else None)
         chosen = seen[0][:, batch.wanted] if seen else np.empty(0, np.int32)
         yield _Part(len(batch), targets, logits, chosen[:, : targets.size] if seen else chosen)
-
-
-def _log_probabilities(logits: Floats) -> Floats:
-    """(W, V); the sum over the vocabulary in double precision."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
-    return shifted - np.log(total).astype(np.float32)
 
 
 def _nats(log_probabilities: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
