@@ -17,6 +17,7 @@ from localmix.cli.calibrate import calibrate
 from localmix.cli.chat import chat
 from localmix.cli.config import config
 from localmix.cli.doctor import doctor
+from localmix.cli.eval import eval
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
@@ -36,7 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, pull, list, rm, config, doctor):
+COMMANDS = (
+    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, eval),
+    *(pull, list, rm, config, doctor),
+)
+for command in COMMANDS:
     app.command()(grouped(command))
 
 

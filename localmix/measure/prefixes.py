@@ -52,7 +52,7 @@ def tree(sequences: Sequence[Sequence[int]]) -> tuple[list[Stretch], list[Stretc
     while waiting:
         low, high, alike, parent = waiting.pop()
         first, last = sequences[order[low]], sequences[order[high - 1]]
-        alike = _alike(first, last, alike)
+        alike = alike_up_to(first, last, alike)
         if parent is not None or alike >= WORTH or alike == len(last):
             parent = stretch(alike, first, parent)
         own = parent
@@ -71,7 +71,7 @@ def tree(sequences: Sequence[Sequence[int]]) -> tuple[list[Stretch], list[Stretc
     return found, [ends[i] for i in range(len(sequences))]
 
 
-def _alike(a: Sequence[int], b: Sequence[int], start: int) -> int:
+def alike_up_to(a: Sequence[int], b: Sequence[int], start: int = 0) -> int:
     """How many ids both begin with, `start` of which are known."""
     most = min(len(a), len(b))
     while start < most and a[start] == b[start]:

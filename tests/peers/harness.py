@@ -1,0 +1,121 @@
+"""A benchmark of choices through lm-evaluation-harness: localmix, and llama-cpp-python's logits one request at a time.
+
+By hand, in an environment that has localmix[eval] and llama-cpp-python:
+
+    python tests/peers/harness.py MODEL.gguf arc_easy.jsonl [--questions 500]
+
+A line of the file is {"query": …, "choices": […], "gold": index}. Both answer the same ids; told are accuracy, seconds,
+how often they choose alike, the largest difference of a log-likelihood, and localmix's speed beside its own prompts'.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import llama_cpp
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+import localmix
+from localmix.harness import LocalmixLM
+from localmix.measure import bench
+
+TASK = """\
+task: choices
+dataset_path: json
+dataset_kwargs: {data_files: {test: FILE}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{query}}\\nAnswer:"
+doc_to_target: gold
+doc_to_choice: choices
+metric_list: [{metric: acc}, {metric: acc_norm}]
+"""
+
+
+class LlamaCpp(LocalmixLM):
+    """The same ids and contexts, each request computed by llama.cpp from its beginning."""
+
+    def __init__(self, model: Any, path: str) -> None:
+        super().__init__(model)
+        llama_cpp.llama_backend_init()
+        self._llama = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = params.n_batch = 2048
+        params.n_threads = params.n_threads_batch = model.backend.threads
+        self._context = llama_cpp.llama_init_from_model(self._llama, params)
+
+    def _loglikelihood_tokens(self, requests: Any, **how: Any) -> list[tuple[float, bool]]:
+        return [self._one(before, after) for _, before, after in requests]
+
+    def _one(self, before: list[int], after: list[int]) -> tuple[float, bool]:
+        ids, first = [*before, *after][:-1], len(before) - 1
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
+        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for i, id in enumerate(ids):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = id, i, 1, 0
+            batch.logits[i] = i >= first
+        assert llama_cpp.llama_decode(self._context, batch) == 0
+        size = self.model.config.vocabulary
+        rows = [
+            np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self._context, i), (size,)).astype(np.float64)
+            for i in range(first, len(ids))
+        ]
+        llama_cpp.llama_batch_free(batch)
+        logits = np.stack(rows)
+        logs = logits - logits.max(axis=1, keepdims=True)
+        logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+        return float(logs[np.arange(len(after)), after].sum()), bool((logs.argmax(axis=1) == after).all())
+
+
+def run(model: LocalmixLM, folder: str) -> tuple[dict[str, Any], list[list[float]], float]:
+    """Metrics, the log-likelihoods of each question's choices, seconds."""
+    began = time.perf_counter()
+    found = simple_evaluate(model=model, tasks=["choices"], task_manager=TaskManager(include_path=folder))
+    assert found is not None
+    samples = [[float(one[0]) for one in sample["filtered_resps"]] for sample in found["samples"]["choices"]]
+    return found["results"]["choices"], samples, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--questions", type=int, default=500)
+    arguments = parser.parse_args()
+    model = localmix.load(arguments.model)
+    plan = bench.Plan(prompts=(512,), decoded=0, repeats=3)
+    prompt = next(iter(bench.run(model, plan, None))).tokens_per_second
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data.jsonl"
+        data.write_text("\n".join(arguments.file.read_text().splitlines()[: arguments.questions]))
+        (Path(folder) / "choices.yaml").write_text(TASK.replace("FILE", str(data)))
+        ours = LocalmixLM(model)
+        run(ours, folder)  # the harness reads its data, kernels are compiled
+        given, computed = ours.scored
+        began = time.perf_counter()
+        mine = run(ours, folder)
+        peer = run(LlamaCpp(model, arguments.model), folder)
+    seconds = time.perf_counter() - began - peer[2]
+    for name, (metrics, _, taken) in (("localmix", mine), ("llama.cpp", peer)):
+        print(f"{name:<10} acc {metrics['acc,none']:.4f} acc_norm {metrics['acc_norm,none']:.4f} {taken:.1f} s")
+    alike = mean(np.argmax(a) == np.argmax(b) for a, b in zip(mine[1], peer[1], strict=True))
+    far = max(abs(a - b) for x, y in zip(mine[1], peer[1], strict=True) for a, b in zip(x, y, strict=True))
+    print(f"same choice {alike:.2%}, log-likelihoods differ by {far:.3f} at most")
+    print(
+        f"{given} tokens with all contexts, {computed} computed, in {seconds:.1f} s: {computed / seconds:.0f} a second"
+    )
+    print(f"prompts of 512: {prompt:.0f} a second; given tokens {given / seconds:.0f} a second")
+
+
+if __name__ == "__main__":
+    main()
