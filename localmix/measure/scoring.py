@@ -61,7 +61,7 @@ class Scorer:
         self.computed = self.given = 0
         self._engine = engine
         self._cache: Any = engine.cache(context)
-        self._rows = max(_LOGITS // (4 * engine.config.vocabulary), 16)
+        self._rows = max(_LOGITS // (4 * engine.network.vocabulary), 16)
         self._parts = max(_PAGES // (PAGE * self._cache.position_bytes), 16)
 
     @property

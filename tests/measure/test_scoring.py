@@ -36,7 +36,7 @@ def by_definition(model: Model, question: Question) -> Likelihood:
 
 
 def test_the_definition(upcycled: Model) -> None:
-    asked = questions(upcycled.config.vocabulary)
+    asked = questions(upcycled.network.vocabulary)
     for found, question in zip(Scorer(upcycled.engine).score(asked), asked, strict=True):
         expected = by_definition(upcycled, question)
         assert found.nats == pytest.approx(expected.nats, rel=1e-3, abs=1e-3)
@@ -58,7 +58,7 @@ def test_greedy_continuations_are_known(upcycled: Model) -> None:
 def test_shared_prefixes_change_no_bit(chunk: int, upcycled_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All together, in any passes, as each alone: in F32, whose sums depend most on the company."""
     model = localmix.load(upcycled_path, "numba")
-    asked = questions(model.config.vocabulary)
+    asked = questions(model.network.vocabulary)
     alone = [Scorer(model.engine).score([question])[0] for question in asked]
     monkeypatch.setattr(model.engine, "chunk", chunk)
     scorer = Scorer(model.engine)
@@ -72,7 +72,7 @@ def test_shared_prefixes_change_no_bit(chunk: int, upcycled_path: Path, monkeypa
 
 def test_the_bundled_model_too() -> None:
     model = localmix.load(backend="numba")
-    asked = questions(model.config.vocabulary)
+    asked = questions(model.network.vocabulary)
     alone = [Scorer(model.engine).score([question])[0] for question in asked]
     assert Scorer(model.engine).score(asked) == alone
 

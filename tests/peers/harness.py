@@ -65,7 +65,7 @@ class LlamaCpp(LocalmixLM):
             batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = id, i, 1, 0
             batch.logits[i] = i >= first
         assert llama_cpp.llama_decode(self._context, batch) == 0
-        size = self.model.config.vocabulary
+        size = self.model.network.vocabulary
         rows = [
             np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self._context, i), (size,)).astype(np.float64)
             for i in range(first, len(ids))
