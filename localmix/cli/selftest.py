@@ -1,6 +1,8 @@
 """What `localmix doctor --selftest` prints: a line for all that the MLX backend computes, pass, FAIL or skip."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localmix.cli.streams import note, write
@@ -37,9 +39,11 @@ def passes(quiet: bool) -> bool:
 
 
 def _networks() -> Iterator["Named"]:
-    """Names and networks that are run as a whole."""
+    """Names and networks that are run as a whole: a model with real weights, and a small one of every family."""
     from localmix import gguf, network
+    from localmix.measure import small
     from localmix.store.bundled import model_path
 
-    with gguf.open(model_path()) as file:
-        yield "the bundled model", network.load(file)
+    yield "the bundled model", network.load(gguf.open(model_path()))
+    with tempfile.TemporaryDirectory(prefix="localmix-") as folder:
+        yield from small.networks(Path(folder))

@@ -5,14 +5,14 @@ Four layers of Mixtral behave per layer like the full model and fit where 26 GB 
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix import gguf
+from localmix import gguf, network
 from localmix.errors import LocalmixError
 from localmix.gguf.metadata import Metadata, Writable
 from quant import FORMATS
@@ -21,25 +21,57 @@ from quant.format import Format
 
 @dataclass(frozen=True)
 class Shape:
-    """D width · H heads · K kv heads · F hidden · E experts · A active · V vocabulary, and the number of layers."""
+    """What a file of a model says: its architecture, the keys of that without their prefix, and the vocabulary."""
 
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    experts: int
-    active: int
+    architecture: str
     vocabulary: int
-    context: int
-    layers: int
+    keys: Mapping[str, int | float]
+    biased: bool = False  # all that may have a bias has one
+
+    @property
+    def layers(self) -> int:
+        return int(self.keys["block_count"])
+
+
+def shape(
+    architecture: str,
+    vocabulary: int,
+    width: int,
+    heads: tuple[int, int, int],
+    hidden: int,
+    layers: int,
+    context: int,
+    experts: tuple[int, int] = (0, 0),
+    more: Mapping[str, int | float] | None = None,
+    biased: bool = False,
+) -> Shape:
+    """`heads`: how many, how many of keys and values, and their size. `experts`: how many, and how many are chosen."""
+    keys: dict[str, int | float] = {
+        "context_length": context,
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": hidden,
+        "rope.dimension_count": heads[2],
+        "attention.head_count": heads[0],
+        "attention.head_count_kv": heads[1],
+        "attention.key_length": heads[2],
+        "attention.value_length": heads[2],
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.freq_base": 1e6,
+        "vocab_size": vocabulary,
+    }
+    if experts[0]:
+        keys |= {"expert_count": experts[0], "expert_used_count": experts[1]}
+    return Shape(architecture, vocabulary, keys | dict(more or {}), biased)
 
 
 SHAPES = {
-    "mixtral-8x7b": Shape(4096, 32, 8, 128, 14336, 8, 2, 32000, 32768, 32),
-    "mixtral-8x22b": Shape(6144, 48, 8, 128, 16384, 8, 2, 32000, 65536, 56),
-    "mistral-7b": Shape(4096, 32, 8, 128, 14336, 0, 0, 32000, 32768, 32),
-}
+    "mixtral-8x7b": shape("llama", 32000, 4096, (32, 8, 128), 14336, 32, 32768, (8, 2)),
+    "mixtral-8x22b": shape("llama", 32000, 6144, (48, 8, 128), 16384, 56, 65536, (8, 2)),
+    "mistral-7b": shape("llama", 32000, 4096, (32, 8, 128), 14336, 32, 32768),
+    "qwen3-30b-a3b": shape("qwen3moe", 151936, 2048, (32, 4, 128), 6144, 48, 40960, (128, 8),
+                           {"expert_feed_forward_length": 768}),
+}  # fmt: skip
 _ROWS = 4096  # written at a time
 _WEIGHT = 0.02  # root mean square
 # The mean of a format's codes, for its minima: weights of mean zero, or all activations are nearly one number.
@@ -47,16 +79,26 @@ _MEANS = {"q4_1": 7.5, "q5_1": 15.5, "q2_k": 1.5, "q4_k": 7.5, "q5_k": 15.5}
 
 
 def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
-    """Write the file. LocalmixError: no such shape or format, or the disk."""
+    """Write the file. LocalmixError: no such shape or format, or one whose blocks do not fit the rows, or the disk."""
     if name not in SHAPES:
         raise LocalmixError(f"no shape {name!r}: expected one of {', '.join(SHAPES)}")
     if format_name.lower() not in FORMATS:
         raise LocalmixError(f"no format {format_name!r}: expected one of {', '.join(FORMATS)}")
-    shape, format = SHAPES[name], FORMATS[format_name.lower()]
-    count = layers or shape.layers
-    tensors = list(_tensors(shape, count, format))
+    write_shape(path, name, SHAPES[name], layers, FORMATS[format_name.lower()])
+
+
+def write_shape(path: Path, name: str, shape: Shape, layers: int | None, format: Format) -> None:
+    """The same for any shape."""
+    metadata = _metadata(name, shape, layers or shape.layers)
+    tensors = list(_tensors(path, shape, metadata, format))
+    for info in tensors:
+        if info.shape[-1] % info.format.block:
+            fits = ", ".join(one.name for one in FORMATS.values() if info.shape[-1] % one.block == 0)
+            raise LocalmixError(
+                f"{name} has rows of {info.shape[-1]}, {format.name} blocks of {format.block}: choose one of {fits}"
+            )
     rng = np.random.default_rng(0)
-    with gguf.Writer(path, _metadata(name, shape, count), tensors) as out:
+    with gguf.Writer(path, metadata, tensors) as out:
         for info in tensors:
             rows = int(np.prod(info.shape[:-1]))
             for at in range(0, rows, _ROWS):
@@ -79,7 +121,7 @@ def sample(path: Path, file: gguf.File, layers: Sequence[int]) -> None:
         for info in infos:
             rows = math.prod(info.shape[:-1])
             for at in range(0, rows, _ROWS):
-                some = info.format.name, info.shape[-1], min(_ROWS, rows - at), len(info.shape)
+                some = info.format.name, info.shape[-1], min(_ROWS, rows - at), "norm" in info.name
                 if some not in noise:
                     noise[some] = _noise(rng, info, some[2])
                 out.write(info.name, noise[some])
@@ -88,8 +130,8 @@ def sample(path: Path, file: gguf.File, layers: Sequence[int]) -> None:
 def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArray:
     """Random blocks with scales that keep activations finite; norms are ones."""
     format, width = info.format, info.shape[-1]
-    if len(info.shape) == 1:
-        return np.ones((rows, width), np.float32) if rows > 1 else np.ones(width, np.float32)
+    if len(info.shape) == 1 and "norm" in info.name:
+        return np.ones(width, np.float32)
     if format.dtype.fields is None:
         values = (rng.standard_normal((rows, width)) * _WEIGHT).astype(np.float32)
         assert format.quantize is not None, format
@@ -108,45 +150,26 @@ def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArra
     return blocks
 
 
-def _tensors(s: Shape, layers: int, format: Format) -> Iterator[gguf.TensorInfo]:
-    norm, f32 = (s.width,), FORMATS["f32"]
-    q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-    yield gguf.TensorInfo("token_embd.weight", (s.vocabulary, s.width), format)
-    for i in range(layers):
-        blk = f"blk.{i}."
-        yield gguf.TensorInfo(blk + "attn_norm.weight", norm, f32)
-        yield gguf.TensorInfo(blk + "attn_q.weight", (q, s.width), format)
-        yield gguf.TensorInfo(blk + "attn_k.weight", (kv, s.width), format)
-        yield gguf.TensorInfo(blk + "attn_v.weight", (kv, s.width), format)
-        yield gguf.TensorInfo(blk + "attn_output.weight", (s.width, q), format)
-        yield gguf.TensorInfo(blk + "ffn_norm.weight", norm, f32)
-        up, down = (s.hidden, s.width), (s.width, s.hidden)
-        if s.experts:
-            yield gguf.TensorInfo(blk + "ffn_gate_inp.weight", (s.experts, s.width), f32)
-        lead, tail = ((s.experts,), "_exps.weight") if s.experts else ((), ".weight")
-        for part, matrix in (("gate", up), ("up", up), ("down", down)):
-            yield gguf.TensorInfo(f"{blk}ffn_{part}{tail}", (*lead, *matrix), format)
-    yield gguf.TensorInfo("output_norm.weight", norm, f32)
-    yield gguf.TensorInfo("output.weight", (s.vocabulary, s.width), format)
+def _tensors(path: Path, s: Shape, metadata: Metadata, format: Format) -> Iterator[gguf.TensorInfo]:
+    """What the family asks for: matrices in `format`, and floats where files have them."""
+
+    def has(name: str) -> bool:
+        return s.biased if name.endswith(".bias") else name.endswith(".weight") and not name.startswith("rope_")
+
+    for name, shape in network.shapes(str(path), dict(metadata), s.vocabulary, has).items():
+        small = len(shape) == 1 or name.endswith(".bias") or "ffn_gate_inp" in name
+        yield gguf.TensorInfo(name, shape, FORMATS["f32"] if small else format)
 
 
 def _metadata(name: str, s: Shape, layers: int) -> Metadata:
     pieces = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)]
     pieces += [f"▁{i}" for i in range(s.vocabulary - len(pieces))]
     kinds = np.array([2, 3, 3] + [6] * 256 + [1] * (s.vocabulary - 259), np.int32)
+    keys = {**s.keys, "block_count": layers}
     metadata: dict[str, Writable] = {
-        "general.architecture": "llama",
+        "general.architecture": s.architecture,
         "general.name": f"{name}, {layers} layers, random weights",
-        "llama.context_length": s.context,
-        "llama.embedding_length": s.width,
-        "llama.block_count": layers,
-        "llama.feed_forward_length": s.hidden,
-        "llama.rope.dimension_count": s.head_dim,
-        "llama.attention.head_count": s.heads,
-        "llama.attention.head_count_kv": s.kv_heads,
-        "llama.attention.layer_norm_rms_epsilon": np.float32(1e-5),
-        "llama.rope.freq_base": np.float32(1e6),
-        "llama.vocab_size": s.vocabulary,
+        **{f"{s.architecture}.{k}": np.float32(v) if isinstance(v, float) else v for k, v in keys.items()},
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": pieces,
         "tokenizer.ggml.scores": -np.arange(s.vocabulary, dtype=np.float32),
@@ -157,6 +180,4 @@ def _metadata(name: str, s: Shape, layers: int) -> Metadata:
         "tokenizer.ggml.add_bos_token": True,
         "tokenizer.ggml.add_eos_token": False,
     }
-    if s.experts:
-        metadata |= {"llama.expert_count": s.experts, "llama.expert_used_count": s.active}
     return metadata

@@ -3,9 +3,11 @@
     python tests/gpu/run.py [--steps selftest,parity,operations,bench] [--model FILE …] [--layers 4] [--out FILE.json]
 
 Steps, each of which goes on where another fails:
-  selftest    every operation and the bundled model, in both modes, against the reference and MLX's CPU device
-  parity      teacher-forced beside the reference: the bundled model, two layers of Mixtral's shape in four formats,
-              and each FILE; bars: in 16-bit mode mean KL below 1e-3 and the same first choice at 99 % of tokens
+  selftest    every operation, the bundled model and a small network of each family, in both modes, against the
+              reference and MLX's CPU device
+  parity      teacher-forced beside the reference: the bundled model, each FILE, two layers of Mixtral's shape in four
+              formats and of other large models' shapes; bars: in 16-bit mode mean KL below 1e-3 and the same first
+              choice at 99 % of tokens
   operations  what each operation of a Mixtral layer takes (by_operation.py)
   bench       prompts, decoding and batches: the bundled model, layers of large models' shapes, and each FILE;
               bar: decoding at 60 % of the memory's bandwidth on Mixtral's shape
@@ -42,12 +44,13 @@ from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
 from localmix.backends.mlx.selftest import checks  # noqa: E402
 from localmix.engine.batch import Batch  # noqa: E402
 from localmix.engine.engine import Engine  # noqa: E402
-from localmix.measure import bench, synthetic  # noqa: E402
+from localmix.measure import bench, small, synthetic  # noqa: E402
 from localmix.store.bundled import model_path  # noqa: E402
 
 KL, SAME, SHARE = 1e-3, 0.99, 0.6  # the bars
 FORMATS = ("q4_0", "q4_k", "q6_k", "q8_0")
-SHAPES = ("mixtral-8x7b", "gpt-oss-20b")  # those that `synthetic` knows are measured
+SHAPES = ("mixtral-8x7b", "qwen3-30b-a3b", "gpt-oss-20b")  # those that `synthetic` knows are measured
+OTHERS = {"qwen3-30b-a3b": "q4_k", "gpt-oss-20b": "mxfp4"}  # the formats of those after the first
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,13 @@ def compiled() -> int:
 
 def selftest(a: argparse.Namespace) -> Iterator[Row]:
     counts, failed = {True: 0, False: 0, None: 0}, []
-    for check in checks(
-        [("the bundled model", networks.load(gguf.open(model_path())))], (True,) if a.quick else (True, False)
-    ):
-        counts[check.passed] += 1
-        if check.passed is False:
-            failed.append(f"{check.name}: {check.detail}")
-            print(f"FAIL {failed[-1]}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        named = [("the bundled model", networks.load(gguf.open(model_path()))), *small.networks(Path(folder))]
+        for check in checks(named, (True,) if a.quick else (True, False)):
+            counts[check.passed] += 1
+            if check.passed is False:
+                failed.append(f"{check.name}: {check.detail}")
+                print(f"FAIL {failed[-1]}", flush=True)
     first = f"; the first that failed: {failed[0]}" if failed else ""
     yield Row("self-test", f"{counts[True]} passed, {counts[False]} failed, {counts[None]} skipped{first}", not failed)
 
@@ -129,11 +132,12 @@ def parity(a: argparse.Namespace) -> Iterator[Row]:
         yield from _parity(path.name, path, 16 if a.quick else 96)
     if a.quick:
         return
-    for format in FORMATS:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "two.gguf"
-            synthetic.write(path, SHAPES[0], 2, format)
-            yield from _parity(f"two layers of {SHAPES[0]}, {format}", path, 24)
+    for shape, format in [(SHAPES[0], format) for format in FORMATS] + [(shape, OTHERS[shape]) for shape in SHAPES[1:]]:
+        if shape in synthetic.SHAPES:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "two.gguf"
+                synthetic.write(path, shape, 2, format)
+                yield from _parity(f"two layers of {shape}, {format}", path, 24)
 
 
 def _parity(name: str, path: Path, tokens: int) -> Iterator[Row]:
@@ -162,7 +166,7 @@ def speed(a: argparse.Namespace) -> Iterator[Row]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "some.gguf"
-            synthetic.write(path, shape, a.layers, "mxfp4" if shape.startswith("gpt-oss") else "q4_k")
+            synthetic.write(path, shape, a.layers, OTHERS.get(shape, "q4_k"))
             yield from _speed(f"{a.layers} layers of {shape}", path, a.quick, bar=shape == SHAPES[0])
 
 
