@@ -20,7 +20,7 @@ class Stops:
         if starts:
             self.found, self._pending = True, ""
             return text[: min(starts)]
-        certain = len(text) - max(_begun(text, string) for string in self._strings)
+        certain = len(text) - max(begun(text, string) for string in self._strings)
         self._pending = text[certain:]
         return text[:certain]
 
@@ -30,7 +30,7 @@ class Stops:
         return text
 
 
-def _begun(text: str, string: str) -> int:
+def begun(text: str, string: str) -> int:
     """Length of the longest beginning of `string` with which `text` ends."""
     longest = min(len(text), len(string) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)

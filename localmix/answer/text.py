@@ -4,6 +4,7 @@ What ends an answer from inside is decided here: the model's own end, a stop str
 the ids, for one answer or for many at once, asks this for each, and says when the context is full.
 """
 
+from collections.abc import Container
 from typing import Literal
 
 from localmix.answer.options import Options
@@ -20,12 +21,12 @@ class Text:
     that is full, "interrupted" as long as it has not ended.
     """
 
-    def __init__(self, tokenizer: Tokenizer, options: Options, *, keep_space: bool) -> None:
-        """`keep_space`: a space at the beginning counts."""
+    def __init__(self, tokenizer: Tokenizer, options: Options, *, keep_space: bool, shown: Container[int] = ()) -> None:
+        """`keep_space`: a space at the beginning counts. `shown`: control tokens that are text."""
         self.ids: list[int] = []
         self.reason: Reason = "interrupted" if options.max_tokens != 0 else "length"
         self._end_ids = tokenizer.end_ids
-        self._stream = tokenizer.stream(keep_space=keep_space)
+        self._stream = tokenizer.stream(keep_space=keep_space, shown=shown)
         self._stops = Stops(options.stop)
         self._limit = options.max_tokens
 

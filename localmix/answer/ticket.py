@@ -26,7 +26,7 @@ class Request:
     """One prompt. `continues`: the answer goes on where it ends, so that a space at its beginning counts.
 
     `scores`: each id of the answer comes with its log-probability and those of so many likely ids; with `echo` those
-    of the prompt too. `owner`: whose prompts may share what is computed.
+    of the prompt too. `owner`: whose prompts may share what is computed. `shown`: control tokens that are text.
     """
 
     id: str | int
@@ -36,6 +36,7 @@ class Request:
     scores: int | None = None
     echo: bool = False
     owner: str = ""
+    shown: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Ticket:
         self.followers: list[Ticket] = []  # other answers to the same prompt
         self.sampler = speaker.sampler(request.options)
         self.keeps_space = request.continues or self.sampler.held  # at the beginning of the text
-        self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space)
+        self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space, shown=request.shown)
         self.lent = False  # whether the context is the scheduler's
         self._again: list[int] = []  # ids of the answer that were computed before and have to be again
         self._refill = refill

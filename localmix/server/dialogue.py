@@ -1,25 +1,69 @@
-"""A client's messages as the ids of a prompt."""
+"""A conversation as a client sends it: to the tickets that answer it, and from their text to parts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from localmix.answer.ticket import Request, Ticket
 from localmix.conversation.chat import template_of
-from localmix.server.bodies import ChatCompletion, Message
+from localmix.server import choices, tools
+from localmix.server.bodies import ChatCompletion, Message, Tool
 from localmix.server.errors import ApiError
+from localmix.server.parts import Marker, Parts
 from localmix.server.service import Service
-from localmix.template import Message as Said
-
-_ROLES = {"developer": "system"}
 
 
-def prompt_of(service: Service, body: ChatCompletion) -> list[int]:
-    """ApiError or LocalmixError: the template has no place for such messages."""
-    return ids_of(service, body.messages)
+@dataclass(frozen=True)
+class Dialogue:
+    """What an answer to a conversation needs: the prompt, and how its text is taken apart."""
+
+    ids: list[int]
+    family: tools.Family
+    inside: Marker | None  # what the prompt has opened
+    offered: Sequence[Tool]
+    shown: frozenset[int]
+
+    def parts(self) -> Parts:
+        """For the text of one answer."""
+        found = [self.family.call] if self.offered else []
+        found += [marker for marker in self.family.markers if marker.read is None]
+        return Parts(found, self.inside)
+
+
+def dialogue_of(service: Service, body: ChatCompletion) -> Dialogue:
+    """ApiError or LocalmixError: the template has no place for such messages, or such tools."""
+    template, tokenizer = template_of(service.model), service.model.tokenizer
+    found, offered = tools.family(template), tools.offered(body)
+    texts = [text_of(message, place) for place, message in enumerate(body.messages)]
+    said = tools.said(body.messages, texts, offered, found)
+    seen = tools.variables(offered, found) | _wanted(body)
+    ids = tools.encoded(template, said, seen)
+    inside = None
+    if tools.forced(body):
+        inside = Marker("", found.call.close, tools.read_json)
+        ids = [*ids, *tokenizer.encode(found.call.open + "\n" * bool(found.call.close), bos=False, eos=False,
+                                       control=True, first=False)]  # fmt: skip
+    elif found.thinks and tokenizer.decode(ids[-8:]).rstrip().endswith("<think>"):
+        inside = next(marker for marker in found.markers if marker.read is None)
+    return Dialogue(ids, found, inside, offered, found.shown(tokenizer))
+
+
+def tickets_of(service: Service, body: ChatCompletion, talk: Dialogue, owner: str) -> list[Ticket]:
+    """As many answers as are wanted. ApiError or LocalmixError: options that cannot be."""
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError(400, "top_logprobs without logprobs: add logprobs: true", param="top_logprobs")
+    limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    options = choices.options(service, body, limit)
+    if tools.forced(body):
+        options = replace(options, json_schema=tools.call_schema(talk.offered), grammar=None)
+    scores = (body.top_logprobs or 0) if body.logprobs else None
+    request = Request(0, talk.ids, options, scores=scores, owner=owner, shown=talk.shown)
+    return choices.tickets(service, request, body.n or 1)
 
 
 def ids_of(service: Service, messages: Sequence[Message]) -> list[int]:
     """The ids of a conversation, the answer begun."""
-    said = [Said(_ROLES.get(one.role, one.role), text_of(one, place)) for place, one in enumerate(messages)]
-    return template_of(service.model).encode(said)
+    return dialogue_of(service, ChatCompletion(messages=list(messages))).ids
 
 
 def text_of(message: Message, place: int) -> str:
@@ -35,8 +79,11 @@ def text_of(message: Message, place: int) -> str:
     return "".join(part.text or "" for part in message.content)
 
 
-def systems_first(messages: Sequence[Said]) -> list[Said]:
-    """One system message at the beginning: many templates know no other."""
-    texts = [message.content for message in messages if message.role == "system"]
-    rest = [message for message in messages if message.role != "system"]
-    return [Said("system", "\n\n".join(texts))] * bool(texts) + rest
+def _wanted(body: ChatCompletion) -> dict[str, Any]:
+    """What the client tells the template."""
+    seen = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        seen.setdefault("reasoning_effort", body.reasoning_effort)
+        if body.reasoning_effort == "none":
+            seen.setdefault("enable_thinking", False)
+    return seen

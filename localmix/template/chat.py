@@ -5,7 +5,8 @@ the template sees stand-ins for those, what it prints is split at the control to
 stand-ins turn back into text. Answers that were generated go back in as the ids they were.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,7 @@ from localmix.template.mistral import MistralFormat, recognise
 from localmix.template.stand_ins import StandIns
 from localmix.tokenizer import Tokenizer
 
-_ROLES = ("system", "user", "assistant")
+_ROLES = ("system", "user", "assistant", "tool")
 _UNITS_A_CHARACTER = 50  # of work that a template may do, for each character of the conversation
 
 
@@ -35,16 +36,24 @@ class ChatTemplate:
             raise FileFormatError(f"{key} is of {type(source)}, expected a string: convert the model again")
         return cls(source, tokenizer) if source else None
 
-    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
+    def encode(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """The ids of a conversation, ready for the model to go on.
 
-        `add_generation_prompt` opens the assistant's turn, in formats that have an opening. BOS comes once, if
-        the template prints it or the file wants it. Raises LocalmixError where the template refuses or fails.
+        `add_generation_prompt` opens the assistant's turn, in formats that have an opening. `variables` are seen by
+        the template, as `tools`. BOS comes once, if the template prints it or the file wants it. Raises LocalmixError
+        where the template refuses or fails.
         """
         _check_roles(messages)
-        if self._mistral is not None:
+        if self._mistral is not None and not variables and all(message.more is None for message in messages):
             return self._mistral.encode(messages, self._tokenizer)
         texts = [self.source, *self._tokenizer.control_tokens, *(message.content for message in messages)]
+        texts += _texts([variables, *(message.more for message in messages)])
         stand_ins = StandIns(texts, self._tokenizer)
         contents = [
             stand_ins.hide_control(message.content)
@@ -52,37 +61,51 @@ class ChatTemplate:
             else stand_ins.hide_answer(self._tokenizer.without_end(message.ids))
             for message in messages
         ]
-        printed = self._print(messages, contents, add_generation_prompt)
+        hidden = [replace(one, more=_each(one.more, stand_ins.hide_control)) for one in messages]
+        seen = _each(variables or {}, stand_ins.hide_control)
+        printed = self._print(hidden, contents, add_generation_prompt, seen)
         return self._with_one_bos(self._encode_printed(printed, stand_ins))
 
-    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         """The text that the template prints, to look at: `encode` does not go through it."""
         _check_roles(messages)
-        if self._mistral is not None:
+        if self._mistral is not None and not variables:
             messages = self._mistral.fold(messages)
-        return self._print(messages, [message.content for message in messages], add_generation_prompt)
+        contents = [message.content for message in messages]
+        return self._print(messages, contents, add_generation_prompt, variables or {})
 
     @cached_property
     def _mistral(self) -> MistralFormat | None:
         def prints(messages: Sequence[Message]) -> str:
-            return self._print(messages, [message.content for message in messages], False)
+            return self._print(messages, [message.content for message in messages], False, {})
 
         return recognise(self.source, prints, self._tokenizer)
 
-    def _print(self, messages: Sequence[Message], contents: list[str], add_generation_prompt: bool) -> str:
+    def _print(
+        self, messages: Sequence[Message], contents: list[str], add_generation_prompt: bool, seen: Mapping[str, Any]
+    ) -> str:
         from localmix.template import sandbox  # imports jinja2: 25 ms that only a chat needs
 
         named = {"bos_token": self._tokenizer.bos, "eos_token": self._tokenizer.eos}
         variables = {
             **{name: self._tokenizer.text(id) for name, id in named.items() if id is not None},
             "messages": [
-                {"role": message.role, "content": content} for message, content in zip(messages, contents, strict=True)
+                {"role": message.role, "content": content, **(message.more or {})}
+                for message, content in zip(messages, contents, strict=True)
             ],
             "add_generation_prompt": add_generation_prompt,
             "tools": None,
             "documents": None,
+            **seen,
         }
-        units = sandbox.UNITS + _UNITS_A_CHARACTER * sum(map(len, contents))
+        size = sum(map(len, [*contents, *_texts([seen, *(message.more for message in messages)])]))
+        units = sandbox.UNITS + _UNITS_A_CHARACTER * size
         return sandbox.render(self.source, variables, units=units)
 
     def _encode_printed(self, printed: str, stand_ins: StandIns) -> list[int]:
@@ -112,3 +135,24 @@ def _check_roles(messages: Sequence[Message]) -> None:
     for message in messages:
         if message.role not in _ROLES:
             raise LocalmixError(f"a message has the role {message.role!r}, expected one of {', '.join(_ROLES)}")
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """A value of JSON with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _each(one, change) for key, one in value.items()}
+    return [_each(one, change) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts in a value of JSON."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
+    _each(value, note)
+    return found

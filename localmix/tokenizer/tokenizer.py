@@ -4,7 +4,7 @@ It keeps control tokens and plain text apart; the engine below it (`spm` or `bpe
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from localmix.errors import LocalmixError
@@ -80,9 +80,12 @@ class Tokenizer:
         stream = self.stream(keep_space=keep_space)
         return "".join(map(stream.push, ids)) + stream.flush()
 
-    def stream(self, *, keep_space: bool = False) -> "Stream":
-        """A decoder for ids that come one at a time; what it gives adds up to `decode` of all of them."""
-        return Stream(self, strip=self._engine.adds_space and not keep_space)
+    def stream(self, *, keep_space: bool = False, shown: Container[int] = ()) -> "Stream":
+        """A decoder for ids that come one at a time; what it gives adds up to `decode` of all of them.
+
+        `shown` are control tokens that are given out by their names.
+        """
+        return Stream(self, strip=self._engine.adds_space and not keep_space, shown=shown)
 
     def at_least(self, text: str) -> int:
         """A number of tokens that `text` has at least: what is much too long is found before the work."""
@@ -118,15 +121,16 @@ class Tokenizer:
 class Stream:
     """Ids in, text out, as soon as whole characters are there."""
 
-    def __init__(self, tokenizer: Tokenizer, *, strip: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, strip: bool, shown: Container[int] = ()) -> None:
         self._piece = tokenizer.piece
         self._is_control = tokenizer.is_control
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._shown = shown
         self._strip = strip  # the next piece is the first: drop the space before it
 
     def push(self, id: int) -> str:
         """The text that became complete with this id; empty for control tokens and parts of a character."""
-        if self._is_control(id):
+        if self._is_control(id) and id not in self._shown:
             return ""
         piece = self._piece(id)
         if self._strip:

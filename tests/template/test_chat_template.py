@@ -157,9 +157,9 @@ def test_a_template_may_refuse_and_says_why() -> None:
         template.encode([Message("user", "Hi")])
 
 
-def test_only_the_three_roles_are_known() -> None:
-    with pytest.raises(LocalmixError, match=r"role 'tool', expected one of system, user, assistant"):
-        chatml().encode([Message("tool", "x")])
+def test_only_four_roles_are_known() -> None:
+    with pytest.raises(LocalmixError, match=r"role 'wizard', expected one of system, user, assistant, tool"):
+        chatml().encode([Message("wizard", "x")])
 
 
 def test_from_metadata() -> None:
