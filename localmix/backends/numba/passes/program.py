@@ -72,15 +72,17 @@ class Program:
         n["output_kernel"] = native.address("blocks.output.output")
         self._norm(n["norm"], network.output_norm)
         self._linear(n["output"], network.output)
-        self._without_tiles = True
+        self._without_tiles, self._bound = True, ""
 
     def bind(self, cache: Cache) -> int:
         """The network's address, with the kernels for this cache's type of keys and values."""
-        self.record["kv"] = KINDS.index(cache.kv)
-        for row in self._attention:
-            rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
-            row["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
-            row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
+        if self._bound != cache.kv:
+            self._bound = cache.kv
+            self.record["kv"] = KINDS.index(cache.kv)
+            for row in self._attention:
+                rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
+                row["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
+                row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 
     def need_tiles(self) -> None:
