@@ -35,7 +35,7 @@ from localmix.network.blocks import Attention, Experts, Linear, Mixture, Norm
 from localmix.network.decoder import Network, weights
 from quant.format import Format
 
-SMALL = 2048  # widths up to this have activations of 16 bits
+SMALL = 1536  # widths up to this have activations of 16 bits
 FLOATS = ("f32", "f16", "bf16")
 PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
 _PASSES = ("blocks.mixture_many.mixture", "blocks.attention_many.attention", "blocks.mixture_one.mixture",
