@@ -15,8 +15,8 @@ from localmix.convert.safetensors import read_json
 from localmix.convert.settings import Settings
 from localmix.errors import FileFormatError
 from localmix.gguf.metadata import Writable
-from localmix.tokenizer import spm_file, tekken_file
-from localmix.tokenizer.rules import KEY, Rules
+from localmix.tokenizer import json_file, spm_file, tekken_file
+from localmix.tokenizer.rules import HABITS, KEY, Rules
 from localmix.tokenizer.types import TokenType
 
 Keys = dict[str, Any]
@@ -25,7 +25,7 @@ SHOWN = 5  # of a list of tokens
 
 def read_vocabulary(folder: Path, size: int, config: Settings, notes: list[str]) -> dict[str, Writable]:
     """The `tokenizer.*` metadata for a model of `size` tokens; `notes` gets what the user should know."""
-    settings = optional(folder / "tokenizer_config.json")
+    settings = declared(folder)
     keys = read_pieces(folder, config, settings, notes)
     fit(keys, size, folder, notes)
     for name in ("bos", "eos", "pad"):
@@ -35,11 +35,21 @@ def read_vocabulary(folder: Path, size: int, config: Settings, notes: list[str])
     return keys | ({"tokenizer.chat_template": template} if template else {})
 
 
+def declared(folder: Path) -> Settings:
+    """tokenizer_config.json; old ones have their special and added tokens in files of their own."""
+    settings = optional(folder / "tokenizer_config.json")
+    if settings.values.get("added_tokens_decoder"):
+        return settings
+    values = settings.values | optional(folder / "special_tokens_map.json").values
+    special = json_file.special_tokens(values)
+    entries = optional(folder / "added_tokens.json").values
+    decoder = {str(id): {"content": text, "special": text in special} for text, id in entries.items()}
+    return Settings(settings.path, values | ({"added_tokens_decoder": decoder} if decoder else {}))
+
+
 def read_pieces(folder: Path, config: Settings, settings: Settings, notes: list[str]) -> Keys:
     path = folder / "tokenizer.json"
     if path.is_file():
-        from localmix.tokenizer import json_file  # imports the tokenizers library, 20 ms
-
         keys = json_file.read(path, settings.values, str(config.values.get("model_type", "")), notes)
         tell(notes, keys)
         if settings.flag("add_bos_token", False) and not keys["tokenizer.ggml.add_bos_token"]:
@@ -58,17 +68,28 @@ def read_pieces(folder: Path, config: Settings, settings: Settings, notes: list[
 def sentencepiece(path: Path, config: Settings, settings: Settings, notes: list[str]) -> Keys:
     """The pieces of a tokenizer.model, with those that were added and those that have new names."""
     keys = spm_file.read(path)
-    add_tokens(keys, added_tokens(path.parent, settings), notes)
+    add_tokens(keys, added_tokens(settings), notes)
     keys["tokenizer.ggml.add_bos_token"] = settings.flag("add_bos_token", True)
     keys["tokenizer.ggml.add_eos_token"] = settings.flag("add_eos_token", False)
-    if not settings.flag("legacy", not starts_anew(config, settings)):
-        keys[KEY] = Rules(first_space_only=True).to_text()
-    return keys
+    first_only = not settings.flag("legacy", not starts_anew(config, settings))
+    rules = Rules(first_space_only=first_only, habits=habits(settings))
+    return keys | ({KEY: rules.to_text()} if rules != Rules() else {})
+
+
+def habits(settings: Settings) -> dict[str, str]:
+    """What added tokens do to the text around them, where they do anything."""
+    entries = settings.within("added_tokens_decoder").values.items()
+    letters = {
+        id: "".join(letter for name, letter in HABITS.items() if entry.get(name))
+        for id, entry in entries
+        if isinstance(entry, dict)
+    }
+    return {id: found for id, found in letters.items() if found}
 
 
 def starts_anew(config: Settings, settings: Settings) -> bool:
     """Whether transformers 5 reads the pieces with its LlamaTokenizer, which puts one space before a whole text."""
-    return settings.values.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast", None) and (
+    return settings.values.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast") and (
         config.values.get("model_type") == "llama"
     )
 
@@ -77,15 +98,14 @@ def optional(path: Path) -> Settings:
     return Settings(path, read_json(path) if path.is_file() else {})
 
 
-def added_tokens(folder: Path, settings: Settings) -> dict[int, tuple[str, bool]]:
+def added_tokens(settings: Settings) -> dict[int, tuple[str, bool]]:
     """Tokens beside the pieces: id to text and whether it is a control token."""
-    path = folder / "added_tokens.json"
-    found = {id: (text, True) for text, id in optional(path).values.items()}
-    for id, token in settings.within("added_tokens_decoder").values.items():
-        found[id] = token["content"] if isinstance(token, dict) else token, bool(token.get("special", False))
     try:
-        return {int(id): (str(text), special) for id, (text, special) in found.items()}
-    except ValueError:
+        return {
+            int(id): (entry["content"], bool(entry.get("special", False)))
+            for id, entry in settings.within("added_tokens_decoder").values.items()
+        }
+    except (ValueError, KeyError, TypeError):
         raise FileFormatError(f"{settings.path}: added_tokens_decoder: expected an object of ids and tokens") from None
 
 

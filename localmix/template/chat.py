@@ -29,8 +29,15 @@ class ChatTemplate:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> "ChatTemplate | None":
-        """The template that a GGUF file carries; None where it has none, as files of base models."""
+        """The template that a GGUF file carries; None where it has none, as files of base models.
+
+        Files may have several with names after that key; where none goes without, the first is meant that is not
+        for tools.
+        """
         key = "tokenizer.chat_template"
+        if not metadata.get(key):
+            named = [name for name in metadata if name.startswith(key + ".")]
+            key = next((name for name in named if "tool" not in name and "rag" not in name), key)
         source = metadata.get(key, "")
         if not isinstance(source, str):
             raise FileFormatError(f"{key} is of {type(source)}, expected a string: convert the model again")
