@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from localmix.server import chat, completions, state, tokens
+from localmix.server import anthropic, chat, completions, ollama, responses, state, tokens
 from localmix.server.errors import ApiError, as_api_error, response
 from localmix.server.guard import Guard
 from localmix.server.service import Service
@@ -27,11 +27,21 @@ _GET: dict[str, Endpoint] = {
     "/slots": state.slots,
     "/props": state.props,
     "/tokenizer_info": tokens.tokenizer_info,
+    "/api/version": ollama.version,
+    "/api/tags": ollama.tags,
+    "/api/ps": ollama.running,
 }
 _POST: dict[str, Endpoint] = {
     "/v1/chat/completions": chat.chat_completions,
     "/chat/completions": chat.chat_completions,
     "/v1/completions": completions.completions,
+    "/v1/responses": responses.responses,
+    "/v1/messages": anthropic.messages,
+    "/v1/messages/count_tokens": anthropic.count_tokens,
+    "/api/show": ollama.show,
+    "/api/chat": ollama.chat,
+    "/api/generate": ollama.generate,
+    "/apply-template": tokens.apply_template,
     "/tokenize": tokens.tokenize,
     "/detokenize": tokens.detokenize,
 }

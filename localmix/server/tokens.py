@@ -5,8 +5,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from localmix.server.bodies import Message, Text
-from localmix.server.dialogue import ids_of
+from localmix.server.bodies import ChatCompletion, Message, Text
+from localmix.server.dialogue import dialogue_of, ids_of
 from localmix.server.errors import ApiError
 from localmix.server.service import service_of
 from localmix.server.wire import json, read
@@ -52,6 +52,15 @@ async def detokenize(request: Request) -> Response:
     service.model.engine.check(body.tokens)
     text = service.model.tokenizer.decode(body.tokens)
     return json({"content": text, "prompt": text})
+
+
+async def apply_template(request: Request) -> Response:
+    """The prompt as text, control tokens by their names."""
+    service, body = service_of(request), await read(request, ChatCompletion)
+    talk = await run_in_threadpool(dialogue_of, service, body)
+    tokenizer = service.model.tokenizer
+    stream = tokenizer.stream(shown=frozenset(tokenizer.control_tokens.values()))
+    return json({"prompt": "".join(map(stream.push, talk.ids)) + stream.flush()})
 
 
 async def tokenizer_info(request: Request) -> Response:
