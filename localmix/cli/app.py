@@ -21,6 +21,7 @@ from localmix.cli.eval import eval
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
+from localmix.cli.passkey import passkey
 from localmix.cli.perplexity import perplexity
 from localmix.cli.pull import pull
 from localmix.cli.quantize import quantize
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, eval),
+    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, passkey, eval),
     *(pull, list, rm, config, doctor),
 )
 for command in COMMANDS:

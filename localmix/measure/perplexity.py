@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import LocalmixError
-from localmix.measure.likelihood import log_probabilities
+from localmix.measure.likelihood import ROWS, log_probabilities, nats_of
 from localmix.measure.windows import Window, passes
 from quant.format import Floats
 
 if TYPE_CHECKING:
     from localmix.model import Model
-
-_ROWS = 32  # of logits, looked at together: they stay in the processor's cache
 
 
 class Sum:
@@ -116,8 +114,7 @@ def measure(model: "Model", windows: Sequence[Window], progress: Progress | None
     score, done = Score(), 0
     total = sum(map(len, windows))
     for part in _logits(model, windows):
-        for rows in part.blocks():
-            score.nats.add(_nats(log_probabilities(part.logits[rows]), part.targets[rows]))
+        score.nats.add(nats_of(part.logits, part.targets))
         done += part.tokens
         if progress is not None:
             progress(done, total, score)
@@ -164,8 +161,8 @@ class _Part(NamedTuple):
     chosen: NDArray[np.int32]  # (L, W, A), empty if not asked for
 
     def blocks(self) -> Iterator[slice]:
-        for start in range(0, self.targets.size, _ROWS):
-            yield slice(start, start + _ROWS)
+        for start in range(0, self.targets.size, ROWS):
+            yield slice(start, start + ROWS)
 
 
 def _logits(model: "Model", windows: Sequence[Window], watched: bool = False) -> Iterator[_Part]:

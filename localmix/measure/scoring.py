@@ -16,11 +16,10 @@ from localmix.engine.batch import Batch, cut
 from localmix.engine.cache import PAGE
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
-from localmix.measure.likelihood import totals
+from localmix.measure.likelihood import ROWS, totals
 from localmix.measure.prefixes import Stretch, tree
 from quant.format import Floats
 
-_ROWS = 32  # of logits, looked at together: they stay in the processor's cache
 _LOGITS = 128 << 20  # bytes of those of one pass
 _PAGES = 256 << 20  # bytes of the pages that a pass may begin
 Progress = Callable[[int, int], None]
@@ -158,8 +157,8 @@ class Scorer:
         logits = self._engine.forward(batch, self._cache)
         if spare is not None:
             self._cache.free(spare)
-        for start in range(0, len(rows), _ROWS):
-            _add(logits[start : start + _ROWS], asked[start : start + _ROWS], found)
+        for start in range(0, len(rows), ROWS):
+            _add(logits[start : start + ROWS], asked[start : start + ROWS], found)
 
 
 def _ask(works: dict[Stretch, _Work], number: int, question: Question, end: Stretch) -> None:

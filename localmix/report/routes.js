@@ -18,7 +18,7 @@ main.append(
 function bars(i) {
   const rows = texts.flatMap((text) => text.share[i].map((share, expert) => ({ text: text.name, expert, share })));
   return figure(`Layer ${layers[i]}`, (width) => Plot.plot({
-    width, height: 190, marginLeft: 44,
+    width, height: 200, marginLeft: 44, marginBottom: 40,
     x: { axis: null, domain: names }, fx: { label: "expert", padding: 0.18 },
     y: { label: "share of choices", tickFormat: "%", grid: true, ticks: 4 },
     color: { domain: names },
@@ -37,7 +37,7 @@ function heat(text, width) {
   const height = Math.min(620, 70 + layers.length * Math.max(8, Math.min(22, 420 / layers.length)));
   if (rows.length <= 4096) {
     return Plot.plot({
-      width, height, marginLeft: 44, color, padding: 0.04,
+      width, height: height + 12, marginLeft: 52, marginBottom: 42, color, padding: 0.04,
       x: { label: "expert", tickFormat: (e) => (e % Math.ceil(experts / 16) ? "" : e) },
       y: { label: "layer", tickFormat: (l) => (layers.length > 20 && l % 5 ? "" : l) },
       marks: [Plot.cell(rows, { x: "expert", y: "layer", fill: "times", tip: { format: { fill: ".2f" } } })],
@@ -91,7 +91,7 @@ if (data.pairs.length) {
     const rows = data.pairs[chosen].lift.flatMap((row, a) => row.map((times, b) => ({ a, b, times }))).filter((pair) => pair.a !== pair.b);
     const size = Math.min(width, 460);
     return Plot.plot({
-      width: size, height: size, marginLeft: 44, padding: 0.04,
+      width: size, height: size, marginLeft: 52, marginBottom: 42, padding: 0.04,
       x: { label: "expert", tickFormat: (e) => (e % Math.ceil(experts / 16) ? "" : e) }, y: { label: "expert", tickFormat: (e) => (e % Math.ceil(experts / 16) ? "" : e) },
       color: { type: "diverging", scheme: "BuRd", pivot: 1, symmetric: false, domain: [0, Math.max(2, d3.max(rows, (row) => row.times))], label: "times as often", legend: true },
       marks: [Plot.cell(rows, { x: "b", y: "a", fill: "times", tip: { format: { fill: ".2f" } } })],
