@@ -1,9 +1,10 @@
 """Which format each tensor of a model gets: recipes as ordered rows, the first that matches decides.
 
 Recipes know what experts are. Experts hold nearly all weights and tolerate few bits; attention is small and does
-not, so in a mixture its keys and values take 8 bits for 1 % of the file. `ffn_down` is wider in the layers where
-it matters most. Names are GGUF's; nothing here reads a file. The gains for Mixtral 8x7B over recipes that do not
-know experts (wikitext-2 perplexity): Q2_K 7.47 to 5.06, Q3_K_M 4.42 to 4.29, Q4_K_M 4.25 to 4.17.
+not, so in a mixture its keys and values take 8 bits for 1 % of the file, and shared experts, which serve every token,
+as many as its output. `ffn_down` is wider in the layers where it matters most. Names are GGUF's; nothing here reads a
+file. The gains for Mixtral 8x7B over recipes that do not know experts (wikitext-2 perplexity): Q2_K 7.47 to 5.06,
+Q3_K_M 4.42 to 4.29, Q4_K_M 4.25 to 4.17.
 """
 
 import re
@@ -40,10 +41,10 @@ class Choice:
     wanted: Format | None = None
 
 
-# Vectors and routers are small and decide much. 16-bit rows are for whole models of that format.
-ALWAYS = (Row(r"norm|rope_freqs|\.bias$|ffn_gate_inp", "f32"),)
+# Vectors, routers and gates are small and decide much. 16-bit rows are for whole models of that format.
+ALWAYS = (Row(r"norm|rope_freqs|\.bias$|sinks|ffn_gate_inp", "f32"),)
 OUTPUT = Row(r"^output\.", "q6_k")
-MIXTURE = (Row(r"attn_[kv]\.", "q8_0", experts=True), Row(r"attn_output\.", "q5_k", experts=True))
+MIXTURE = (Row(r"attn_[kv]\.", "q8_0", experts=True), Row(r"attn_output\.|_shexp\.", "q5_k", experts=True))
 
 
 def down(format: str, *, wide: bool = True) -> Row:
@@ -91,7 +92,7 @@ RECIPES: dict[str, Recipe] = {
 # For rows that do not divide into the block: the next format of about the same width with a smaller one.
 NARROWER_BLOCK = {
     "q2_k": "iq4_nl", "q3_k": "iq4_nl", "iq4_xs": "iq4_nl", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
-    "q8_0": "f16", "q5_1": "f16", "q5_0": "f16", "q4_1": "f16", "q4_0": "f16", "iq4_nl": "f16",
+    "q8_0": "f16", "q5_1": "f16", "q5_0": "f16", "q4_1": "f16", "q4_0": "f16", "iq4_nl": "f16", "mxfp4": "f16",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from random_checkpoints import CONTEXT, LLAMA3, Spec, weights
 from sentencepiece import sentencepiece_model_pb2 as protobuf
 
@@ -26,14 +27,16 @@ def rounded(values: Floats, kind: str) -> Floats:
     return row.dequantize(row.quantize(values, None))
 
 
-def safetensors(path: Path, tensors: Mapping[str, Floats], kind: str = "BF16") -> None:
-    """A safetensors file, written by its specification."""
+def safetensors(path: Path, tensors: Mapping[str, NDArray[Any]], kind: str = "BF16") -> None:
+    """A safetensors file, written by its specification; bytes are written as bytes."""
     row, header, parts, at = FORMATS[KINDS[kind]], {"__metadata__": {"format": "pt"}}, [], 0
     assert row.quantize
     entries: dict[str, Any] = dict(header)
     for name, values in tensors.items():
-        raw = row.quantize(np.ascontiguousarray(values), None).tobytes()
-        entries[name] = {"dtype": kind, "shape": values.shape, "data_offsets": [at, at + len(raw)]}
+        plain = values.dtype == np.uint8
+        raw = values.tobytes() if plain else row.quantize(np.ascontiguousarray(values), None).tobytes()
+        shown = "U8" if plain else kind
+        entries[name] = {"dtype": shown, "shape": values.shape, "data_offsets": [at, at + len(raw)]}
         parts.append(raw)
         at += len(raw)
     text = json.dumps(entries).encode()

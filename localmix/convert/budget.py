@@ -63,7 +63,9 @@ def memory(plan: Plan, context: int) -> Memory:
 def _work(plan: Plan, active: int) -> int:
     """The buffers of a prompt's chunk; measured 137 MB for Mixtral's shapes, for which this says 154 MB."""
     numbers = plan.metadata
-    width, hidden = (int(numbers[f"llama.{key}"]) for key in ("embedding_length", "feed_forward_length"))
+    prefix = numbers["general.architecture"]
+    width, hidden = (int(numbers[f"{prefix}.{key}"]) for key in ("embedding_length", "feed_forward_length"))
+    hidden = int(numbers.get(f"{prefix}.expert_feed_forward_length", hidden))
     return PROGRAM + CHUNK * (active * (5 * hidden + 9 * width) + 20 * width)
 
 
@@ -110,7 +112,7 @@ def _steps(plan: Plan, fixed: set[str]) -> Iterator[Step]:
     """The steps of every matrix, those of each one ever less worth than the one before."""
     model = Sensitivity(plan.checkpoint.model.layers, sum(prod(info.shape) for info in plan.tensors.values()))
     for info in plan.tensors.values():
-        if info.name in fixed or info.format.name == "f32":
+        if info.name in fixed or info.format.name in ("f32", "mxfp4"):  # small, or kept as it was trained
             continue
         formats = {that_divides(FORMATS[name], info.shape[-1]).format.name: None for name in LADDER}
         points = [TensorInfo(info.name, info.shape, FORMATS[name]) for name in formats]

@@ -17,7 +17,7 @@ from quant.format import Format
 ERRORS: Mapping[str, float] = {
     "f32": 0.0, "f16": 4.3e-8, "bf16": 2.8e-6, "q8_0": 2.9e-5, "q6_k": 2.8e-4, "q5_k": 1.20e-3, "q5_1": 1.43e-3,
     "q5_0": 1.82e-3, "q4_k": 4.95e-3, "q4_1": 6.1e-3, "q4_0": 7.4e-3, "iq4_nl": 5.5e-3, "iq4_xs": 5.6e-3,
-    "q3_k": 2.13e-2, "q2_k": 7.12e-2,
+    "q3_k": 2.13e-2, "q2_k": 7.12e-2, "mxfp4": 0.0,  # only ever kept as it was trained
 }  # fmt: skip
 
 # Nats of divergence a unit of error in all tensors of a role together.
@@ -28,9 +28,9 @@ SENSITIVITY: tuple[tuple[str, float], ...] = (
     (r"attn_k\.", 0.12),
     (r"attn_v\.", 0.46),
     (r"attn_output\.", 0.38),
-    (r"ffn_gate(_exps)?\.", 0.18),
-    (r"ffn_up(_exps)?\.", 0.17),
-    (r"ffn_down(_exps)?\.", 0.42),
+    (r"ffn_gate(_exps|_shexp)?\.", 0.18),
+    (r"ffn_up(_exps|_shexp)?\.", 0.17),
+    (r"ffn_down(_exps|_shexp)?\.", 0.42),
 )
 ENDS, MIDDLE = 2.0, 0.7  # times the mean of ffn_down's layers: the first and last eighth, and those between
 LARGE, LARGE_WEIGHTS = 3.1, 10**9  # a model of so many weights minds so much more than the bundled one

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError
 from localmix.gguf import Tensor
-from quant import Format, f16
+from quant import FORMATS, Format, f16
 from quant.format import Floats
 
 
@@ -36,6 +36,11 @@ class Matrix(ABC):
 
     def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
         """The same rows as they are stored, if that is `format`: blocks (stop - start, n)."""
+        return None
+
+    @property
+    def holds(self) -> Format | None:
+        """The format of more than one weight a block that its rows are stored in, if they are."""
         return None
 
 
@@ -93,6 +98,10 @@ class Stored(Matrix):
         raw = self.file.read(self.offset + start * stride, (stop - start) * stride)
         return numbers(raw.view(self.format.dtype).reshape(stop - start, -1), self.format)
 
+    def bytes(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows of bytes as they are."""
+        return self.file.read(self.offset + start * self.width, (stop - start) * self.width).reshape(-1, self.width)
+
     def columns(self, start: int, stop: int, first: int, last: int) -> Floats:
         """Columns first to last of rows start to stop, (stop - start, last - first). Only for blocks of one weight."""
         assert self.format.block == 1, self.format.name
@@ -126,6 +135,44 @@ class Scaled(Matrix):
         return self.scales.read(0, self.scales.rows)
 
 
+class Nibbles(Matrix):
+    """Weights of MXFP4 as OpenAI publishes them: a byte holds weights 2j and 2j + 1, GGUF's j and j + 16 of a block."""
+
+    def __init__(self, halves: Stored, scales: Stored) -> None:
+        """Bytes (rows · blocks, 16), and the powers of two (rows, blocks)."""
+        self.halves, self.scales, self.format = halves, scales, FORMATS["mxfp4"]
+        self.rows, self.width = scales.rows, scales.width * self.format.block
+        if (halves.rows, halves.width) != (scales.rows * scales.width, self.format.block // 2):
+            raise FileFormatError(
+                f"{halves.origin(0)}: has {halves.rows} blocks of {halves.width} bytes, expected "
+                f"{scales.rows * scales.width} of {self.format.block // 2} for its scales"
+            )
+
+    def origin(self, row: int) -> str:
+        return self.halves.origin(row)
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self.format.dequantize(self._blocks(start, stop))
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        return self._blocks(start, stop) if format is self.format else None
+
+    @property
+    def holds(self) -> Format | None:
+        return self.format
+
+    def _blocks(self, start: int, stop: int) -> NDArray:
+        across = self.scales.width
+        stored = self.halves.bytes(start * across, stop * across).reshape(stop - start, across, -1)
+        half = stored.shape[-1] // 2
+        first, second = stored[..., :half], stored[..., half:]  # weights 0 to 15 and 16 to 31
+        out = np.empty((stop - start, across), self.format.dtype)
+        out["e"] = self.scales.bytes(start, stop)
+        out["qs"][..., 0::2] = (first & 15) | (second & 15) << 4
+        out["qs"][..., 1::2] = first >> 4 | second & 0xF0
+        return out
+
+
 class Held(Matrix):
     """Rows already in memory, that follow from `path`."""
 
@@ -157,6 +204,10 @@ class Mapped(Matrix):
     def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
         return self.data[start:stop] if format is self.format else None
 
+    @property
+    def holds(self) -> Format | None:
+        return self.format if self.format.block > 1 else None
+
 
 class Part(Matrix):
     """`rows` rows of another matrix, from `first` on."""
@@ -170,6 +221,51 @@ class Part(Matrix):
 
     def read(self, start: int, stop: int) -> Floats:
         return self.base.read(self.first + start, self.first + stop)
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        return self.base.blocks(self.first + start, self.first + stop, format)
+
+    @property
+    def holds(self) -> Format | None:
+        return self.base.holds
+
+
+class Every(Matrix):
+    """Every `step`-th row of another matrix, from `first` on."""
+
+    def __init__(self, base: Matrix, first: int, step: int) -> None:
+        self.base, self.first, self.step = base, first, step
+        self.rows, self.width = (base.rows - first + step - 1) // step, base.width
+
+    def origin(self, row: int) -> str:
+        return self.base.origin(self.first + row * self.step)
+
+    def read(self, start: int, stop: int) -> Floats:
+        first, last = self.first + start * self.step, self.first + (stop - 1) * self.step
+        return np.ascontiguousarray(self.base.read(first, last + 1)[:: self.step])
+
+    def blocks(self, start: int, stop: int, format: Format) -> NDArray | None:
+        first, last = self.first + start * self.step, self.first + (stop - 1) * self.step
+        stored = self.base.blocks(first, last + 1, format)
+        return None if stored is None else np.ascontiguousarray(stored[:: self.step])
+
+    @property
+    def holds(self) -> Format | None:
+        return self.base.holds
+
+
+class Chosen(Matrix):
+    """Some columns of another matrix, in another order."""
+
+    def __init__(self, base: Matrix, columns: NDArray[np.intp]) -> None:
+        self.base, self.columns = base, columns
+        self.rows, self.width = base.rows, len(columns)
+
+    def origin(self, row: int) -> str:
+        return self.base.origin(row)
+
+    def read(self, start: int, stop: int) -> Floats:
+        return np.ascontiguousarray(self.base.read(start, stop)[:, self.columns])
 
 
 class Transposed(Matrix):
@@ -210,6 +306,10 @@ class Stack(Matrix):
         pieces = [part.blocks(first, last, format) for part, first, last in self._pieces(start, stop)]
         stored = [piece for piece in pieces if piece is not None]
         return joined(stored) if len(stored) == len(pieces) else None
+
+    @property
+    def holds(self) -> Format | None:
+        return self.parts[0].holds
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[Matrix, int, int]]:
         """The parts that rows start to stop lie in, and which of their own rows."""

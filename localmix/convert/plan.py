@@ -1,6 +1,7 @@
 """What will be written, before anything is: each tensor's format and the size of the file."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,11 @@ from localmix import __version__
 from localmix.convert.checkpoint import Checkpoint, Source
 from localmix.gguf import TensorInfo
 from localmix.gguf.metadata import Writable
+from quant import FORMATS
 from quant.format import Floats
 from quant.recipe import Choice, Recipe, Row, choose
 
+TRAINED = FORMATS["mxfp4"]
 QUANTIZATION_VERSION = 2  # of the block layouts, as GGML counts
 
 
@@ -84,6 +87,11 @@ class Plan:
         return digest.hexdigest()
 
 
+def keeps(source: Source, recipe: Recipe) -> bool:
+    """Whether weights that were trained in MXFP4 stay so: another format of few bits would only lose, or be larger."""
+    return source.matrix.holds is TRAINED and FORMATS[recipe.base].block > 1
+
+
 def make_plan(
     checkpoint: Checkpoint,
     recipe: Recipe,
@@ -97,7 +105,8 @@ def make_plan(
     """
     outputs = []
     for name, source in checkpoint.tensors.items():
-        choice = choose(recipe, checkpoint.model, name, source.shape, overrides)
+        kept = (Row(rf"^{re.escape(name)}$", TRAINED.name),) if keeps(source, recipe) else ()
+        choice = choose(recipe, checkpoint.model, name, source.shape, (*overrides, *kept))
         info = TensorInfo(name, source.shape, choice.format)
         outputs.append(Output(info, source, choice, (importance or {}).get(name)))
     metadata = checkpoint.metadata | {

@@ -25,7 +25,9 @@ KINDS = {
     "F64": foreign.F64,
     "F8_E4M3": foreign.F8_E4M3,
     "F8_E5M2": foreign.F8_E5M2,
+    "U8": foreign.U8,  # of blocks
 }
+WEIGHTS = [kind for kind in KINDS if kind != "U8"]
 # Buffers that old versions of transformers saved: they follow from the configuration, and hold no weights.
 NO_WEIGHTS = re.compile(
     r"(^|\.)(position_ids|masked_bias|inv_freq|original_inv_freq|cos_cached|sin_cached|causal_mask|attn\.bias)$"
@@ -61,7 +63,20 @@ class Named:
         if name not in self.slices:
             raise FileFormatError(f"{self.folder}: tensor {name} is missing; is the download complete?")
         self._left.discard(name)
-        return self.slices[name].matrix
+        matrix = self.slices[name].matrix
+        if isinstance(matrix, Stored) and matrix.format is foreign.U8:
+            raise UnsupportedError(f"{matrix.origin(0)}: weights are U8, expected one of {', '.join(WEIGHTS)}")
+        return matrix
+
+    def bytes(self, name: str) -> Stored:
+        """A tensor of bytes that are no numbers. FileFormatError: it is missing, or of numbers."""
+        if name in self.slices:
+            matrix = self.slices[name].matrix
+            if isinstance(matrix, Stored) and matrix.format is foreign.U8:
+                self._left.discard(name)
+                return matrix
+            raise FileFormatError(f"{matrix.origin(0)}: expected bytes (U8)")
+        raise FileFormatError(f"{self.folder}: tensor {name} is missing; is the download complete?")
 
     def finish(self, needless: str) -> None:
         """A tensor that nothing reads, but those that match `needless`, makes the model another than it says."""
@@ -138,7 +153,7 @@ def read_entry(source: OpenFile, name: str, entry: Any, start: int, size: int) -
     if not sound:
         raise FileFormatError(f"{where}: found {str(entry)[:80]}, expected dtype, shape and data_offsets")
     if kind not in KINDS:
-        raise UnsupportedError(f"{where}: weights are {kind}, expected one of {', '.join(KINDS)}")
+        raise UnsupportedError(f"{where}: weights are {kind}, expected one of {', '.join(WEIGHTS)}")
     row = KINDS[kind]
     expected = math.prod(shape) * row.dtype.itemsize
     if last - first != expected or start + last > size:

@@ -65,7 +65,7 @@ def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> It
 def products(model: "Model", *, output: bool) -> int:
     """Multiplications with weights for one token, with or without the output matrix."""
     found = inventory.take(model.file)
-    counted = {"attention", "experts", "dense ffn", "router"} | ({"output"} if output else set())
+    counted = {"attention", "experts", "shared experts", "dense ffn", "router"} | ({"output"} if output else set())
     total = sum(part.active for part in found.parts if part.role in counted)
     return total + (model.network.vocabulary * model.network.width if output and found.tied else 0)
 

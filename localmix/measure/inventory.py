@@ -25,6 +25,7 @@ ROLES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("output", r"output\."),
         ("norms", r".*norm"),
         ("router", r"blk\.\d+\.ffn_gate_inp"),
+        ("shared experts", r"blk\.\d+\.ffn_(gate|up|down)_shexp\."),
         ("experts", r"blk\.\d+\.ffn_(gate|up|down|gate_up)(_exps\.|\.\d+\.)"),
         ("attention", r"blk\.\d+\.attn_"),
         ("dense ffn", r"blk\.\d+\.ffn_"),

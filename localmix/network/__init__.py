@@ -9,6 +9,7 @@ from localmix.network import numbers
 from localmix.network.decoder import Network
 from localmix.network.families import gpt_oss, granite, llama, mixtral, olmoe, qwen2, qwen2_moe, qwen3, qwen3_moe
 from localmix.network.keys import Keys
+from localmix.network.layout import Layout
 from localmix.network.numbers import Numbers
 from localmix.network.tensors import Found, Tensors, Wanted
 
@@ -27,6 +28,14 @@ FAMILIES: dict[tuple[str, bool], Family] = {
     ("gpt-oss", True): gpt_oss.network,
     ("gptoss", True): gpt_oss.network,  # in Ollama's own files
 }
+
+# By config.json's model_type, and Mistral's own by whether there are experts: how checkpoints are laid out.
+HUGGING_FACE: dict[str, Layout] = {
+    kind: layout
+    for family in (llama, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, olmoe, granite, gpt_oss)
+    for kind, layout in family.HUGGING_FACE.items()
+}
+MISTRAL = {False: llama.MISTRAL, True: mixtral.MISTRAL}
 
 
 def load(file: gguf.File) -> Network:

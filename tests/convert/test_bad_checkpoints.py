@@ -87,10 +87,18 @@ def test_contradicting_config(tmp_path: Path, config: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "qwen3_moe"}, "model_type is 'qwen3_moe', expected one of mixtral, mistral, llama"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2', expected one of llama, mistral, mixtral, qwen2"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
-        ({"attention_bias": True}, "biases are not supported"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'"),
+        ({"attention_bias": True}, "attention_bias = True is not known"),
+        ({"mlp_bias": True}, "mlp_bias is true, expected false"),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0 is not known"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope_type is 'dynamic'"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0, "low_freq_factor": 2.0}}, "low_freq_factor = 2.0 is not"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2.0}}, "attention_factor is not the 1.1"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "'linear_attention' for layer 1, expected 'full_att"),
+        ({"model_type": "qwen3_moe"}, "norm_topk_prob is missing, which means false, expected true"),
+        ({"model_type": "qwen3_moe", "norm_topk_prob": True, "mlp_only_layers": [0]}, r"mlp_only_layers is \[0\]"),
+        ({"model_type": "gpt_oss", "swiglu_limit": 9.0}, "swiglu_limit is 9.0, expected 7.0"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is not 1"),
     ],
 )

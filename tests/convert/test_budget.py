@@ -1,20 +1,21 @@
 """Formats that fit: never over the limit, never worse than a plain recipe of their size, refused with the numbers."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from localmix import convert
+from localmix import convert, network
 from localmix.convert import budget
 from localmix.convert.checkpoint import Checkpoint, Source
-from localmix.convert.hyper import Hyper, metadata, shapes
 from localmix.convert.loss import Sensitivity
 from localmix.convert.matrix import Held
 from localmix.errors import LocalmixError
+from localmix.measure import synthetic
 from quant.recipe import RECIPES, Model, Row
 
-MIXTRAL = Hyper("mixtral", 32, 4096, 14336, 32, 8, 128, 32000, 32768, 1e-5, 1e6, 8, 2)
 # Wikitext-2 perplexity of Mixtral 8x7B over that of Q8_0, as published for recipes of these names (see FACTS).
 PUBLISHED = {"Q2_K": 0.209, "Q3_K_M": 0.0437, "Q4_0": 0.0229, "Q4_K_S": 0.0172, "Q4_K_M": 0.0145, "Q5_0": 0.0071}
 
@@ -22,9 +23,17 @@ PUBLISHED = {"Q2_K": 0.209, "Q3_K_M": 0.0437, "Q4_0": 0.0229, "Q4_K_S": 0.0172, 
 @pytest.fixture(scope="module")
 def mixtral() -> Checkpoint:
     """All of it but the weights."""
+    return described(synthetic.SHAPES["mixtral-8x7b"])
+
+
+def described(shape: synthetic.Shape) -> Checkpoint:
     nothing = Held(np.zeros((1, 1), np.float32), Path("none"))
-    tensors = {name: Source(shape, nothing) for name, shape in shapes(MIXTRAL)}
-    return Checkpoint(Path("mixtral"), (), Model(32, 8), metadata(MIXTRAL), tensors)
+    metadata: dict[str, Any] = {f"{shape.architecture}.{key}": value for key, value in shape.keys.items()}
+    metadata["general.architecture"] = shape.architecture
+    wanted = network.shapes("none", metadata, shape.vocabulary, lambda name: name == "output.weight")
+    tensors = {name: Source(size, nothing) for name, size in wanted.items()}
+    model = Model(shape.layers, int(shape.keys.get("expert_count", 0)))
+    return Checkpoint(Path("none"), (), model, metadata, tensors)
 
 
 def loss(plan: convert.Plan) -> float:
@@ -71,10 +80,11 @@ def test_overrides_stay(mixtral: Checkpoint) -> None:
 
 
 def test_rows_that_do_not_divide_get_formats_that_do() -> None:
-    odd = Hyper("odd", 2, 96, 160, 4, 2, 24, 64, 128, 1e-5, 1e4)
-    nothing = Held(np.zeros((1, 1), np.float32), Path("none"))
-    tensors = {name: Source(shape, nothing) for name, shape in shapes(odd)}
-    checkpoint = Checkpoint(Path("odd"), (), Model(2, 0), metadata(odd), tensors)
+    mistral = synthetic.SHAPES["mistral-7b"]
+    sizes = {"embedding_length": 96, "feed_forward_length": 160, "block_count": 2, "vocab_size": 64}
+    heads = {"attention.head_count": 4, "attention.head_count_kv": 2, "rope.dimension_count": 24,
+             "attention.key_length": 24, "attention.value_length": 24}  # fmt: skip
+    checkpoint = described(replace(mistral, vocabulary=64, keys={**mistral.keys, **sizes, **heads}))
     plan = convert.make_plan(checkpoint, budget.FITTED, budget.fit(checkpoint, [], 6 * checkpoint.weights // 8))
     assert plan.nbytes <= 6 * checkpoint.weights // 8
     assert {info.format.block for info in plan.tensors.values()} <= {1, 32}

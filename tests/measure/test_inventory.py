@@ -105,7 +105,7 @@ def test_opening_26_gigabytes_reads_no_weights(tmp_path: Path) -> None:
         ("blk.11.ffn_gate_inp.weight", "router"),
         ("blk.11.ffn_gate_exps.weight", "experts"),
         ("blk.11.ffn_gate.7.weight", "experts"),
-        ("blk.11.ffn_gate_shexp.weight", "dense ffn"),
+        ("blk.11.ffn_gate_shexp.weight", "shared experts"),
         ("blk.11.ffn_down.weight", "dense ffn"),
         ("rope_freqs.weight", "other"),
     ],

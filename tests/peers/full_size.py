@@ -23,11 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoint_folders import config, tokenizer
+from localmix.convert.hyper import Hyper, shapes
+from localmix.convert.names import HUGGING_FACE, source_name
 from random_checkpoints import Spec
 
 from localmix.convert.huggingface import Settings, hyper
-from localmix.convert.hyper import Hyper, shapes
-from localmix.convert.names import HUGGING_FACE, source_name
 from quant import FORMATS
 
 SPEC = Spec("full", 32000, 4096, 14336, 2, 32, 8, 128, 8, 2, 1e6)

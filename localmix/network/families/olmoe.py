@@ -3,11 +3,12 @@
 Queries and keys are normed over all heads together, before they are rotated.
 """
 
-from localmix.network import rope
+from localmix.network import layout, rope
 from localmix.network.blocks import Layer
 from localmix.network.build import Block, decoder
 from localmix.network.decoder import Network
 from localmix.network.keys import Keys
+from localmix.network.layout import Layout, Number
 from localmix.network.numbers import Numbers, no_window
 from localmix.network.tensors import Tensors
 
@@ -23,3 +24,15 @@ def network(k: Keys, n: Numbers, t: Tensors) -> Network:
         return Layer(attention, b.mixture(b.experts(n.hidden), router=b.router(normalized=normalized)))
 
     return decoder(n, t, layer)
+
+
+HUGGING_FACE = {
+    "olmoe": Layout(
+        "olmoe",
+        layout.MIXTURE_NUMBERS | {"expert_weights_norm": Number("norm_topk_prob", "flag", False)},
+        layout.ATTENTION | layout.HEAD_NORMS | layout.EXPERTS,
+        layout.MODEL,
+        only=layout.ONLY,
+        biases=layout.ATTENTION_BIAS,
+    )
+}
