@@ -5,7 +5,6 @@ are), and pieces merge in the file's order.
 """
 
 import json
-import re
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ from localmix.errors import FileFormatError, UnsupportedError
 from localmix.tokenizer.cuts import CUTS, Cut
 from localmix.tokenizer.keys import Metadata, read_string, read_strings
 from localmix.tokenizer.rules import Part, Rules
-from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.types import TokenType, is_byte
 from localmix.tokenizer.vocabulary import Vocabulary, token_bytes
 
 _SPACE = "▁"  # how raw pieces spell a space
-_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class BpeEngine:
@@ -31,7 +29,7 @@ class BpeEngine:
         self._tokens = vocabulary.tokens
         types = vocabulary.types.copy()
         if rules.raw:  # some files call pieces of bytes ordinary ones
-            types[[id for id, text in enumerate(vocabulary.tokens) if _BYTE.fullmatch(text)]] = TokenType.BYTE
+            types[[id for id, text in enumerate(vocabulary.tokens) if is_byte(text)]] = TokenType.BYTE
         self._types = types.tobytes()  # indexing bytes gives an int without a NumPy scalar between
         self._raw = rules.raw
         self._first = _tokenizer(model, rules.normalizer, rules.pre_tokenizer)

@@ -28,14 +28,14 @@ def end_tokens(tokens: list[str], types: NDArray[np.uint8], merges: Sequence[str
     found = {id: text for id, text in enumerate(tokens) if text in _MARKUP or text in texts}
     plain = {id for id in found if types[id] not in (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)}
     if plain:
-        typed = _typed({found[id] for id in plain}, set(tokens), merges)
+        typed = learned({found[id] for id in plain}, set(tokens), merges)
         found = {id: text for id, text in found.items() if id not in plain or text in _MARKUP - typed}
     if {"<|return|>", "<|call|>"} <= set(found.values()):  # harmony: there it ends a message, and the next one follows
         found = {id: text for id, text in found.items() if text != "<|end|>"}
     return set(found)
 
 
-def _typed(texts: set[str], tokens: set[str], merges: Sequence[str]) -> set[str]:
+def learned(texts: set[str], tokens: set[str], merges: Sequence[str]) -> set[str]:
     """Those of `texts` that come of letters as any word does, so that whoever types them gets them."""
     if merges:
         return texts & {left + right for left, _, right in (merge.partition(" ") for merge in merges)}

@@ -20,7 +20,7 @@ from localmix.tokenizer import json_rules
 from localmix.tokenizer.bpe import byte_alphabet
 from localmix.tokenizer.cuts import CUTS
 from localmix.tokenizer.rules import HABITS, KEY, OWN, Rules, rules_of_cut
-from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.types import TokenType, is_byte
 
 Keys = dict[str, Any]
 
@@ -133,7 +133,7 @@ def _tokens(library: Library, rules: Rules, ids: Mapping[str, int]) -> tuple[lis
     types = np.full(count, TokenType.UNUSED, np.int32)
     for text, id in ids.items():
         tokens[id], types[id] = text, TokenType.NORMAL
-        if rules.raw and len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+        if rules.raw and is_byte(text):
             types[id] = TokenType.BYTE
     if rules.unknown is not None and rules.unknown in ids:
         types[ids[rules.unknown]] = TokenType.UNKNOWN

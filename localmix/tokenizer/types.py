@@ -1,5 +1,6 @@
 """Kinds of tokens."""
 
+import re
 from enum import IntEnum
 
 
@@ -12,3 +13,11 @@ class TokenType(IntEnum):
     USER_DEFINED = 4
     UNUSED = 5
     BYTE = 6
+
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+
+
+def is_byte(text: str) -> bool:
+    """Whether a token spells one byte, as SentencePiece writes them."""
+    return _BYTE.fullmatch(text) is not None

@@ -4,17 +4,18 @@ It decides which tokens are control tokens, the ones that text typed by a user m
 It knows neither SentencePiece nor BPE.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from localmix.errors import FileFormatError
-from localmix.tokenizer.ends import end_tokens, is_markup, is_ordinary
+from localmix.tokenizer.ends import end_tokens, is_markup, is_ordinary, learned
 from localmix.tokenizer.keys import Metadata, read_flag, read_ids, read_numbers, read_strings
 from localmix.tokenizer.matcher import Matcher
 from localmix.tokenizer.rules import Rules
-from localmix.tokenizer.types import TokenType
+from localmix.tokenizer.types import TokenType, is_byte
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def read_vocabulary(
     """The vocabulary in `metadata`; `bos`, `eos` and `add_bos` stand in for keys that the file leaves out."""
     tokens = read_strings(metadata, "tokenizer.ggml.tokens")
     count = len(tokens)
-    types = _read_types(metadata, count)
+    found = metadata.get("tokenizer.ggml.merges")
+    merges = found if isinstance(found, list) else []
+    types = _read_types(metadata, tokens, merges)
     rules = rules or Rules()
     named = {name: read_ids(metadata, name, count) for name in ("bos", "eos", "eot", "eom")}
     for name, default in (("bos", bos), ("eos", eos)):
@@ -55,8 +58,7 @@ def read_vocabulary(
             named[name] = [default]
 
     types[[id for id in _ids_of(types, TokenType.CONTROL) if is_ordinary(tokens[id])]] = TokenType.USER_DEFINED
-    merges = metadata.get("tokenizer.ggml.merges")
-    ends = end_tokens(tokens, types, merges if isinstance(merges, list) else ())
+    ends = end_tokens(tokens, types, merges)
     ends |= {*named["eos"], *named["eot"], *named["eom"]}
     types[[*named["bos"], *ends]] = TokenType.CONTROL
     types[[id for id in _ids_of(types, TokenType.USER_DEFINED) if is_markup(tokens[id])]] = TokenType.CONTROL
@@ -94,14 +96,20 @@ def _ids_of(types: NDArray[np.uint8], kind: TokenType) -> list[int]:
     return np.flatnonzero(types == kind).tolist()
 
 
-def _read_types(metadata: Metadata, count: int) -> NDArray[np.uint8]:
-    """Types of tokens; where a file says none, or none of one token, it is an ordinary one."""
+def _read_types(metadata: Metadata, tokens: list[str], merges: Sequence[str]) -> NDArray[np.uint8]:
+    """Types (V,) of tokens. Where a file says none, of all or of one, they are found by the looks of the token."""
     key = "tokenizer.ggml.token_type"
-    if key not in metadata:
-        return np.full(count, TokenType.NORMAL, np.uint8)
-    types = read_numbers(metadata, key, count)
+    types = read_numbers(metadata, key, len(tokens)) if key in metadata else np.zeros(len(tokens), np.uint8)
     wrong = np.flatnonzero(~np.isin(types, [0, *TokenType]))
     if wrong.size:
         first = int(wrong[0])
         raise FileFormatError(f"{key} of token {first} is {types[first]}, expected 0 to {max(TokenType)}")
-    return np.where(types == 0, TokenType.NORMAL, types).astype(np.uint8)
+    types = types.astype(np.uint8)
+    untold = np.flatnonzero(types == 0).tolist()
+    types[untold] = TokenType.NORMAL
+    if metadata.get("tokenizer.ggml.model") == "llama":
+        types[[id for id in untold if is_byte(tokens[id])]] = TokenType.BYTE
+    markup = {tokens[id] for id in untold if is_markup(tokens[id])}
+    markup -= learned(markup, set(tokens), merges) if markup else set()
+    types[[id for id in untold if tokens[id] in markup]] = TokenType.CONTROL
+    return types

@@ -120,7 +120,23 @@ def test_a_text_twice_or_none(text: str, kind: int) -> None:
 
 
 def test_merges_without_types() -> None:
+    """What looks like chat markup and does not come of letters steers the model all the same."""
     metadata = vocabularies.reduced("gpt-2")
     ids = tokenizer.from_metadata(metadata).encode("Hello")
     del metadata[TYPES]
-    assert tokenizer.from_metadata(metadata).encode("Hello") == ids
+    metadata[TOKENS] += ["<|im_start|>", "<|im_end|>"]
+    tok = tokenizer.from_metadata(metadata)
+    assert tok.encode("Hello") == ids
+    last = tok.vocab_size - 1
+    assert tok.encode("<|im_start|><|im_end|>", control=True) == [last - 1, last]
+    assert last in tok.end_ids
+    assert not {last - 1, last} & set(tok.encode("<|im_start|><|im_end|>"))
+
+
+def test_bytes_without_types() -> None:
+    metadata = vocabularies.mistral("v1")
+    ids = tokenizer.from_metadata(metadata).encode("lines\nand 🦙")
+    del metadata[TYPES]
+    tok = tokenizer.from_metadata(metadata)
+    assert tok.encode("lines\nand 🦙") == ids
+    assert tok.decode(ids) == "lines\nand 🦙"
