@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from localmix.backends.protocol import Pause, Watch
 from localmix.engine.batch import Batch
-from localmix.network.blocks import Router
+from localmix.network.blocks import Array, Operations, Router
 from localmix.network.decoder import Network, forward
-from localmix.network.operations import Array, Operations
 
 
 class Eager(Operations, Protocol):

@@ -14,9 +14,8 @@ from localmix.backends.protocol import Inputs, Pause, Step, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache
 from localmix.engine.weights import Weight
-from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Rope, Router
+from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router
 from localmix.network.decoder import Network
-from localmix.network.operations import Place
 from localmix.network.rope import turned
 from quant.format import Floats
 

@@ -71,6 +71,7 @@ def _talk(
 ) -> "Stats":
     """In a terminal."""
     import localmix
+    from localmix.cli.terminal import loop
     from localmix.cli.terminal.display import Display
     from localmix.cli.terminal.talk import Talk
     from localmix.conversation import shelf as sessions
@@ -83,7 +84,7 @@ def _talk(
         from localmix.cli.terminal import prompt
 
         history = None if keeper is None else sessions.state() / "history"
-        read = prompt.reader(history, talk.completer(), talk.status if not output.quiet else None, talk.interrupts)
+        read = prompt.reader(history, loop.completer(talk), talk.status if not output.quiet else None, talk.interrupts)
     else:
         from localmix.cli.terminal import plain
 
@@ -92,7 +93,7 @@ def _talk(
         display.note(_head(conversation.model, display.size()[0]))
     if conversation.messages:
         talk.show_end()
-    talk.run(read)
+    loop.run(talk, read)
     if keeper is not None and talk.keeper and talk.keeper.file and not output.quiet:
         name = sessions.name(talk.keeper.file)
         which = "" if name in sessions.names()[:1] else f" {shlex.quote(name)}"

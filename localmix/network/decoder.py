@@ -6,8 +6,7 @@ from typing import Any
 
 from localmix.engine.batch import Batch
 from localmix.engine.weights import Weight
-from localmix.network.blocks import Layer, Linear, Norm, scaled
-from localmix.network.operations import Array, Operations, Place
+from localmix.network.blocks import Array, Layer, Linear, Norm, Operations, Place, scaled
 
 
 @dataclass(frozen=True, eq=False)

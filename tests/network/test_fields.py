@@ -71,7 +71,7 @@ def name(case: tuple[type, str, str]) -> str:
 
 def test_all_kinds_of_blocks_are_here() -> None:
     own = {one for one in vars(blocks).values() if isinstance(one, type) and one.__module__ == blocks.__name__}
-    assert own - {blocks.Norm} == set(KINDS) - {decoder.Network}
+    assert own - {blocks.Norm, blocks.Place, blocks.Operations} == set(KINDS) - {decoder.Network}
     assert not [field for field in fields(blocks.Norm) if field.default is not MISSING]
 
 

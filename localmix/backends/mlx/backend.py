@@ -24,9 +24,8 @@ from localmix.backends.mlx.step import Step
 from localmix.backends.protocol import Inputs
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
-from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Rope, Router, scaled
+from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
 from localmix.network.decoder import Network
-from localmix.network.operations import Place
 from quant.format import Floats
 
 

@@ -1,7 +1,6 @@
-"""The loop of a conversation: ask for a message, obey it if it is a command, else answer it and keep the turn.
+"""A conversation at a terminal: what commands and the loop may do with it.
 
-Ctrl-C during an answer keeps what there is of it; two in a row leave. Whatever ends the program, a turn that was
-answered is on the disk before the next message is asked for.
+Whatever ends the program, a turn that was answered is on the disk before the next message is asked for.
 """
 
 from collections.abc import Callable
@@ -11,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from localmix.answer.generate import Generation, Stats
-from localmix.cli.terminal import commands
 from localmix.cli.terminal.display import Display
 from localmix.cli.terminal.experts import Choices
-from localmix.cli.terminal.modes import Interrupts, quiet
+from localmix.cli.terminal.modes import Interrupts
 from localmix.conversation import record as saved
 from localmix.conversation import shelf as sessions
 from localmix.conversation.chat import Chat
-from localmix.errors import ContextFullError, LocalmixError
+from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
-    from prompt_toolkit.completion import Completer
-
     from localmix.model import Model
 
 Loader = Callable[[Path], "Model"]
-_FULL = "/clear begins anew, /undo takes turns back, and --when-full drop or shift leaves out the oldest"
+FULL = "/clear begins anew, /undo takes turns back, and --when-full drop or shift leaves out the oldest"
 
 
 class Talk:
@@ -43,42 +39,11 @@ class Talk:
         self.interrupts = Interrupts()
         self.left = False
         self._loader = loader
-        self._draft: str | None = None  # the last question, being edited
-        self._interrupted = self._answering = self._begun = False
+        self.draft: str | None = None  # the last question, being edited
+        self.interrupted = self._answering = self._begun = False
         self._notices: list[str] = []
         self._unkept = ""  # why the last turn could not be saved
         self._take(chat)
-
-    def run(self, read: Callable[[str], str]) -> None:
-        """Until the user leaves. `read` asks for a message, given what stands there at first."""
-        with quiet(self.interrupts, capable=self.display.capable):
-            while not self.left:
-                try:
-                    self._step(read)
-                except (EOFError, KeyboardInterrupt):
-                    return
-
-    def _step(self, read: Callable[[str], str]) -> None:
-        """One turn. What goes wrong is said, and so is a first Ctrl-C; KeyboardInterrupt: that was the second."""
-        try:
-            self._turn(read)
-            self.interrupts.check()
-        except LocalmixError as error:
-            self.display.error(f"{error}{f'; {_FULL}' if isinstance(error, ContextFullError) else ''}")
-        except KeyboardInterrupt:
-            if self._interrupted:
-                raise
-            self._interrupted = True
-            self.display.note("Ctrl-C again leaves")
-
-    def _turn(self, read: Callable[[str], str]) -> None:
-        draft, self._draft = self._draft, None
-        text = read(draft or "")
-        self._interrupted = False
-        if text.startswith("/"):
-            commands.obey(self, text)
-        elif text.strip():
-            self.ask(text.strip(), instead=draft is not None)
 
     def ask(self, text: str, *, instead: bool = False) -> None:
         """Answer `text`, in the place of the last turn if `instead`: that one stays if no answer comes."""
@@ -103,7 +68,7 @@ class Talk:
                 drawn += len(piece)
                 self.interrupts.check()
         except KeyboardInterrupt:
-            self._interrupted = True
+            self.interrupted = True
         finally:
             answer.close()
             self.display.end_progress()
@@ -121,10 +86,10 @@ class Talk:
         if answer.text:
             self.files.clear()
             self.keep()
-        if self._interrupted:
+        if self.interrupted:
             self.display.note("interrupted")
         elif answer.reason == "context":
-            self.display.note(f"the context of {answer.room} tokens is full: the answer is cut off; {_FULL}")
+            self.display.note(f"the context of {answer.room} tokens is full: the answer is cut off; {FULL}")
         elif not answer.text:
             self.display.note("the model said nothing")
 
@@ -145,7 +110,7 @@ class Talk:
 
     def edit(self, question: str) -> None:
         """Let the user change `question`, which is then asked in the place of the last one."""
-        self._draft = f" {question}" if question.startswith("/") else question
+        self.draft = f" {question}" if question.startswith("/") else question
 
     def clear(self) -> None:
         """Begin a new conversation with the same system prompt."""
@@ -195,14 +160,6 @@ class Talk:
         if self.files:
             parts.append(f"{len(self.files)} file{'s' * (len(self.files) != 1)} added")
         return f" {self.display.theme.sign('dot')} ".join(parts)
-
-    def completer(self) -> "Completer":
-        """Completes what commands take."""
-        from localmix.cli.terminal.completion import Commands
-
-        arguments = {"set": lambda: list(self.options), "load": sessions.names}
-        paths = (name for name, command in commands.COMMANDS.items() if command.path)
-        return Commands(commands.COMMANDS, arguments, paths)
 
     def _take(self, chat: Chat) -> None:
         self.chat, self.model = chat, chat.model

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from localmix.engine.batch import Batch
 from localmix.engine.weights import Weight
-from localmix.network.blocks import Attention, Experts, Linear, Norm
-from localmix.network.operations import Place
+from localmix.network.blocks import Attention, Experts, Linear, Norm, Place
 from quant import FORMATS, Format
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
