@@ -93,10 +93,12 @@ def execute() -> None:
         if "--debug" in sys.argv:
             raise
         _end(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-    except MemoryError:
+    except (MemoryError, RecursionError) as error:
         if "--debug" in sys.argv:
             raise
-        _end("out of memory: close other programs, or take a smaller model or context (--ctx)")
+        deep = "a file or line is nested too deeply to be read: is it what it should be?"
+        memory = "out of memory: close other programs, or take a smaller model or context (--ctx)"
+        _end(memory if isinstance(error, MemoryError) else deep)
 
 
 def _end(problem: str) -> NoReturn:

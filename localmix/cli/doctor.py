@@ -1,8 +1,11 @@
 """`localmix doctor`: what this machine is, how a model would run on it, and whether it computes right."""
 
+import os
 import platform
 import shutil
 import sys
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -67,15 +70,15 @@ def machine(measure: bool, threads: int | None) -> dict[str, Any]:
     }
     if measure:
         rows["memory_speed_bytes_per_second"] = round(bandwidth.measure(None, threads or processors()))
-        rows["disk_speed_bytes_per_second"] = round(here.disk_speed(_nearest(store.folder())))
+        rows["disk_speed_bytes_per_second"] = round(here.disk_speed(_scratch(store.folder())))
     return rows
 
 
-def _nearest(folder: Any) -> Any:
-    """The folder, or the one above it that is there."""
-    while not folder.is_dir():
+def _scratch(folder: Path) -> Path:
+    """Where a file can be written for a moment: on the disk of that folder if possible."""
+    while not os.path.isdir(folder):
         folder = folder.parent
-    return folder
+    return folder if os.access(folder, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
 def _title(name: str) -> str:

@@ -138,6 +138,6 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
 
 
 def _disk_free(folder: Path) -> int:
-    while not folder.is_dir():
+    while not os.path.isdir(folder):
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -27,7 +27,7 @@ def read(reader: "Reader", path: Path) -> "list[Request]":
     for number, line in _lines(path):
         try:
             request = reader.request(number, json.loads(line))
-        except (LocalmixError, ValueError) as error:
+        except (LocalmixError, ValueError, RecursionError) as error:
             raise LocalmixError(f"{path} line {number}: {error}") from None
         if request.id in seen:
             raise LocalmixError(f"{path} line {number}: the id {request.id!r} is there twice: give each its own")
