@@ -69,7 +69,7 @@ def _temporary() -> Path:
         path = Path(tempfile.gettempdir()) / f"localmix-{os.getuid()}"
         try:
             path.mkdir(mode=0o700)
-            print(f"localmix: no home folder that can be written: files are kept in {path}", file=sys.stderr)
+            print(f"localmix: no writable home folder: files are kept in {path}", file=sys.stderr)
         except FileExistsError:
             pass
         status = path.lstat()

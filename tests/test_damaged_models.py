@@ -80,7 +80,7 @@ OF_ANOTHER_TYPE = [
     ("llama.attention.sliding_window", np.array([8, 9], np.uint32), "expected one number"),
     ("llama.attention.clamp_kqv", np.zeros(2, np.float32), "not supported"),
     ("llama.rope.scaling.factor", np.array([1, 2], np.float32), "expected one number"),
-    ("tokenizer.ggml.tokens", np.uint32(3), "no list of strings"),
+    ("tokenizer.ggml.tokens", np.uint32(3), "not a list of strings"),
     ("tokenizer.ggml.tokens", ["a", "b"], "has 2 tokens, token_embd.weight 512 rows"),
     ("tokenizer.chat_template", np.uint32(3), "expected a string"),
 ]

@@ -137,7 +137,7 @@ def test_keys_and_values_in_8_bits_or_a_clear_no(upcycled_path: pathlib.Path, ba
     model = localmix.load(upcycled_path, backend)
     with pytest.raises(LocalmixError, match=r"keys and values as 'f8'.* expected one of f16, f32"):
         model.engine.cache(kv="f8")
-    with pytest.raises(LocalmixError, match=r"q8_0: heads of 8 are no multiple of 32: use f16"):
+    with pytest.raises(LocalmixError, match=r"q8_0: head size 8 is not a multiple of 32: use f16"):
         model.engine.cache(kv="q8_0")
 
 

@@ -65,7 +65,7 @@ class Grammars:
         except ValueError as error:
             raise LocalmixError(f"{_name(options)}: {error}") from None
         if not (ends := sorted(self._tokenizer.end_ids)):
-            raise LocalmixError("this model has no token that ends a text: it cannot be held to a grammar")
+            raise LocalmixError("this model has no end-of-text token: it cannot follow a grammar or schema")
         matcher = LLMatcher(self._vocabulary(ends[0]), text, log_level=0)
         if matcher.is_error():
             raise LocalmixError(f"{_name(options)}: {_why(options, matcher.get_error())}")

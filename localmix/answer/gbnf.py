@@ -48,14 +48,14 @@ class _Reader:
                 raise self._wrong("expected a rule, as in root ::=")
             name = self._token
             if name in rules:
-                raise self._wrong("this rule is there twice")
+                raise self._wrong("this rule is defined twice")
             self._next()
             self._names.setdefault(name, f"r{len(self._names)}")
             rules[name] = self._alternatives()
             if self._kind == "sign":
                 raise self._wrong("expected the end of a rule: is a ( missing?")
         if missing := [name for name in self._names if name not in rules]:
-            raise ValueError(f"no rule is called {missing[0]}: expected {missing[0]} ::= and what it stands for")
+            raise ValueError(f"no rule named {missing[0]}: expected {missing[0]} ::= and its definition")
         return "\n".join(f"{self._names[name]}: {rule}" for name, rule in rules.items())
 
     def _alternatives(self) -> str:
@@ -80,7 +80,7 @@ class _Reader:
         if kind in ("", "rule") or (kind == "sign" and token in "|)"):
             return None
         if kind == "times":
-            raise self._wrong("expected something before it to repeat")
+            raise self._wrong("there is nothing before it to repeat")
         if kind == "literal":
             found = [f'"{_shown(sign, extra=False)}"' for sign, _ in self._signs()]
             part = f"({' '.join(found)})" if len(found) > 1 else "".join(found) or _NOTHING
@@ -122,10 +122,10 @@ class _Reader:
             if len(rest) > 1 and rest[0] == ("-", False):
                 (last, _), *rest = rest[1:]
             if last < first:
-                raise self._wrong(f"{first}-{last} goes down, expected the lower sign first")
+                raise self._wrong(f"the range {first}-{last} is reversed, expected the lower character first")
             out += _shown(first, extra=True) + (f"-{_shown(last, extra=True)}" if last != first else "")
         if not out:
-            raise self._wrong("expected signs between [ and ]")
+            raise self._wrong("expected characters between [ and ]")
         return f"/[{'^' * negated}{out}]/"
 
     def _signs(self) -> Iterator[tuple[str, bool]]:

@@ -38,9 +38,9 @@ class Options:
             if isinstance(value, int) and value in words:
                 object.__setattr__(self, name, words[value])
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
-            raise LocalmixError(f"stop = {self.stop!r}: expected a list of strings that are not empty")
+            raise LocalmixError(f"stop = {self.stop!r}: expected a list of non-empty strings")
         if self.json_schema is not None and self.grammar is not None:
-            raise LocalmixError("json_schema and grammar: an answer can be held to one of them")
+            raise LocalmixError("json_schema and grammar: an answer can follow only one of them")
         for field in fields(self):
             if field.name not in ("stop", "json_schema", "grammar", "logit_bias"):
                 _check_number(field.name, getattr(self, field.name), field.type)

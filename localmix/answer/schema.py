@@ -30,7 +30,7 @@ def parse(schema: str | Schema) -> Schema:
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno} column {error.colno}: {error.msg}, expected JSON") from None
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("nested too deeply") from None
     if found is True:
         found = {}
     if not isinstance(found, Mapping):
@@ -107,10 +107,10 @@ def _places(schema: Schema, pointer: str) -> Iterator[tuple[str, Schema]]:
 def _reason(refusal: str) -> str:
     """What the library says, in words that help, without its own source."""
     if refusal.startswith("Unimplemented keys"):
-        return "cannot be enforced: leave it out and check the answer, or say it in another way"
+        return "cannot be enforced: leave it out and check the answer yourself, or express it another way"
     if refusal.startswith("oneOf"):
-        return "choices that overlap cannot be told apart: use anyOf"
+        return "overlapping choices cannot be enforced: use anyOf"
     if refusal.startswith("Unknown format"):
-        return f"{refusal[0].lower()}{refusal[1:]}: leave it out, or say it with a pattern"
+        return f"{refusal[0].lower()}{refusal[1:]}: leave it out, or use a pattern"
     lines = [line.strip() for line in refusal.split("\n") if line.strip()]
     return re.sub(r":?\s*\(.*\(Regex .*", "", lines[-1].removeprefix("error: "))[:200] if lines else refusal

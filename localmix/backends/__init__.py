@@ -12,11 +12,9 @@ MOST_THREADS = 512  # as llama.cpp; thousands would take the memory and all the 
 
 
 def pick(name: str | None = None, threads: int | None = None) -> Backend:
-    """The backend called `name`, or the best one for this machine. `threads`: None is one a physical core."""
+    """The backend called `name`, or the best one for this machine. `threads`: None is one per physical core."""
     if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise LocalmixError(
-            f"{threads} threads: expected 1 to {MOST_THREADS}, best as many as there are physical cores"
-        )
+        raise LocalmixError(f"{threads} threads: expected 1 to {MOST_THREADS}, ideally one per physical core")
     name = name or best()
     if name == "reference":
         from localmix.backends.reference import Reference
@@ -40,18 +38,18 @@ def no_mlx() -> str | None:
     """Why the mlx backend cannot be used on this machine, and how it can; None: it can."""
     system, machine = platform.system(), platform.machine()
     if not _apple() and system != "Linux":
-        return f"MLX is made for Apple silicon and Linux, this is {system} {machine}"
+        return f"MLX runs on Apple silicon and Linux, this is {system} {machine}"
     if find_spec("mlx") is None:
         return f"the mlx backend is not installed: pip install 'localmix[mlx]'{_cuda()}"
     try:
         import_module("localmix.backends.mlx.backend")
     except ImportError as error:  # on Linux mlx comes without its library, mlx[cpu] and mlx[cuda13] with one each
-        return f"mlx does not load ({error}): pip install --force-reinstall 'localmix[mlx]'{_cuda()}"
+        return f"mlx cannot be loaded ({error}): pip install --force-reinstall 'localmix[mlx]'{_cuda()}"
     return None
 
 
 def _cuda() -> str:
-    return "" if _apple() else ", or 'localmix[cuda]' where there is an NVIDIA GPU"
+    return "" if _apple() else ", or 'localmix[cuda]' for an NVIDIA GPU"
 
 
 def _apple() -> bool:
@@ -63,7 +61,7 @@ def _mlx(threads: int | None) -> Backend:
     if reason is not None:
         raise LocalmixError(f"{reason}, or use --backend numba")
     if threads is not None:
-        raise LocalmixError(f"{threads} threads with the mlx backend, which has its own: leave -t out")
+        raise LocalmixError(f"{threads} threads with the mlx backend, which manages its own: leave out -t")
     from localmix.backends.mlx.backend import MlxBackend
 
     return MlxBackend()

@@ -97,7 +97,7 @@ def execute() -> None:
         if "--debug" in sys.argv:
             raise
         deep = "a file or line is nested too deeply to be read: is it what it should be?"
-        memory = "out of memory: close other programs, or take a smaller model or context (--ctx)"
+        memory = "out of memory: close other programs, or use a smaller model or context (--ctx)"
         _end(memory if isinstance(error, MemoryError) else deep)
 
 

@@ -110,4 +110,4 @@ def _numbers(option: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise LocalmixError(f"{option} {text}: expected numbers with commas between, such as 32,512") from None
+        raise LocalmixError(f"{option} {text}: expected numbers separated by commas, such as 32,512") from None

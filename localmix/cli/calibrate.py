@@ -40,7 +40,7 @@ def calibrate(
     model_path = resolve(path)
     target = out or Path(model_path.stem + ".imatrix.gguf")
     if target.exists() and not force:
-        raise LocalmixError(f"{target}: exists already: choose another name with -o, or overwrite it with --force")
+        raise LocalmixError(f"{target}: already exists: choose another name with -o, or overwrite it with --force")
     model = localmix.load(model_path, backend, threads)
     windows = reading.windows(model, text)
     found = collect(model, windows, text.name, None if output.quiet else progress())

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from localmix.model import Model
 
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the newest conversation, or the one named in place of MODEL.")
+    bool, typer.Option("--resume", help="Continue the latest conversation, or the one named in place of MODEL.")
 ]
 WhenFull = Annotated[
-    str, typer.Option("--when-full", metavar="HOW", help="stop; drop the oldest turns; shift the oldest tokens out.")
+    str, typer.Option("--when-full", metavar="HOW", help="stop, drop the oldest turns, or shift out the oldest tokens.")
 ]
-Private = Annotated[bool, typer.Option("--private", help="Keep no conversation and no history on disk.")]
+Private = Annotated[bool, typer.Option("--private", help="Save neither the conversation nor the history.")]
 Theme = Annotated[str, typer.Option("--theme", metavar="NAME", help="auto, dark, light or mono.")]
 
 
@@ -97,7 +97,7 @@ def _talk(
     if keeper is not None and talk.keeper and talk.keeper.file and not output.quiet:
         name = sessions.name(talk.keeper.file)
         which = "" if name in sessions.names()[:1] else f" {shlex.quote(name)}"
-        note(f"localmix: kept as {name}: localmix chat --resume{which} goes on")
+        note(f"localmix: saved as {name}: continue with localmix chat --resume{which}")
     return talk.total
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from localmix.gguf import File, Tensor
     from localmix.measure.inventory import Inventory, Part
 
-_NUMBERS = frozenset({"count", "bytes", "tensors", "weights", "bits", "read a token"})  # columns flush right
+_NUMBERS = frozenset({"count", "bytes", "tensors", "weights", "bits", "read per token"})  # columns flush right
 _ITEMS = 6  # of a long array that are shown
 _WIDTH = 100  # of a value in a table
 
@@ -35,7 +35,7 @@ def info(output: Output, path: ModelArgument = None, model: ModelOption = None, 
         tables: Tables = {
             "metadata": (("key", "type", "value"), metadata_rows(file)),
             "tensors": (("tensor", "shape", "format", "count", "bytes"), tensor_rows(file)),
-            "sizes": (("role", "format", "tensors", "weights", "bytes", "bits", "read a token"), size_rows(found)),
+            "sizes": (("role", "format", "tensors", "weights", "bytes", "bits", "read per token"), size_rows(found)),
             "on MLX": (("format", "on a GPU", "on a CPU"), form_rows(found)),
             "model": (("what", "value"), summary_rows(file, found)),
             "receipt": (("what", "value"), receipt_rows(file)),
@@ -97,18 +97,18 @@ def summary_rows(file: "File", found: "Inventory") -> list[Row]:
         ("file", cell(str(file.path))),
         ("size", amount(file.size, "B")),
         ("architecture", cell(found.architecture or "not named")),
-        ("weights", f"{amount(found.weights)}, {amount(found.active)} of them read a decoded token"),
-        ("bits a weight", f"{found.bits:.2f}"),
-        ("read a token", f"{amount(found.read, 'B')} of weights"),
+        ("weights", f"{amount(found.weights)}, {amount(found.active)} of them read per decoded token"),
+        ("bits per weight", f"{found.bits:.2f}"),
+        ("read per token", f"{amount(found.read, 'B')} of weights"),
     ]
     if found.layers is not None:
         rows.append(("layers", str(found.layers)))
     if found.experts:
-        rows.append(("experts", f"{found.experts}, {found.experts_used} of them used a token"))
+        rows.append(("experts", f"{found.experts}, {found.experts_used} of them used per token"))
     if found.context is not None:
         rows.append(("context", f"{found.context} tokens"))
     if found.kv is not None:
-        rows.append(("cache", f"{amount(found.kv, 'B')} a token in 16 bits"))
+        rows.append(("cache", f"{amount(found.kv, 'B')} per token in 16 bits"))
     if found.kv is not None and found.context is not None:
         rows.append(("full cache", amount(found.kv * found.context, "B")))
     return rows

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _RULE = re.compile(r"::=|^\s*start\s*:", re.MULTILINE)  # of a grammar: GBNF, Lark
 
 
-def _all_if_zero(value: int | None) -> int | None:
+def all_if_zero(value: int | None) -> int | None:
     """For 0, which llama.cpp's users write, what holds without the option."""
     return value or None
 
@@ -69,7 +69,7 @@ BackendOption = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one a physical core"
+        "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one per physical core"
     ),
 ]
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
@@ -116,12 +116,12 @@ class Engine:
 class Reading:
     """How a text is cut into windows of tokens."""
 
-    context: Annotated[int, typer.Option("-c", "--ctx", min=0, help="Tokens of a window; 0: all the model has.")] = (
+    context: Annotated[int, typer.Option("-c", "--ctx", min=0, help="Tokens per window; 0: all the model has.")] = (
         512  # as llama.cpp
     )
     chunks: Annotated[
         int | None,
-        typer.Option("--chunks", min=-1, callback=all_below_one, help="Most windows read.", show_default="all"),
+        typer.Option("--chunks", min=-1, callback=all_below_one, help="Most windows to read.", show_default="all"),
     ] = None
 
     def windows(self, model: "Model", text: Path) -> "list[Window]":
@@ -137,25 +137,25 @@ class Answering:
 
     max_tokens: Annotated[
         int | None,
-        typer.Option("-n", "--max-tokens", help="Most tokens of an answer; -1: no limit.", show_default="no limit"),
+        typer.Option("-n", "--max-tokens", help="Most tokens in an answer; -1: no limit.", show_default="no limit"),
     ] = Options.max_tokens
     context: Annotated[
         int | None,
         typer.Option(
-            "-c", "--ctx", callback=_all_if_zero, help="Tokens of context; 0: all.", show_default="all the model has"
+            "-c", "--ctx", callback=all_if_zero, help="Tokens of context; 0: all.", show_default="all the model has"
         ),
     ] = None
     stop: Annotated[
-        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="Stop before this text. May be repeated.")
     ] = None
     temp: Annotated[float, typer.Option("--temp", help="Temperature; 0 takes the most likely.")] = Options.temp
-    top_k: Annotated[int, typer.Option("--top-k", help="Keep the k most likely; 0: all.")] = Options.top_k
-    top_p: Annotated[float, typer.Option("--top-p", help="Keep the most likely up to this sum.")] = Options.top_p
-    min_p: Annotated[float, typer.Option("--min-p", help="Drop below this share of the best.")] = Options.min_p
+    top_k: Annotated[int, typer.Option("--top-k", help="Keep the k most likely tokens; 0: all.")] = Options.top_k
+    top_p: Annotated[float, typer.Option("--top-p", help="Keep the most likely up to this total.")] = Options.top_p
+    min_p: Annotated[float, typer.Option("--min-p", help="Drop those below this share of the best.")] = Options.min_p
     repeat_penalty: Annotated[
         float, typer.Option("--repeat-penalty", help="Divide the logits of recent tokens; 1: off.")
     ] = Options.repeat_penalty
-    repeat_last_n: Annotated[int, typer.Option("--repeat-last-n", help="How many tokens are recent; -1: all.")] = (
+    repeat_last_n: Annotated[int, typer.Option("--repeat-last-n", help="How many tokens count as recent; -1: all.")] = (
         Options.repeat_last_n
     )
     seed: Annotated[
@@ -179,7 +179,7 @@ class Many:
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Where answers go; those there are kept.", show_default="stdout"
+            "-o", "--output", metavar="FILE", help="Where answers go; existing ones are kept.", show_default="stdout"
         ),
     ] = None
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL
@@ -191,11 +191,11 @@ class Held:
 
     json_schema: Annotated[
         str | None,
-        typer.Option("--json-schema", metavar="FILE", help="The answer is JSON that this schema, or {...}, allows."),
+        typer.Option("--json-schema", metavar="FILE", help="Hold the answer to a JSON schema, or {...}."),
     ] = None
     grammar: Annotated[
         str | None,
-        typer.Option("--grammar", metavar="FILE", help="The answer is what this grammar allows (Lark or GBNF)."),
+        typer.Option("--grammar", metavar="FILE", help="Hold the answer to a grammar (Lark or GBNF)."),
     ] = None
 
     def options(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def perplexity(
     path: Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file, or the name of a pulled model.")],
     text: TextFile,
     compare: Annotated[
-        Path | None, typer.Option("--compare", metavar="OTHER", help="How far MODEL is from this one, such as its F16.")
+        Path | None, typer.Option("--compare", metavar="OTHER", help="Compare MODEL with this one, such as its F16.")
     ] = None,
     backend: BackendOption = None,
     threads: Threads = None,
@@ -73,7 +73,7 @@ def scored(score: "Score") -> dict[str, Any]:
 
 
 def compared(found: "Comparison") -> dict[str, Any]:
-    """A comparison for programs: KL divergence in nats a token, agreements as shares."""
+    """A comparison for programs: KL divergence in nats per token, agreements as shares."""
     return scored(found.score) | {
         "base_perplexity": found.base.perplexity,
         "base_error": found.base.error,
@@ -96,9 +96,9 @@ def comparison_table(found: "Comparison") -> list[tuple[str, str]]:
     median, most = found.kl_percentile(50), found.kl_percentile(99)
     rows = [
         *table(found.score),
-        ("of the other", f"{found.base.perplexity:.4f} ± {found.base.error:.4f}"),
-        ("KL divergence", f"mean {found.kl_mean:.6f}, median {median:.6f}, 99th percentile {most:.6f} nats a token"),
-        ("same first choice", f"{found.top1:.2%}"),
+        ("of the other model", f"{found.base.perplexity:.4f} ± {found.base.error:.4f}"),
+        ("KL divergence", f"mean {found.kl_mean:.6f}, median {median:.6f}, 99th percentile {most:.6f} nats per token"),
+        ("same top choice", f"{found.top1:.2%}"),
     ]
     for layer, share in enumerate(found.router):
         rows.append((f"router, layer {layer}", f"{share:.2%} choose the same experts"))

@@ -38,7 +38,7 @@ def examine(
         how = _FITS
         if (backend or backends.best()) == "mlx":
             held, room = _on_mlx(file, threads, free)
-            no = f"no: it needs {amount(held.weights, 'B')} there, {amount(room, 'B')} are free"
+            no = f"no: it needs {amount(held.weights, 'B')} there, {amount(room, 'B')} free"
             if backend is None and forecast.fit(held, room) == "no" != forecast.fit(sizes, free):
                 backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
             else:
@@ -65,7 +65,7 @@ def _on_gpu(file: "File", threads: int | None, free: int) -> dict[str, Any]:
         return {}
     held, room = _on_mlx(file, None, free)
     fits = "does not fit" if forecast.fit(held, room) == "no" else "fits, ask for it with --backend mlx"
-    needs = f"needs {amount(held.weights, 'B')}, {amount(room, 'B')} are free"
+    needs = f"needs {amount(held.weights, 'B')}, {amount(room, 'B')} free"
     return {"gpu": f"{engine.device.name}: the model {fits} ({needs})"}
 
 
@@ -132,7 +132,7 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
     remotes = hub.find(name)
     size, free = sum(remote.size for remote in remotes), _disk_free(store.folder())
     if size > free:
-        raise LocalmixError(f"{name}: has {amount(size, 'B')}, {amount(free, 'B')} of disk are free: make room first")
+        raise LocalmixError(f"{name}: has {amount(size, 'B')}, {amount(free, 'B')} of disk free: make room first")
     with tempfile.TemporaryDirectory(prefix="localmix-") as folder, hub.headers(remotes, Path(folder)) as file:
         yield file, f"{remotes[0].repository}/{remotes[0].file} on the hub, not here yet", False
 

@@ -30,7 +30,7 @@ def read(reader: "Reader", path: Path) -> "list[Request]":
         except (LocalmixError, ValueError, RecursionError) as error:
             raise LocalmixError(f"{path} line {number}: {error}") from None
         if request.id in seen:
-            raise LocalmixError(f"{path} line {number}: the id {request.id!r} is there twice: give each its own")
+            raise LocalmixError(f"{path} line {number}: the id {request.id!r} appears twice: give each line its own")
         seen.add(request.id)
         found.append(request)
     return found
@@ -98,7 +98,7 @@ class Results:
                 done[row["id"]] = row["request"]
             except (ValueError, TypeError, KeyError):
                 raise LocalmixError(
-                    f"{path} line {number}: no answer of localmix run --file: name another file"
+                    f"{path} line {number}: not an answer of localmix run --file: name another file"
                 ) from None
         if len(whole) < len(raw):
             with path.open("r+b") as file:

@@ -36,10 +36,10 @@ def quantize(
     ] = None,
     target_ram: Annotated[
         str | None,
-        typer.Option("--target-ram", metavar="SIZE", help="Formats with which the model runs in 24G of memory."),
+        typer.Option("--target-ram", metavar="SIZE", help="Fit the model into this much memory, as 24G."),
     ] = None,
     target_bpw: Annotated[
-        float | None, typer.Option("--target-bpw", metavar="BITS", min=1, help="Formats of 4.25 bits a weight.")
+        float | None, typer.Option("--target-bpw", metavar="BITS", min=1, help="Bits per weight on average, as 4.25.")
     ] = None,
     ctx: Annotated[
         int, typer.Option("-c", "--ctx", min=0, help="Tokens of context that --target-ram leaves room for; 0: all.")
@@ -51,18 +51,18 @@ def quantize(
     ] = None,
     meta: Annotated[
         list[str] | None,
-        typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, as general.license=mit. May be repeated."),
+        typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, such as general.license=mit. May be repeated."),
     ] = None,
     imatrix: Annotated[
-        Path | None, typer.Option("--imatrix", metavar="FILE", help="What `localmix calibrate` wrote: lower loss.")
+        Path | None, typer.Option("--imatrix", metavar="FILE", help="What localmix calibrate wrote: less loss.")
     ] = None,
     measure: Annotated[
         Path | None,
         typer.Option("--measure", metavar="TEXT", help="Compare with the source on a text; kept in the file."),
     ] = None,
-    chunks: Annotated[int, typer.Option("--chunks", min=1, help="Most windows of 512 tokens of TEXT.")] = 40,
+    chunks: Annotated[int, typer.Option("--chunks", min=1, help="Most windows of 512 tokens to read.")] = 40,
     allow_requantize: Annotated[
-        bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")
+        bool, typer.Option("--allow-requantize", help="Accept a source that is already quantized.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue where an earlier run was cut off.")] = False,
@@ -70,7 +70,7 @@ def quantize(
     threads: Annotated[
         int | None,
         typer.Option(
-            "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one a processor"
+            "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one per processor"
         ),
     ] = None,
 ) -> None:
@@ -117,9 +117,9 @@ def refuse_overwriting(path: Path, resume: bool, force: bool) -> None:
 
     partial = partial_path(path)
     if path.exists() and not force:
-        raise LocalmixError(f"{path}: exists already: choose another name, or overwrite it with --force")
+        raise LocalmixError(f"{path}: already exists: choose another name, or overwrite it with --force")
     if partial.exists() and not force and not resume:
-        raise LocalmixError(f"{partial}: an unfinished run left it: continue with --resume, or begin anew with --force")
+        raise LocalmixError(f"{partial}: left by an unfinished run: continue with --resume, or start over with --force")
 
 
 def check_room(plan: "Plan", path: Path, measurement: "Measurement | None") -> None:
@@ -147,7 +147,7 @@ def work(
             convert.write(plan, path, threads, advance, resume, finish)
     except KeyboardInterrupt:
         left = partial_path(path).exists()
-        note("localmix: stopped" + (": the same command with --resume goes on from here" if left else ""))
+        note("localmix: stopped" + (": the same command with --resume continues from here" if left else ""))
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -173,13 +173,13 @@ def overrides(options: "list[str] | tuple[()]", checkpoint: "Checkpoint") -> "li
         pattern, equals, format = option.rpartition("=")
         if not equals or FORMATS.get(format.lower()) is None or FORMATS[format.lower()].quantize is None:
             names = ", ".join(name for name, row in FORMATS.items() if row.quantize)
-            raise LocalmixError(f"--tensor-type {option}: expected PATTERN=FORMAT, the format one of {names}")
+            raise LocalmixError(f"--tensor-type {option}: expected PATTERN=FORMAT with a format of {names}")
         try:
             re.compile(pattern)
         except re.error as error:
-            raise LocalmixError(f"--tensor-type {option}: {pattern} is no regular expression: {error}") from None
+            raise LocalmixError(f"--tensor-type {option}: {pattern} is not a regular expression: {error}") from None
         if not any(re.search(pattern, name) for name in matrices):
-            raise LocalmixError(f"--tensor-type {option}: no matrix is called so; one is {matrices[-1]}")
+            raise LocalmixError(f"--tensor-type {option}: no matrix has such a name; one is {matrices[-1]}")
         rows.append(Row(pattern, format.lower()))
     return rows
 
@@ -190,7 +190,7 @@ def texts(options: "list[str] | tuple[()]") -> dict[str, str]:
     for option in options:
         key, equals, text = option.partition("=")
         if not equals or not key.startswith("general.") or key == "general.architecture":
-            raise LocalmixError(f"--meta {option}: expected KEY=TEXT, the key one such as general.license")
+            raise LocalmixError(f"--meta {option}: expected KEY=TEXT with a key such as general.license")
         found[key] = text
     return found
 
@@ -208,7 +208,7 @@ def report(plan: "Plan", path: Path, notes: "list[str]") -> None:
             note(f"{given.info.name}: {given.info.format.name} instead of {given.choice.wanted.name}: {what}")
     for line in (*plan.checkpoint.notes, *notes):
         note(f"note: {line}")
-    note(f"{path}: {amount(found.bytes, 'B')}, {found.bits:.2f} bits a weight")
+    note(f"{path}: {amount(found.bytes, 'B')}, {found.bits:.2f} bits per weight")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def rm(
     wanted = store.parse(name)
     model = store.find(wanted) if wanted else None
     if model is None:
-        raise LocalmixError(f"{name}: is not pulled; {store.here()}")
+        raise LocalmixError(f"{name}: not a pulled model; {store.here()}")
     size = model.size
     store.remove(model)
     if not output.quiet:

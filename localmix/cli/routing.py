@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SHOWN = 8  # experts of a layer in a row
 POLICIES = ("LRU", "LFU", "LFU, fading", "pinned", "best possible")
 LAYERS = ("layer", "busiest", "least used", "even", "first", "any", "most together", "apart")
-POOL = ("pool", "slots", "LRU", "LFU", "fading", "pinned", "best", "read a token")
+POOL = ("pool", "slots", "LRU", "LFU", "fading", "pinned", "best", "read per token")
 NUMBERS = frozenset({*POOL, *LAYERS, "tokens", *(f"{i}" for i in range(SHOWN))} - {"most together"})
 
 

@@ -12,8 +12,8 @@ from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson,
 from localmix.cli.streams import decoded, note, prompt_progress, received
 from localmix.errors import LocalmixError
 
-_NO_PROMPT = "no prompt was given: waiting for one on stdin, up to its end"
-_MORE = "waiting for the end of stdin, whose text comes after the prompt: add </dev/null if there is none"
+_NO_PROMPT = "no prompt given: reading it from stdin, up to its end"
+_MORE = "waiting for the end of stdin, whose text follows the prompt: add </dev/null if there is none"
 
 
 def run(
@@ -23,7 +23,7 @@ def run(
     held: Held,
     many: Many,
     prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin comes after it.")
+        str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin follows it.")
     ] = None,
     system: System = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
@@ -36,7 +36,7 @@ def run(
     localmix run --file prompts.jsonl -o answers.jsonl.
     """
     if raw and system:
-        raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt")
+        raise LocalmixError("--system with --raw: a raw prompt has no place for it: put it into the prompt itself")
     options = answering.options() | held.options()
     if many.file is not None:
         if prompt is not None or as_ndjson:
@@ -53,7 +53,7 @@ def run(
         raise LocalmixError("-o without --file: one answer goes to stdout: redirect it with > FILE")
     text = _joined(prompt, _piped(prompt))
     if not raw and not text.strip():
-        raise LocalmixError("the prompt is empty: give it some text, or --raw to let the model begin by itself")
+        raise LocalmixError("the prompt is empty: give it some text, or use --raw to let the model start on its own")
     model = engine.load()
     progress = None if output.quiet else prompt_progress
     if raw:

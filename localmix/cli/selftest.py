@@ -20,7 +20,7 @@ def passes(quiet: bool) -> bool:
 
     reason = backends.no_mlx()
     if reason is not None:
-        raise LocalmixError(f"there are no kernels to check: {reason}")
+        raise LocalmixError(f"no kernels to check: {reason}")
     from localmix.backends.mlx.backend import MlxBackend
     from localmix.backends.mlx.selftest import checks
 
@@ -34,7 +34,7 @@ def passes(quiet: bool) -> bool:
         write(f"{verdict}\t{check.name}\t{check.detail}\n")
     if not quiet:
         failed = f"; the first that failed: {first}" if first else ""
-        note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot be run here{failed}")
+        note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot run here{failed}")
     return not first
 
 

@@ -7,7 +7,7 @@ import typer
 
 from localmix.amounts import amount
 from localmix.answer.options import PARALLEL
-from localmix.cli.parameters import Engine, ModelArgument, Output, read_text
+from localmix.cli.parameters import Engine, ModelArgument, Output, all_if_zero, read_text
 from localmix.cli.streams import note
 from localmix.cli.targets import size
 from localmix.errors import LocalmixError
@@ -23,17 +23,25 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0: any that is free.")] = 8080,
     api_key: Annotated[
         list[str] | None,
-        typer.Option("--api-key", metavar="KEY", help="Who sends it may ask. May be repeated.", show_default="none"),
+        typer.Option("--api-key", metavar="KEY", help="A key that is accepted. May be repeated.", show_default="none"),
     ] = None,
     api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", metavar="FILE", help="Keys, a line each: no one sees them in ps.")
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="A file of keys, one per line, hidden from ps."),
     ] = None,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL,
     context: Annotated[
-        int | None, typer.Option("-c", "--ctx", help="Tokens of each context.", show_default="all the model has")
+        int | None,
+        typer.Option(
+            "-c",
+            "--ctx",
+            callback=all_if_zero,
+            help="Tokens each; 0: all.",
+            show_default="all the model has",
+        ),
     ] = None,
     max_gap: Annotated[
-        float, typer.Option("--max-gap", min=0.01, help="Seconds an answer waits for its next token, at most.")
+        float, typer.Option("--max-gap", min=0.01, help="Most seconds between two tokens of an answer.")
     ] = 0.5,
     kv_memory: Annotated[
         str | None,
@@ -49,12 +57,13 @@ def serve(
         str | None, typer.Option("--alias", metavar="NAME", help="The model's name.", show_default="the file's")
     ] = None,
     allow_origin: Annotated[
-        list[str] | None, typer.Option("--allow-origin", metavar="URL", help="A web page that may ask.")
+        list[str] | None, typer.Option("--allow-origin", metavar="URL", help="A site whose pages may send requests.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A name this machine is asked by.")
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="A host name that clients may use."),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Let everybody ask, from other machines too.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Accept everybody, also from other machines.")] = False,
 ) -> None:
     """Serve a model: OpenAI's interface at http://127.0.0.1:8080/v1.
 
@@ -62,7 +71,7 @@ def serve(
     """
     keys = [*(api_key or ()), *(line for line in _lines(api_key_file) if line)]
     if host not in _LOOPBACK and not keys and not insecure:
-        raise LocalmixError(f"--host {host} lets other machines ask: add --api-key-file FILE, or --insecure")
+        raise LocalmixError(f"--host {host} accepts other machines: add --api-key-file FILE, or --insecure")
     from localmix.server import start
 
     settings = start.Settings(

@@ -62,8 +62,8 @@ def tolerant() -> Callable[[], None]:
         if escaped:
             with suppress(OSError):
                 sys.stderr.write(
-                    f"localmix: stdout is {escaped[0]}: what that cannot write stands there as escapes such as \\xe9: "
-                    "set PYTHONIOENCODING=utf-8, or take --json\n"
+                    f"localmix: stdout is {escaped[0]}: other characters were written as escapes such as \\xe9: "
+                    "set PYTHONIOENCODING=utf-8, or use --json\n"
                 )
 
     codecs.register_error("localmix", escape)

@@ -57,7 +57,7 @@ def chosen_target(format: str | None, ram: str | None, bits: float | None, conte
 
     given = [name for name, value in (("--format", format), ("--target-ram", ram), ("--target-bpw", bits)) if value]
     if len(given) > 1:
-        raise LocalmixError(f"{given[0]} with {given[1]}: each says which formats to take: give one")
+        raise LocalmixError(f"{given[0]} with {given[1]}: both choose the formats: give only one")
     if ram is not None:
         return Target(
             f"--target-ram {ram} --ctx {context}", ram.upper(), ram=size("--target-ram", ram), context=context
@@ -87,10 +87,10 @@ def say_expectations(plan: "Plan", context: int, threads: int) -> None:
     found, needs = inventory.take(plan), memory(plan, context)
     note(
         f"memory: {amount(needs.weights, 'B')} of weights, {amount(needs.cache, 'B')} of cache for {context} tokens, "
-        f"{amount(needs.work, 'B')} to work in: {amount(needs.total, 'B')}"
+        f"{amount(needs.work, 'B')} of working memory: {amount(needs.total, 'B')}"
     )
     loss = Sensitivity(plan.checkpoint.model.layers, found.weights).total(plan.tensors.values())
-    note(f"loss: an estimated divergence of {loss:.2g} nats a token from the source")
+    note(f"loss: an estimated divergence of {loss:.2g} nats per token from the source")
     reads = bandwidth.measure(None, threads)
     note(
         f"speed: about {DECODED * reads / max(found.read, 1):.3g} t/s decoded here ({amount(found.read, 'B')} a token, "
@@ -101,5 +101,5 @@ def say_expectations(plan: "Plan", context: int, threads: int) -> None:
 def confirmed() -> bool:
     """The user's answer. LocalmixError: there is nobody to ask."""
     if not sys.stdin.isatty():
-        raise LocalmixError("nobody can be asked whether to go on: expected a terminal, or -y")
+        raise LocalmixError("no terminal to ask for confirmation: pass -y")
     return typer.confirm("Write it?", default=True, err=True)

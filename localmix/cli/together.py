@@ -24,9 +24,9 @@ def answer(reader: "Reader", model: "Model", many: Many, quiet: bool) -> bool:
     missing = results.missing(requests)
     if not quiet:
         if results.repaired:
-            note(f"localmix: {many.out}: its last line was cut short: that answer is computed again")
+            note(f"localmix: {many.out}: its last line was cut off: that answer will be computed again")
         if len(missing) < len(requests):
-            note(f"localmix: {len(requests) - len(missing)} of {len(requests)} are answered in {many.out}")
+            note(f"localmix: {len(requests) - len(missing)} of {len(requests)} are already answered in {many.out}")
     if not missing:
         return False
     progress, interrupts = _Progress(len(missing), quiet), Interrupts()

@@ -91,7 +91,7 @@ def read(path: Path) -> Conversation:
         raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise FileFormatError(
-            f"{path}: is no saved conversation, or a damaged one; the file is left as it is"
+            f"{path}: not a saved conversation, or a damaged one; the file was left as it is"
         ) from None
 
 
@@ -103,7 +103,7 @@ def load(path: Path, chat: "Chat", *, any_model: bool = False) -> str | None:
     found = read(path)
     same = found.model == identity(chat.model.file.path)
     if not same and not any_model:
-        raise LocalmixError(f"{path}: a conversation with another model, {found.file}: name that one with -m")
+        raise LocalmixError(f"{path}: a conversation with another model, {found.file}: pass that one with -m")
     if same:
         for message in found.messages:
             chat.model.engine.check(message.ids or ())
@@ -126,7 +126,7 @@ def _message(entry: dict[str, Any]) -> Message:
 
 def _load_cache(path: Path, chat: "Chat") -> str | None:
     if not path.exists():
-        return f"{path}: there is none: the conversation is computed again"
+        return f"{path}: not found: the conversation will be computed again"
     try:
         ids, kv, sound = kv_file.read(path, identity(chat.model.file.path))
         if kv is None:
@@ -134,9 +134,9 @@ def _load_cache(path: Path, chat: "Chat") -> str | None:
         chat.model.engine.check(ids)
         chat.context.restore(ids, kv)
     except (OSError, ValueError, LocalmixError):
-        return f"{path}: is damaged or does not fit this model: the conversation is whole, and computed again"
+        return f"{path}: damaged, or made by another model: the conversation is intact, and will be computed again"
     return (
-        None if sound else f"{path}: is damaged: the conversation is whole, and computed again after {len(ids)} tokens"
+        None if sound else f"{path}: damaged: the conversation is intact, but is computed again after {len(ids)} tokens"
     )
 
 

@@ -63,12 +63,12 @@ def find(name: str | None = None) -> Path:
     known = names()
     if name is None:
         if not known:
-            raise LocalmixError(f"there is no conversation to go on with in {state() / 'sessions'}")
+            raise LocalmixError(f"no conversation to continue in {state() / 'sessions'}")
         return path(known[0])
     found = path(name)
     if not os.path.exists(found):
-        some = f": there are {', '.join(known[:8])}" if known else ", nor any other"
-        raise LocalmixError(f"there is no conversation {name}{some}")
+        some = f": found {', '.join(known[:8])}" if known else ", nor any other"
+        raise LocalmixError(f"no conversation called {name}{some}")
     return found
 
 
@@ -108,7 +108,7 @@ class Keeper:
         """Save it under a name. LocalmixError: another conversation has it."""
         file = path(name)
         if os.path.exists(file) and not (self.file and self.file.exists() and file.samefile(self.file)):
-            raise LocalmixError(f"{file} is there already: choose another name, or /load it first")
+            raise LocalmixError(f"{file} already exists: choose another name, or /load it first")
         renamed = Keeper(file)
         renamed.keep(chat)  # before anything is given up: it may fail
         before, self.file, self._seen = self.file, renamed.file, renamed._seen

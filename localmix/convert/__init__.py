@@ -44,4 +44,4 @@ def open_checkpoint(path: Path, allow_requantize: bool = False) -> Checkpoint:
         return huggingface.read(path)
     if (path / "params.json").is_file():
         return mistral.read(path)
-    raise FileFormatError(f"{path}: holds no config.json (Hugging Face) and no params.json (Mistral)")
+    raise FileFormatError(f"{path}: not a checkpoint: expected config.json (Hugging Face) or params.json (Mistral)")

@@ -79,8 +79,8 @@ def fit(checkpoint: Checkpoint, overrides: list[Row], most: int) -> list[Row]:
     free = most - narrowest.nbytes
     if free < 0:
         raise LocalmixError(
-            f"the weights may take {amount(most, 'B')}, the least they can is {amount(narrowest.nbytes, 'B')} "
-            f"(all of them {LADDER[0].upper()}): allow more, or take a smaller model"
+            f"the weights may take {amount(most, 'B')}, but need at least {amount(narrowest.nbytes, 'B')} "
+            f"(all of them {LADDER[0].upper()}): allow more, or use a smaller model"
         )
     fixed = {name for name in chosen if any(re.search(row.pattern, name) for row in overrides)}
     steps = sorted(_steps(narrowest, fixed), key=lambda step: -step.worth)
@@ -100,7 +100,7 @@ def fit_memory(checkpoint: Checkpoint, overrides: list[Row], most: int, context:
     least = memory(make_plan(checkpoint, Recipe(0, LADDER[0]), overrides), context)
     if least.total > most:
         raise LocalmixError(
-            f"{amount(most, 'B')} of memory are too few: the weights take {amount(least.weights, 'B')} or more "
+            f"{amount(most, 'B')} of memory is too little: the weights take {amount(least.weights, 'B')} or more "
             f"(all of them {LADDER[0].upper()}), the cache of {context} tokens {amount(least.cache, 'B')}, the program "
             f"{amount(least.work, 'B')}, {amount(least.total, 'B')} in all: allow more, a shorter context (--ctx), "
             "or take a smaller model"

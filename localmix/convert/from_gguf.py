@@ -17,7 +17,7 @@ OF_THE_FILE = re.compile(r"split\.|general\.(alignment|file_type|quantization_ve
 
 
 def read(path: Path, allow_requantize: bool) -> Checkpoint:
-    """The model in a GGUF file. UnsupportedError: it is quantized already, and that was not allowed.
+    """The model in a GGUF file. UnsupportedError: it is already quantized, and that was not allowed.
 
     FileFormatError: its shapes are not those that its metadata speak of.
     """
@@ -26,7 +26,7 @@ def read(path: Path, allow_requantize: bool) -> Checkpoint:
     quantized = sorted({t.format.name for t in file.tensors.values() if t.format.name not in FULL})
     if quantized and not allow_requantize:
         raise UnsupportedError(
-            f"{path}: is quantized already ({', '.join(quantized)}): quantize the original, "
+            f"{path}: is already quantized ({', '.join(quantized)}): quantize the original, "
             "or accept the loss of rounding twice with --allow-requantize"
         )
     prefix = str(file.metadata.get("general.architecture"))

@@ -36,14 +36,12 @@ def read(folder: Path) -> Checkpoint:
     metadata |= {f"{kin.architecture}.{key}": value for key, value in keys.items()}
     slices = read_folder(folder) or pt_file.read_folder(folder, pt_file.TRANSFORMERS)
     if not slices:
-        raise FileFormatError(
-            f"{folder}: holds no model*.safetensors and no pytorch_model*.bin; is the download complete?"
-        )
+        raise FileFormatError(f"{folder}: no model*.safetensors or pytorch_model*.bin found; is the download complete?")
     slices = with_prefix(with_scales(slices, schemes.block(config), notes, wanted=bool(schemes.method(config))))
     tied = config.flag("tie_word_embeddings", False)
     if tied and differ(slices.get(EMBEDDING), slices.get(OUTPUT)):
         tied = False
-        notes.append(f"{OUTPUT} is kept: config.json ties it to the embedding, but its weights are others")
+        notes.append(f"{OUTPUT} is kept: config.json ties it to the embedding, but its weights differ")
     tensors = Named(folder, slices)
     checkpoint = assemble(config, kin, metadata, tensors, notes, tied=tied, factors=turned.factors)
     config.finish(described.DECORATION)

@@ -56,7 +56,7 @@ class Sensitivity:
         return value / self.layers
 
     def loss(self, name: str, format: Format) -> float:
-        """The estimated divergence in nats a token that this tensor in this format adds."""
+        """The estimated divergence in nats per token that this tensor in this format adds."""
         return self.of(name) * ERRORS[format.name]
 
     def total(self, tensors: Iterable[TensorInfo]) -> float:

@@ -38,7 +38,7 @@ class Measurement:
     plan: Plan
     text: Path
     windows: list[windows.Window]
-    threads: int | None = None  # None: one a physical core
+    threads: int | None = None  # None: one per physical core
 
     @classmethod
     def make(cls, plan: Plan, text: Path, most: int = WINDOWS, threads: int | None = None) -> "Measurement":

@@ -30,7 +30,7 @@ def read(folder: Path) -> Checkpoint:
     if eight_bits not in ("", "fp8_e4m3"):
         raise UnsupportedError(f"{config.path}: the weights are quantized with {eight_bits}: {schemes.TAKE}")
     if not slices:
-        raise FileFormatError(f"{folder}: holds no consolidated*.safetensors or consolidated.*.pt")
+        raise FileFormatError(f"{folder}: no consolidated*.safetensors or consolidated.*.pt found")
     kin = network.MISTRAL[bool(config.within("moe").values)]
     metadata, notes = describe(config, kin)
     tensors = Named(folder, with_scales(slices, schemes.BLOCK, notes, wanted=bool(eight_bits)))

@@ -78,18 +78,16 @@ def read(path: Path) -> dict[str, Slice]:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
             if entries["data.pkl"].file_size > MAX_PICKLE:
-                raise FileFormatError(
-                    f"{path}: data.pkl is {entries['data.pkl'].file_size} bytes, too many to be sound"
-                )
+                raise FileFormatError(f"{path}: data.pkl is {entries['data.pkl'].file_size} bytes, implausibly many")
             raw = archive.read(entries["data.pkl"])
     except BAD_ZIP as error:
-        raise FileFormatError(f"{path}: is no PyTorch checkpoint (a zip archive with data.pkl): {error}") from None
+        raise FileFormatError(f"{path}: not a PyTorch checkpoint (a zip archive with data.pkl): {error}") from None
     try:
         described = _Unpickler(BytesIO(raw), path).load()
     except BAD_PICKLE as error:
         raise FileFormatError(f"{path}: its pickle is not one of plain tensors: {error or 'it is damaged'}") from None
     if not isinstance(described, Mapping) or not all(isinstance(tensor, Described) for tensor in described.values()):
-        raise FileFormatError(f"{path}: holds something else than named tensors")
+        raise FileFormatError(f"{path}: holds something other than named tensors")
     source = OpenFile(path)
     return {name: _slice(source, name, tensor, entries) for name, tensor in described.items()}
 
@@ -128,7 +126,7 @@ class _Unpickler(pickle._Unpickler):
         if module == "torch" and name.endswith("Storage"):
             return name
         raise FileFormatError(
-            f"{self.path}: asks to run {module}.{name}: a checkpoint of weights has no need to; do not trust this file"
+            f"{self.path}: asks to run {module}.{name}: which weights never need; do not trust this file"
         )
 
     def persistent_load(self, identity: Any) -> Storage:
@@ -141,5 +139,5 @@ class _Unpickler(pickle._Unpickler):
 def _rebuild(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Described:
     """What torch._utils._rebuild_tensor_v2 is called with."""
     if not isinstance(storage, Storage) or not all(isinstance(n, int) for n in (offset, *shape, *strides)):
-        raise ValueError("a tensor is described by something else than numbers")
+        raise ValueError("a tensor is described by something other than numbers")
     return Described(storage, offset, tuple(shape), tuple(strides))

@@ -128,7 +128,7 @@ def read_header(path: Path) -> dict[str, Slice]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, MAX_HEADER):
                 found = f"header of {length} bytes in a file of {size}"
-                raise FileFormatError(f"{path}: {found}: truncated or no safetensors")
+                raise FileFormatError(f"{path}: {found}: truncated, or not safetensors")
             raw = file.read(length)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}; is the download complete?") from None
@@ -176,7 +176,7 @@ def parse_json(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: is no JSON: {error}") from None
+        raise FileFormatError(f"{path}: not JSON: {error}") from None
     if not isinstance(value, Mapping):
         raise FileFormatError(f"{path}: found {type(value).__name__}, expected a JSON object")
     return dict(value)

@@ -48,7 +48,7 @@ class _Blocks(Storage):
     def elements(self, d: int) -> int:
         name, block = self._format.name, self._format.block
         if d % block:
-            raise LocalmixError(f"keys and values as {name}: heads of {d} are no multiple of {block}: use f16")
+            raise LocalmixError(f"keys and values as {name}: head size {d} is not a multiple of {block}: use f16")
         return self._format.row_bytes(d)
 
     def encode(self, x: Floats) -> NDArray:

@@ -49,7 +49,7 @@ class Engine:
         ContextFullError: it is too long. LocalmixError: it is empty, or not of this model.
         """
         if not len(prompt):
-            raise LocalmixError("the prompt is empty, and this model has no id that begins a text: give it some text")
+            raise LocalmixError("the prompt is empty, and this model has no beginning-of-text token: give it some text")
         self.fits(len(prompt), size)
         self.check(prompt)
         return list(prompt)

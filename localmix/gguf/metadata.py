@@ -109,7 +109,7 @@ def encode_value(key: str, value: Writable) -> tuple[int, bytes]:
     number = np.asarray(_with_width(key, value))
     kind = TYPE_OF.get(number.dtype.newbyteorder("<"))
     if kind is None:
-        raise TypeError(f"{key}: {type(value).__name__} is no type of GGUF metadata")
+        raise TypeError(f"{key}: {type(value).__name__} is not a GGUF metadata type")
     return kind, number.astype(NUMBERS[kind]).tobytes()
 
 
@@ -122,7 +122,7 @@ def _encode_array(key: str, value: Sequence[Any] | NDArray) -> bytes:
     if isinstance(value, np.ndarray) and value.ndim == 1:
         kind = TYPE_OF.get(value.dtype.newbyteorder("<"))
         if kind is None:
-            raise TypeError(f"{key}: an array of {value.dtype} is no type of GGUF metadata")
+            raise TypeError(f"{key}: an array of {value.dtype} is not a GGUF metadata type")
         return struct.pack("<IQ", kind, len(value)) + value.astype(NUMBERS[kind]).tobytes()
     if all(isinstance(item, str) for item in value):
         errors = unicode_errors(key)

@@ -29,7 +29,7 @@ def check_room(path: Path, size: int, purpose: str = "") -> None:
     if path.is_dir():
         raise LocalmixError(f"{path}: is a folder, expected a file name to write to")
     if not os.access(path.parent, os.W_OK):
-        found = "cannot be written to" if path.parent.is_dir() else "is no folder"
+        found = "cannot be written to" if path.parent.is_dir() else "is not a folder"
         raise LocalmixError(f"{path}: {path.parent} {found}: expected a folder to write to")
     place = partial_path(path)
     free = shutil.disk_usage(path.parent).free + (place.stat().st_size if place.exists() else 0)
@@ -147,8 +147,8 @@ class Partial:
             return 0
         if head != self.identity:
             raise LocalmixError(
-                f"{self.place}: was begun from another source, with other options or by another version: "
-                "give the same ones as then, or begin again with --force"
+                f"{self.place}: was started from another source, with other options or by another version: "
+                "use the same ones, or start over with --force"
             )
         done = max((int(count) for count in counts if count.isdecimal()), default=0)
         return done if done <= self.place.stat().st_size else 0

@@ -110,7 +110,7 @@ def read(path: Path) -> Imatrix:
     for name, entry in found.entries.items():
         values = np.concatenate([entry.sums.reshape(-1), entry.counts])
         if not np.isfinite(values).all() or values.min() < 0:
-            raise FileFormatError(f"{path}: {name} has values that are no sums of squares: the file is damaged")
+            raise FileFormatError(f"{path}: {name} has values that cannot be sums of squares: the file is damaged")
     return found
 
 
@@ -120,14 +120,14 @@ def _read_gguf(path: Path) -> Imatrix:
     stems = [name.removesuffix(_SUMS) for name in file.tensors if name.endswith(_SUMS)]
     if kind != "imatrix" or not stems:
         raise FileFormatError(
-            f"{path}: is no importance matrix (general.type is {kind!r}): expected a file that localmix calibrate wrote"
+            f"{path}: not an importance matrix (general.type is {kind!r}): expected a file from localmix calibrate"
         )
     entries = {}
     for name in stems:
         sums, counts = file.tensors[name + _SUMS], file.tensors.get(name + _COUNTS)
         wrong = counts is None or {sums.format.name, counts.format.name} != {"f32"}
         if wrong or counts is None or sums.shape[:-1] not in ((counts.data.size,), (1, counts.data.size)):
-            raise FileFormatError(f"{path}: {name} has sums without the counts that belong to them: damaged")
+            raise FileFormatError(f"{path}: {name} has sums without their counts: the file is damaged")
         flat = np.array(sums.data, np.float64).reshape(counts.data.size, -1)
         entries[name] = Entry(flat, np.array(counts.data, np.float64).reshape(-1))
     numbers = [int(file.metadata.get(f"imatrix.{key}", 0)) for key in ("chunk_count", "chunk_size")]
@@ -151,5 +151,5 @@ def _read_dat(path: Path, raw: bytes) -> Imatrix:
     except (struct.error, ValueError):
         entries = {}
     if not entries:
-        raise FileFormatError(f"{path}: is no importance matrix: expected a file that localmix calibrate wrote")
+        raise FileFormatError(f"{path}: not an importance matrix: expected a file from localmix calibrate")
     return Imatrix(entries, [], chunks, _DAT_CHUNK)

@@ -81,9 +81,9 @@ _MEANS = {"q4_1": 7.5, "q5_1": 15.5, "q2_k": 1.5, "q4_k": 7.5, "q5_k": 15.5}
 def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
     """Write the file. LocalmixError: no such shape or format, or one whose blocks do not fit the rows, or the disk."""
     if name not in SHAPES:
-        raise LocalmixError(f"no shape {name!r}: expected one of {', '.join(SHAPES)}")
+        raise LocalmixError(f"unknown shape {name!r}: expected one of {', '.join(SHAPES)}")
     if format_name.lower() not in FORMATS:
-        raise LocalmixError(f"no format {format_name!r}: expected one of {', '.join(FORMATS)}")
+        raise LocalmixError(f"unknown format {format_name!r}: expected one of {', '.join(FORMATS)}")
     write_shape(path, name, SHAPES[name], layers, FORMATS[format_name.lower()])
 
 

@@ -84,6 +84,6 @@ def _check_vocabulary(path: str, tokens: Any, rows: int) -> None:
     if tokens is None:
         raise FileFormatError(f"{path}: metadata key tokenizer.ggml.tokens is missing: the file has no vocabulary")
     if not isinstance(tokens, list):
-        raise FileFormatError(f"{path}: tokenizer.ggml.tokens is no list of strings: convert the model again")
+        raise FileFormatError(f"{path}: tokenizer.ggml.tokens is not a list of strings: convert the model again")
     if len(tokens) != rows:
         raise FileFormatError(f"{path}: tokenizer.ggml.tokens has {len(tokens)} tokens, token_embd.weight {rows} rows")

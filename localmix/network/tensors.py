@@ -96,7 +96,7 @@ class Found:
         rest = sorted(set(self._all) - self._taken)
         if rest:
             raise UnsupportedError(
-                f"{self.path}: {len(rest)} tensors are not part of this architecture, first {rest[0]}: not supported"
+                f"{self.path}: {len(rest)} tensors are not part of this architecture, such as {rest[0]}: not supported"
             )
 
 

@@ -188,7 +188,7 @@ def _unreachable(what: str, error: Exception) -> LocalmixError:
     from huggingface_hub import constants
 
     reason = str(error).strip().split("\n")[0] or type(error).__name__
-    return LocalmixError(f"{what}: cannot be had from {constants.ENDPOINT} ({reason}); {store.here()}")
+    return LocalmixError(f"{what}: could not be fetched from {constants.ENDPOINT} ({reason}); {store.here()}")
 
 
 def _check_space(base: Path, remotes: list[Remote], converted: int) -> None:
@@ -196,15 +196,15 @@ def _check_space(base: Path, remotes: list[Remote], converted: int) -> None:
         base.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LocalmixError(
-            f"{base}: cannot be made: {error.strerror}: name another folder in {store.FOLDER_VARIABLE}"
+            f"{base}: cannot be created: {error.strerror}: set another folder in {store.FOLDER_VARIABLE}"
         ) from None
     missing = sum(r.size - _size(_partial(base / r.file)) for r in remotes if not (base / r.file).exists())
     free = shutil.disk_usage(base).free
     if missing + converted > free:
         purpose = f", {amount(converted, 'B')} or more of them for the converted file" if converted else ""
         raise LocalmixError(
-            f"{base}: {amount(free, 'B')} are free, expected {amount(missing + converted, 'B')}{purpose}: make room "
-            f"with localmix rm, or name another folder in {store.FOLDER_VARIABLE}"
+            f"{base}: {amount(free, 'B')} free, expected {amount(missing + converted, 'B')}{purpose}: make room "
+            f"with localmix rm, or set another folder in {store.FOLDER_VARIABLE}"
         )
 
 

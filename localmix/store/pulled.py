@@ -121,14 +121,14 @@ def resolve(given: Path) -> Path:
     if name is None:
         return given
     if (model := find(name)) is None:
-        raise LocalmixError(f"{given}: no such file, and not pulled; {here()}: get it with localmix pull {given}")
+        raise LocalmixError(f"{given}: no such file, nor a pulled model; {here()}: get it with localmix pull {given}")
     return model.path
 
 
 def here() -> str:
     """What is here, in a clause."""
     names = ", ".join(str(model.name) for model in pulled())
-    return f"pulled are {names}" if names else "nothing is pulled yet"
+    return f"pulled models: {names}" if names else "no model has been pulled yet"
 
 
 def remove(model: Pulled) -> None:

@@ -18,9 +18,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         model.ParseFromString(path.read_bytes())
     except Exception as error:  # protobuf's own class differs between its implementations
-        raise FileFormatError(f"{path}: is no SentencePiece model: {error}") from None
+        raise FileFormatError(f"{path}: not a SentencePiece model: {error}") from None
     if not model.pieces:
-        raise FileFormatError(f"{path}: is no SentencePiece model: it has no pieces")
+        raise FileFormatError(f"{path}: not a SentencePiece model: it has no pieces")
     if model.trainer_spec.model_type != BPE:
         raise UnsupportedError(f"{path}: model_type is {model.trainer_spec.model_type}, expected {BPE} (BPE)")
     if model.normalizer_spec.precompiled_charsmap and model.normalizer_spec.name != "identity":

@@ -24,5 +24,5 @@ def test_a_file_is_written_and_rare_experts_named(tmp_path: Path, upcycled_path:
     assert f"{name.partition('.ffn')[0]}: fewer than 64 tokens for experts {expert} ({tokens} tokens)" in done.stderr
     again = localmix(*arguments)
     assert again.returncode == 1
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     assert localmix(*arguments, "--force", "-q").stderr == ""

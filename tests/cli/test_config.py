@@ -35,7 +35,7 @@ def test_a_model_on_the_command_line_goes_over_a_setting(tmp_path: Path) -> None
     assert localmix("info", STORIES, **place).returncode == 0
     assert localmix("info", "-m", STORIES, **place).returncode == 0
     assert "two models" in localmix("info", STORIES, "-m", STORIES, **place).stderr
-    assert "no conversation to go on with" in localmix("chat", "--resume", stdin=b"", **place).stderr
+    assert "no conversation to continue" in localmix("chat", "--resume", stdin=b"", **place).stderr
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert not passes(quiet=False)
     out = capsys.readouterr()
     assert out.out.splitlines()[2:] == ["pass\tgood\terror 1e-9", "skip\tno GPU\tnone here", "FAIL\tbad\terror 1.0"]
-    assert out.err.splitlines()[-1].endswith("1 passed, 1 failed, 1 cannot be run here; the first that failed: bad")
+    assert out.err.splitlines()[-1].endswith("1 passed, 1 failed, 1 cannot run here; the first that failed: bad")
 
 
 def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     assert (rows(large, large)["fits"], rows(large, large)["command"]) == ("resident", "localmix chat")
     other = rows(small, large)
     assert (other["fits"], other["command"]) == ("resident", "localmix chat --backend numba")
-    assert other["mlx"] == "no: it needs 20.8 MB there, 10 MB are free; the processor can run it"
+    assert other["mlx"] == "no: it needs 20.8 MB there, 10 MB free; the processor can run it"
     for refused in (rows(small, large, "mlx"), rows(large, small)):
         assert refused["fits"] == "no"
         assert refused["command"] == "none: choose a smaller format or model"
@@ -110,5 +110,5 @@ def test_a_model_beside_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, room: int
 
 def test_no_mlx(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localmix.backends.no_mlx", lambda: "it is not installed")
-    with pytest.raises(LocalmixError, match="there are no kernels to check: it is not installed"):
+    with pytest.raises(LocalmixError, match="no kernels to check: it is not installed"):
         passes(quiet=False)

@@ -58,8 +58,8 @@ def test_lines_in_a_pipe(model: Path) -> None:
     assert next(f for f in fields if "scores" in f[1])[:3] == ["metadata", "tokenizer.ggml.scores", "float32[100]"]
     assert ["tensors", "blk.N.ffn_gate_exps.weight", "4 × 64 × 64", "q8_0", "2", "34.8 kB"] in fields
     assert ["sizes", "experts", "q8_0", "6", "98.3 k", "104 kB", "8.50", "26.1 kB"] in fields
-    assert ["model", "experts", "4, 1 of them used a token"] in fields
-    assert ["model", "cache", "512 B a token in 16 bits"] in fields
+    assert ["model", "experts", "4, 1 of them used per token"] in fields
+    assert ["model", "cache", "512 B per token in 16 bits"] in fields
     assert all(line.replace("\t", "").isprintable() for line in lines)
 
 

@@ -41,7 +41,7 @@ def test_comparison_as_json(text: Path, upcycled_path: Path) -> None:
     assert found["top1_agreement"] > 0.9
     assert found["router_agreement"] == []  # one of them has none
     people = localmix(*arguments)
-    assert f"same first choice  {found['top1_agreement']:.2%}" in people.stdout
+    assert f"same top choice    {found['top1_agreement']:.2%}" in people.stdout
 
 
 def test_what_is_wrong_is_one_line(text: Path, tmp_path: Path) -> None:

@@ -53,7 +53,11 @@ def test_answers_held_to_a_schema_or_a_grammar(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "json_schema: EOF"), ('{"type": "text"}', "json_schema: Invalid type: text"), (None, "cannot be read")],
+    [
+        ("{", "json_schema: line 1"),
+        ('{"type": "text"}', "type at #: Invalid type: text"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_wrong_schema_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "schema.json"

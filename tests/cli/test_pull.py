@@ -58,7 +58,7 @@ def test_pull_list_run_rm(command: Command, hub: Hub, tmp_path: Path) -> None:
         assert "architecture\tllama" in command("info", "-m", name).stdout
     assert command("rm", REPOSITORY).returncode == 0
     assert list((tmp_path / "models").iterdir()) == []
-    assert "nothing is pulled yet" in command("rm", REPOSITORY).stderr
+    assert "no model has been pulled yet" in command("rm", REPOSITORY).stderr
 
 
 def test_a_model_is_found_as_people_write_it(command: Command, hub: Hub, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_converted_file_must_fit_beside_the_checkpoint(
     monkeypatch.setenv("LOCALMIX_MODELS", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=15_000_000))
     remote = Remote("some/Tiny", "0", "model.safetensors", 10_000_000, None)
-    with pytest.raises(LocalmixError, match=rf"15 MB are free, expected {needed} of them for the converted file"):
+    with pytest.raises(LocalmixError, match=rf"15 MB free, expected {needed} of them for the converted file"):
         converted(Name("some/Tiny", format), [remote], lambda *_: pytest.fail("something came"), Output(quiet=True))
 
 
@@ -166,7 +166,7 @@ def test_offline_says_what_is_here(command: Command) -> None:
     for changes in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
         done = command("pull", "other/model", **changes)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-        assert f"pulled are {REPOSITORY}:F32" in done.stderr
+        assert f"pulled models: {REPOSITORY}:F32" in done.stderr
     assert command("pull", f"{REPOSITORY}:F32", HF_HUB_OFFLINE="1").returncode == 0
     done = command("info", "-m", "mixtral")
     assert "localmix pull mixtral" in done.stderr
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_had(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = command("pull", f"{REPOSITORY}:F32", LOCALMIX_MODELS=str(tmp_path / "file" / "models"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "cannot be made: Not a directory: name another folder in LOCALMIX_MODELS" in done.stderr
+    assert "cannot be created: Not a directory: set another folder in LOCALMIX_MODELS" in done.stderr
 
 
 def test_a_link_to_a_file_that_is_gone_is_no_model(command: Command, tmp_path: Path) -> None:

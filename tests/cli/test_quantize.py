@@ -46,7 +46,7 @@ def test_writes_the_recipe_with_overrides_and_metadata(source: Path, tmp_path: P
     assert file.metadata["general.name"] == "tiny"
     assert file.metadata["general.file_type"] == 7
     assert result.stdout == ""
-    assert "bits a weight" in result.stderr
+    assert "bits per weight" in result.stderr
 
 
 def test_the_receipt_says_how_the_file_came_to_be(source: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_dry_run_says_all_and_writes_nothing(source: Path, tmp_path: Path) -> No
 def test_an_existing_file_is_kept_without_force(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
     out.write_text("precious")
-    with pytest.raises(LocalmixError, match="exists already: choose another name, or overwrite it with --force"):
+    with pytest.raises(LocalmixError, match="already exists: choose another name, or overwrite it with --force"):
         quantize(source, out, "-f", "F16")
     assert out.read_text() == "precious"
     quantize(source, out, "-f", "F16", "--force", "-q")
@@ -90,11 +90,11 @@ def test_ctrl_c_and_resume(source: Path, tmp_path: Path, monkeypatch: pytest.Mon
         patch.setattr("localmix.convert.stream.quantize", stop)
         result = CliRunner().invoke(app, ["quantize", str(source), str(out), "-f", "F16"])
     assert result.exit_code == 130
-    assert "localmix: stopped: the same command with --resume goes on from here" in result.stderr
+    assert "localmix: stopped: the same command with --resume continues from here" in result.stderr
     assert not out.exists()
-    with pytest.raises(LocalmixError, match=r"out\.gguf\.partial: an unfinished run left it: continue with --resume"):
+    with pytest.raises(LocalmixError, match=r"out\.gguf\.partial: left by an unfinished run: continue with --resume"):
         quantize(source, out, "-f", "F16")
-    with pytest.raises(LocalmixError, match="begin again with --force"):
+    with pytest.raises(LocalmixError, match="start over with --force"):
         quantize(source, out, "-f", "Q8_0", "--resume")
     quantize(source, out, "-f", "F16", "--resume")
     assert gguf.open(out).metadata["general.file_type"] == 1
@@ -122,10 +122,10 @@ def test_the_default_name_is_one_file_here(source: Path, tmp_path: Path, monkeyp
     [
         (["--format", "Q9"], "--format Q9: expected one of F32, F16"),
         (["--tensor-type", "attn"], "--tensor-type attn: expected PATTERN=FORMAT"),
-        (["--tensor-type", "attn=mxfp4"], "--tensor-type attn=mxfp4: expected PATTERN=FORMAT, the format one of f32"),
-        (["--tensor-type", "attn(=q8_0"], "is no regular expression"),
-        (["--tensor-type", "atn_v=q8_0"], "--tensor-type atn_v=q8_0: no matrix is called so; one is output.weight"),
-        (["--tensor-type", "attn_norm=q8_0"], "no matrix is called so"),
+        (["--tensor-type", "attn=mxfp4"], "--tensor-type attn=mxfp4: expected PATTERN=FORMAT with a format of f32"),
+        (["--tensor-type", "attn(=q8_0"], "is not a regular expression"),
+        (["--tensor-type", "atn_v=q8_0"], "--tensor-type atn_v=q8_0: no matrix has such a name; one is output.weight"),
+        (["--tensor-type", "attn_norm=q8_0"], "no matrix has such a name"),
         (["--meta", "general.architecture=gpt"], "expected KEY=TEXT"),
         (["--meta", "license"], "expected KEY=TEXT"),
     ],
@@ -154,14 +154,14 @@ def test_imatrix_and_measure_end_in_the_receipt(source: Path, tmp_path: Path) ->
     assert (
         json.loads(CliRunner().invoke(app, ["info", str(out), "--json"]).stdout)["receipt"]["measured.perplexity"] > 1
     )
-    with pytest.raises(LocalmixError, match=r"out\.gguf: is no importance matrix"):
+    with pytest.raises(LocalmixError, match=r"out\.gguf: not an importance matrix"):
         quantize(source, tmp_path / "other.gguf", "--imatrix", out)
 
 
 def test_the_disk_is_looked_at_before_any_weight(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the source must be written beside the output to be measured."""
     monkeypatch.setattr("localmix.convert.check", lambda *_: pytest.fail("weights were read"))
-    with pytest.raises(LocalmixError, match=r"nowhere is no folder: expected a folder to write to"):
+    with pytest.raises(LocalmixError, match=r"nowhere is not a folder: expected a folder to write to"):
         quantize(source, tmp_path / "nowhere" / "out.gguf")
     (tmp_path / "text").write_text("ab aab abab ba " * 40)
     size = convert.make_plan(convert.open_checkpoint(source), RECIPES["Q8_0"]).nbytes

@@ -64,8 +64,8 @@ def test_taken_up_where_it_stopped(prompts: Path, tmp_path: Path, kept: int) -> 
     assert rows(out.read_text()) == rows(whole.decode())
     finished = whole[:kept].count(b"\n")
     assert out.read_bytes().startswith(b"".join(whole.splitlines(keepends=True)[:finished]))
-    assert ("cut short" in done.stderr) == (0 < kept < len(whole))
-    assert (f"{finished} of 5 are answered" in done.stderr) == (finished > 0)
+    assert ("cut off" in done.stderr) == (0 < kept < len(whole))
+    assert (f"{finished} of 5 are already answered" in done.stderr) == (finished > 0)
 
 
 def test_ctrl_c_keeps_what_is_answered(tmp_path: Path, folder: Path, terminal: Callable[..., Terminal]) -> None:
@@ -92,7 +92,7 @@ def test_ctrl_c_keeps_what_is_answered(tmp_path: Path, folder: Path, terminal: C
         ('{"prompt": 4}', "the prompt 4: expected a string"),
         ('{"prompt": "a", "temprature": 1}', "unknown key 'temprature': expected one of id, prompt"),
         ('{"prompt": "a", "temp": "hot"}', "temp = 'hot': expected a number"),
-        ('{"prompt": "a", "id": 1}', "line 2: the id 1 is there twice"),
+        ('{"prompt": "a", "id": 1}', "line 2: the id 1 appears twice"),
         ('{"prompt": "a", "id": [1]}', "the id [1]: expected a string or a whole number"),
         ('{"messages": [{"role": "user", "content": "a"}]}', "messages with --raw"),
         ('{"messages": [{"role": "user"}]}', "the message {'role': 'user'}: expected"),
@@ -123,7 +123,7 @@ def test_answers_to_other_prompts_are_not_taken_for_these(prompts: Path, tmp_pat
     out.write_text("a diary\n")
     done = localmix(*RAW, "-f", prompts, "-o", out)
     assert (done.returncode, out.read_text()) == (1, "a diary\n")
-    assert f"{out} line 1: no answer of localmix run --file" in done.stderr
+    assert f"{out} line 1: not an answer of localmix run --file" in done.stderr
 
 
 def test_options_that_do_not_go_together(prompts: Path, tmp_path: Path) -> None:

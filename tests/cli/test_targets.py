@@ -37,7 +37,7 @@ def test_says_what_it_chose_and_writes_it(source: Path, tmp_path: Path) -> None:
     result = quantize(source, out, "--target-bpw", 9, "-y")
     assert result.exit_code == 0
     for part in (
-        "bits a weight",
+        "bits per weight",
         "memory: ",
         "of cache for 256 tokens",
         "an estimated divergence of",
@@ -51,7 +51,7 @@ def test_says_what_it_chose_and_writes_it(source: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_written_without_a_yes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.gguf"
-    with pytest.raises(LocalmixError, match="nobody can be asked whether to go on: expected a terminal, or -y"):
+    with pytest.raises(LocalmixError, match="no terminal to ask for confirmation: pass -y"):
         quantize(source, out, "--target-ram", "1G")
     for answer in (False, True):
         monkeypatch.setattr(sys.modules["localmix.cli.quantize"], "confirmed", lambda answer=answer: answer)
@@ -62,10 +62,10 @@ def test_nothing_is_written_without_a_yes(source: Path, tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target-ram", "1M"], r"--target-ram 1M --ctx 256: 1 MB of memory are too few: .* in all"),
-        (["--target-bpw", "2"], r"--target-bpw 2: the weights may take .*, the least they can is"),
+        (["--target-ram", "1M"], r"--target-ram 1M --ctx 256: 1 MB of memory is too little: .* in all"),
+        (["--target-bpw", "2"], r"--target-bpw 2: the weights may take .*, but need at least"),
         (["--target-ram", "much"], "--target-ram much: expected a size such as 24G or 15.5GiB"),
-        (["--target-ram", "1G", "--target-bpw", "4"], "--target-ram with --target-bpw: each says which formats"),
+        (["--target-ram", "1G", "--target-bpw", "4"], "--target-ram with --target-bpw: both choose the formats"),
         (["--format", "Q8_0", "--target-bpw", "4"], "--format with --target-bpw"),
     ],
 )

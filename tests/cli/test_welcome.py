@@ -74,10 +74,10 @@ def test_doctor_speaks_in_sentences_with_units(columns: int) -> None:
 
 
 def test_doctor_says_why_a_model_does_not_fit() -> None:
-    model: dict[str, Any] = MODEL | {"fits": "no", "how": "no: it needs 26 GB there, 10 GB are free", "gpu": "none"}
+    model: dict[str, Any] = MODEL | {"fits": "no", "how": "no: it needs 26 GB there, 10 GB free", "gpu": "none"}
     del model["expected_tokens_per_second"]
     lines = list(report({"machine": MACHINE, "model": model}, 200))
-    assert "It does not fit: it needs 26 GB there, 10 GB are free." in " ".join(lines)
+    assert "It does not fit: it needs 26 GB there, 10 GB free." in " ".join(lines)
     assert lines[-3:] == ["gpu: none", "", "Choose a smaller format or model."]
 
 

@@ -105,7 +105,7 @@ def test_another_models_and_damaged_conversations_are_refused(chat: Chat, tmp_pa
     saved.load(path, other, any_model=True)
     assert [message.content for message in other.messages] == [message.content for message in chat.messages]
     path.write_bytes(before[:-3])
-    with pytest.raises(LocalmixError, match="damaged one; the file is left"):
+    with pytest.raises(LocalmixError, match="damaged one; the file was left"):
         saved.load(path, chat)
     assert path.read_bytes() == before[:-3]
 

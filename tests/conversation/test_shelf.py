@@ -45,7 +45,7 @@ def test_a_conversation_is_kept_from_its_first_turn(model: Model, state: Path) -
 
 
 def test_names_and_the_newest(model: Model) -> None:
-    with pytest.raises(LocalmixError, match="no conversation to go on with"):
+    with pytest.raises(LocalmixError, match="no conversation to continue"):
         sessions.find()
     first, second = sessions.Keeper(), sessions.Keeper()
     first.keep(said(model, "one"))
@@ -56,9 +56,9 @@ def test_names_and_the_newest(model: Model) -> None:
     assert len(sessions.names()) == 2  # the name given by time is gone
     first.rename("dogs", said(model, "one"))
     assert set(sessions.names()) > {"cats", "dogs"}  # a name given by hand is not
-    with pytest.raises(LocalmixError, match="there already"):
+    with pytest.raises(LocalmixError, match="already exists"):
         second.rename("cats", said(model, "two"))
-    with pytest.raises(LocalmixError, match="no conversation birds: there are dogs, "):
+    with pytest.raises(LocalmixError, match="no conversation called birds: found dogs, "):
         sessions.find("birds")
     for bad in ("", ".x", "a\nb", "x" * 81):
         with pytest.raises(LocalmixError, match="expected a name"):

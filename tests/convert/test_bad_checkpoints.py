@@ -68,7 +68,7 @@ def test_wrong_shape(tmp_path: Path) -> None:
         ({"num_local_experts": 5}, "ffn_gate_inp.weight would have 4 rows of 32, expected 5 of 32"),
         ({"num_hidden_layers": 3}, "model.layers.2.input_layernorm.weight is missing"),
         ({"head_dim": 4}, r"model\.safetensors: .*self_attn.q_proj.weight has 32 rows, expected 4 heads of 4"),
-        ({"num_experts_per_tok": 5}, r"config\.json: 5 experts a token are more than the 4 that there are"),
+        ({"num_experts_per_tok": 5}, r"config\.json: 5 experts per token, but there are only 4"),
         ({"num_hidden_layers": 2**30}, "model.layers.2.input_layernorm.weight is missing"),
         ({"num_hidden_layers": 10**30}, "expected a positive whole number"),
         ({"vocab_size": 2**30}, "token_embd.weight would have 64 rows"),
@@ -253,12 +253,12 @@ def test_an_archive_of_another_version(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"PK\1\2") + 6] = 200  # the version needed to extract the first entry
     path.write_bytes(raw)
-    with pytest.raises(FileFormatError, match=r"is no PyTorch checkpoint .*: zip file version 20\.0"):
+    with pytest.raises(FileFormatError, match=r"not a PyTorch checkpoint .*: zip file version 20\.0"):
         convert.open_checkpoint(path.parent)
 
 
 def test_folder_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"holds no config.json \(Hugging Face\) and no params.json"):
+    with pytest.raises(FileFormatError, match=r"not a checkpoint: expected config.json \(Hugging Face\) or"):
         convert.open_checkpoint(tmp_path)
 
 

@@ -117,7 +117,7 @@ def test_only_the_same_is_resumed(
 ) -> None:
     cut_off(plan_of(source), out, monkeypatch)
     before = out.with_name("out.gguf.partial").read_bytes()
-    with pytest.raises(LocalmixError, match="was begun from another source, with other options or by another version"):
+    with pytest.raises(LocalmixError, match="was started from another source, with other options"):
         convert.write(other(source), out, threads=1, resume=True)
     assert out.with_name("out.gguf.partial").read_bytes() == before  # the work is not lost
     convert.write(other(source), out, threads=1)  # anew

@@ -95,9 +95,9 @@ def test_copying_a_file_through_typed_metadata_is_exact(tmp_path: Path) -> None:
         ([1, 2], "give numbers as a NumPy array"),
         (["a", 1], "a list holds strings or arrays"),
         (1 << 64, "does not fit 64 bits"),
-        (None, "NoneType is no type of GGUF metadata"),
-        (np.array(["a"]), "is no type of GGUF metadata"),
-        (1j, "complex is no type of GGUF metadata"),
+        (None, "NoneType is not a GGUF metadata type"),
+        (np.array(["a"]), "is not a GGUF metadata type"),
+        (1j, "complex is not a GGUF metadata type"),
     ],
 )
 def test_values_that_cannot_be_stored(value: Any, error: str, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_disk_that_is_too_small_is_refused_first(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(LocalmixError, match="no is no folder: expected"), gguf.Writer(tmp_path / "no/m.gguf", {}, []):
+    with pytest.raises(LocalmixError, match="no is not a folder"), gguf.Writer(tmp_path / "no/m.gguf", {}, []):
         pass
     with pytest.raises(LocalmixError, match="is a folder"), gguf.Writer(tmp_path, {}, []):
         pass

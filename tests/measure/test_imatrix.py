@@ -87,23 +87,23 @@ def test_older_files(tmp_path: Path) -> None:
 
 
 def test_what_is_no_importance_matrix(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"is no importance matrix \(general\.type is None"):
+    with pytest.raises(FileFormatError, match=r"not an importance matrix \(general\.type is None"):
         imatrix.read(small_models.STORIES)
     whole = old_file(tmp_path / "x.dat").read_bytes()
     for size in (0, 3, 30, len(whole) // 2):
         (tmp_path / "cut.dat").write_bytes(whole[:size])
-        with pytest.raises(FileFormatError, match="is no importance matrix"):
+        with pytest.raises(FileFormatError, match="not an importance matrix"):
             imatrix.read(tmp_path / "cut.dat")
     with pytest.raises(FileFormatError, match=r"none\.dat: cannot be read"):
         imatrix.read(tmp_path / "none.dat")
     damaged = Imatrix({"a": Entry(np.array([[1.0, np.nan]]), np.ones(1))})
     imatrix.write(tmp_path / "nan.gguf", damaged)
-    with pytest.raises(FileFormatError, match="a has values that are no sums of squares"):
+    with pytest.raises(FileFormatError, match="a has values that cannot be sums of squares"):
         imatrix.read(tmp_path / "nan.gguf")
 
 
 def test_sums_without_counts(tmp_path: Path) -> None:
     one = (small_models.F32, np.ones((1, 8), np.float32))
     path = small_models.write(tmp_path / "x.gguf", {"general.type": "imatrix"}, {"a.in_sum2": one})
-    with pytest.raises(FileFormatError, match="sums without the counts"):
+    with pytest.raises(FileFormatError, match="sums without their counts"):
         imatrix.read(path)

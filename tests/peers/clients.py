@@ -105,7 +105,7 @@ def messages() -> str:
 
 def llama() -> str:
     client = ollama.Client(URL)
-    client.list(), client.ps(), client.show("m")  # noqa: B018
+    client.list(), client.ps(), client.show("m")
     found = client.chat("m", messages=HELLO, options={"num_predict": 12})
     parts = client.generate("m", "Hello", stream=True, options={"num_predict": 12})
     return found.message.content + " | " + "".join(p.response for p in parts)
@@ -120,8 +120,8 @@ def langchain() -> str:
 
 def main() -> None:
     failed = 0
-    checks: list[Callable[[], str]] = [models, chat, chat_stream, parse, tools, completions, responses, errors, messages,
-                                       llama, langchain]  # fmt: skip
+    checks: list[Callable[[], str]] = [models, chat, chat_stream, parse, tools, completions, responses, errors,
+                                       messages, llama, langchain]  # fmt: skip
     for check in checks:
         start = time.perf_counter()
         try:

@@ -54,7 +54,7 @@ def test_without_a_home_folder_a_temporary_one_that_is_said_once(
     assert folders.folder("X", "cache") == place / "cache"
     assert folders.folder("X", "data", "models") == place / "data" / "models"
     assert place.stat().st_mode & 0o777 == 0o700
-    assert capsys.readouterr().err == f"localmix: no home folder that can be written: files are kept in {place}\n"
+    assert capsys.readouterr().err == f"localmix: no writable home folder: files are kept in {place}\n"
     folders._temporary.cache_clear()
     folders.folder("X", "cache")
     assert capsys.readouterr().err == ""

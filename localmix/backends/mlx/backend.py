@@ -147,7 +147,7 @@ class MlxBackend:
     def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
         """LocalmixError: the network does not fit in the device's memory, or `inputs` are asked for."""
         if inputs is not None:
-            raise LocalmixError("the mlx backend does not tell what it multiplies: use --backend numba")
+            raise LocalmixError("the mlx backend does not expose what it multiplies: use --backend numba")
         room = self.device.room
         left = None if room is None else room - mx.get_active_memory()  # what other models take
         position_bytes = self.cache(network, network.context, "f16").position_bytes

@@ -57,7 +57,7 @@ class Cache:
         if kv not in STORAGES:
             raise LocalmixError(f"keys and values as {kv!r}: expected one of {', '.join(STORAGES)}")
         if STORAGES[kv].bits is not None and head_dim % GROUP:
-            raise LocalmixError(f"keys and values as {kv}: heads of {head_dim} are no multiple of {GROUP}: use f16")
+            raise LocalmixError(f"keys and values as {kv}: head size {head_dim} is not a multiple of {GROUP}: use f16")
         self.context = context  # most positions of one sequence
         self.storage = STORAGES[kv]
         self._layers, self._kv_heads, self._head_dim = layers, kv_heads, head_dim
@@ -198,7 +198,7 @@ class Cache:
         left, size = self._budget.left, more * self.position_bytes
         if left is not None and size > left:
             raise LocalmixError(
-                f"{more} more tokens of context take {amount(size, 'B')}, {amount(left, 'B')} are left on this GPU: "
+                f"{more} more tokens of context take {amount(size, 'B')}, {amount(left, 'B')} is left on this GPU: "
                 "use a shorter context (--ctx), or keep keys and values in 8 bits (kv q8_0)"
             )
 

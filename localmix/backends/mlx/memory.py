@@ -86,10 +86,10 @@ def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, le
         return
     count = sum(w.shape[0] * w.shape[1] for w in weights)
     smaller = (name for name in _LADDER if bytes_of(count, name, arithmetic) + context <= left)
-    fits = next((f"quantized to {name} it would fit" for name in smaller), "no format of it would fit")
+    fits = next((f"quantized to {name} it would fit" for name in smaller), "no format would fit")
     raise LocalmixError(
         f"the model needs {amount(size, 'B')} on the GPU and {amount(context, 'B')} for {_LEAST} tokens of context, "
-        f"{amount(max(0, left), 'B')} are left beside {amount(_ACTIVATIONS, 'B')} for activations: {fits}; "
+        f"{amount(max(0, left), 'B')} is left besides {amount(_ACTIVATIONS, 'B')} for activations: {fits}; "
         "or use --backend numba, which reads the file where it is"
     )
 

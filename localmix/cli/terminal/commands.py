@@ -34,26 +34,26 @@ def _quit(talk: "Talk", rest: str) -> None:
 
 COMMANDS = {
     "help": Command("", "this list", _help),
-    "system": Command("[TEXT]", "show or set the system prompt; off takes it away", information.system),
-    "set": Command("[OPTION VALUE]", "show or set how answers are chosen, as /set temp 0.2", information.set_option),
+    "system": Command("[TEXT]", "show or set the system prompt; off removes it", information.system),
+    "set": Command("[OPTION VALUE]", "show or set sampling options, such as /set temp 0.2", information.set_option),
     "regen": Command("", "another answer to the last question", turns.regen),
     "undo": Command("", "forget the last question and its answer", turns.undo),
     "edit": Command("[TEXT]", "change the last question and ask again", turns.edit),
-    "save": Command("[NAME]", "keep the conversation under a name", turns.save),
-    "load": Command("[NAME]", "go on with a kept conversation; without a name: which there are", turns.load, path=True),
+    "save": Command("[NAME]", "save the conversation under a name", turns.save),
+    "load": Command("[NAME]", "continue a saved conversation; without a name, list them", turns.load, path=True),
     "file": Command("PATH", "add a file to the next message", turns.file, path=True),
-    "clear": Command("", "begin a new conversation; the old one is kept", turns.clear),
-    "stats": Command("", "tokens, speed, context and where all is kept", information.stats),
+    "clear": Command("", "start a new conversation; the old one is kept", turns.clear),
+    "stats": Command("", "tokens, speed, context and where things are kept", information.stats),
     "experts": Command("", "which experts served the last answer, layer by layer", information.experts),
-    "model": Command("[MODEL]", "show the model, or go on with another one", information.model, path=True),
-    "quit": Command("", "leave", _quit),
+    "model": Command("[MODEL]", "show the model, or switch to another one", information.model, path=True),
+    "quit": Command("", "end the chat", _quit),
 }
 _ALIASES = {"exit": "quit", "bye": "quit", "reset": "clear", "new": "clear", "?": "help", "h": "help"}
 _KEYS = [
     ("Alt-Enter, \\ Enter", "another line"),
-    ("Ctrl-C", "ends an answer, which is kept; at the prompt a second one leaves"),
-    ("Ctrl-D", "leaves"),
-    (" /text", "with a space before it: a message that begins with a slash"),
+    ("Ctrl-C", "stops an answer, which is kept; twice at the prompt quits"),
+    ("Ctrl-D", "quits"),
+    (" /text", "after a space: a message that starts with a slash"),
 ]
 
 
@@ -70,4 +70,4 @@ def obey(talk: "Talk", line: str) -> None:
 def unknown(name: str) -> str:
     """What is said of a command that is none."""
     near = difflib.get_close_matches(name.lower(), [*COMMANDS, *_ALIASES], n=1, cutoff=0)
-    return f"there is no /{name}: the nearest is /{near[0] if near else 'help'}; /help shows all"
+    return f"unknown command /{name}: did you mean /{near[0] if near else 'help'}? /help lists all"

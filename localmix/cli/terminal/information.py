@@ -43,7 +43,7 @@ def set_option(talk: "Talk", rest: str) -> None:
         key = name.lstrip("-").replace("-", "_")
         if key not in _NAMES:
             near = difflib.get_close_matches(key, _NAMES, n=1, cutoff=0)[0]
-            raise LocalmixError(f"there is no option {name}: the nearest is {near}; /set shows all")
+            raise LocalmixError(f"unknown option {name}: did you mean {near}? /set lists all")
         if text.strip():
             changed = Options(**talk.options | {key: _value(key, text.strip())})
             talk.model.sampler(changed)  # a schema or grammar that is wrong is said now
@@ -76,19 +76,19 @@ def stats(talk: "Talk", rest: str) -> None:
 
 def _place(talk: "Talk", room: int) -> str:
     if talk.keeper is None:
-        return "nothing: this one is private"
+        return "nowhere: this conversation is private"
     return shortened(talk.keeper.file, room) if talk.keeper.file else "nothing yet"
 
 
 def experts(talk: "Talk", rest: str) -> None:
     network = talk.model.network
     if not network.experts:
-        raise LocalmixError("this model has no experts: every token passes all of it")
+        raise LocalmixError("this model has no experts: every token goes through all of it")
     if not talk.watched:
-        raise LocalmixError("on this backend the device chooses by itself: use --backend numba to see the experts")
+        raise LocalmixError("on this backend the device picks the experts itself: use --backend numba to see them")
     counts = talk.choices.counts(network.experts)
     if not counts.size:
-        raise LocalmixError("there is no answer yet: ask something, and then /experts")
+        raise LocalmixError("no answer yet: ask something first")
     columns = talk.display.size()[0]
     talk.display.lines(picture_of.picture(counts, network.active, columns, talk.display.theme))
 

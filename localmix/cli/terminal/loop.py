@@ -37,7 +37,7 @@ def _step(talk: Talk, read: Callable[[str], str]) -> None:
         if talk.interrupted:
             raise
         talk.interrupted = True
-        talk.display.note("Ctrl-C again leaves")
+        talk.display.note("press Ctrl-C again to quit")
 
 
 def _turn(talk: Talk, read: Callable[[str], str]) -> None:

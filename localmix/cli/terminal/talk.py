@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from localmix.model import Model
 
 Loader = Callable[[Path], "Model"]
-FULL = "/clear begins anew, /undo takes turns back, and --when-full drop or shift leaves out the oldest"
+FULL = "/clear starts over, /undo takes back a turn, and --when-full drop or shift leaves out the oldest"
 
 
 class Talk:

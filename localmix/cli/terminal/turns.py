@@ -21,14 +21,14 @@ _LONGEST_TOKEN = 100  # bytes, about: what has more a token is not even read
 def regen(talk: "Talk", rest: str) -> None:
     question = _last_question(talk)
     if talk.options["seed"] is not None:
-        talk.display.note("the seed is set: the answer will be the same; /set seed none takes a new one each time")
+        talk.display.note("the seed is set: the answer will be the same; /set seed none picks a new one each time")
     talk.ask(question, instead=True)
 
 
 def undo(talk: "Talk", rest: str) -> None:
     question = talk.chat.undo()
     if question is None:
-        raise LocalmixError("there is nothing to undo")
+        raise LocalmixError("nothing to undo")
     talk.keep()
     talk.display.note(f"forgotten: {_short(question)}")
 
@@ -61,25 +61,25 @@ def load(talk: "Talk", rest: str) -> None:
 
 def file(talk: "Talk", rest: str) -> None:
     if not rest:
-        raise LocalmixError("which file? as in /file notes.txt")
+        raise LocalmixError("which file? For example: /file notes.txt")
     path = Path(os.path.expanduser(rest.strip("'\"")))
     size = talk.chat.context.size
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # others may have no end
-            raise LocalmixError(f"{path}: is no file")
+            raise LocalmixError(f"{path}: not a file")
         if status.st_size > size * _LONGEST_TOKEN:
             raise LocalmixError(f"{path}: has {status.st_size} bytes, too many for a context of {size} tokens")
         text = path.read_bytes().decode()
     except OSError as error:
         raise LocalmixError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise LocalmixError(f"{path}: is no UTF-8 text") from None
+        raise LocalmixError(f"{path}: not UTF-8 text") from None
     tokens = len(talk.model.tokenizer.encode(text, bos=False))
     if tokens >= size:
         raise LocalmixError(f"{path}: has {tokens} tokens, the context holds {size}")
     talk.files.append((path, text))
-    talk.display.note(f"{path}: {len(text.splitlines())} lines, {tokens} tokens, go with the next message")
+    talk.display.note(f"{path}: {len(text.splitlines())} lines, {tokens} tokens, sent with the next message")
 
 
 def clear(talk: "Talk", rest: str) -> None:
@@ -91,14 +91,14 @@ def _last_question(talk: "Talk") -> str:
     """LocalmixError: there is none."""
     questions = [message.content for message in talk.chat.messages if message.role == "user"]
     if not questions:
-        raise LocalmixError("there is no question yet: ask something first")
+        raise LocalmixError("no question yet: ask something first")
     return questions[-1]
 
 
 def _list(talk: "Talk") -> None:
     names = sessions.names()
     if not names:
-        raise LocalmixError("no conversation is kept yet")
+        raise LocalmixError("no saved conversations yet")
     for name in names[:_LISTED]:
         path, when = sessions.path(name), "gone"
         try:

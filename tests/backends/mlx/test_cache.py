@@ -98,7 +98,7 @@ def test_limits() -> None:
         append(cache, one, numbers(STEP + 1), numbers(1))
     with pytest.raises(LocalmixError, match="'f8': expected one of f16, f32, q8_0"):
         Cache(LAYERS, K, D, 10, "f8")
-    with pytest.raises(LocalmixError, match="heads of 24 are no multiple of 32"):
+    with pytest.raises(LocalmixError, match="head size 24 is not a multiple of 32"):
         Cache(LAYERS, K, 24, 10, "q8_0")
 
 

@@ -56,7 +56,7 @@ def test_limits_are_set_from_what_the_system_recommends(monkeypatch: pytest.Monk
         ("q4_k", AFFINE, 29, "needs 29.2 GB on the GPU and 67.1 MB for 512 tokens of context, 27.9 GB are left"),
         ("q4_k", STRAIGHT, 22, "quantized to q3_k it would fit"),
         ("q8_0", STRAIGHT, 45, "quantized to q6_k it would fit"),
-        ("q4_0", STRAIGHT, 8, "no format of it would fit; or use --backend numba"),
+        ("q4_0", STRAIGHT, 8, "no format would fit; or use --backend numba"),
     ],
 )
 def test_mixtral(format: str, arithmetic: Arithmetic, gigabytes: int, refusal: str | None) -> None:
@@ -69,7 +69,7 @@ def test_nothing_is_loaded_of_a_model_that_does_not_fit(monkeypatch: pytest.Monk
     monkeypatch.setattr(load, "repack", lambda *_: pytest.fail("a tensor was loaded"))
     network = networks.load(gguf.open(model_path()))
     small = Device("Apple A1", (1 << 30) + 1_000_000)
-    with pytest.raises(LocalmixError, match="no format of it would fit"):
+    with pytest.raises(LocalmixError, match="no format would fit"):
         MlxBackend(half=True, kernels={}, device=small).decoder(network)
 
 

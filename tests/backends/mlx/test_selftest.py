@@ -154,7 +154,7 @@ def test_kernels_that_end_the_process_are_not_tried_again(
             choice.kernels()
     assert list(choice.kernels()) == ["q6_k", "q3_k"]
     assert "q4_k" not in tried
-    assert choice.verdicts()["q4_k"].why == "the program ended while they were tried"
+    assert choice.verdicts()["q4_k"].why == "the program ended while they were being tried"
     assert selftest._metal("q6_k").passed
     assert choice.judge("q4_k").why.startswith("wrong")  # as the self-test does
 

@@ -82,7 +82,7 @@ def test_whatever_follows_a_command_the_conversation_goes_on(screen: Start, tmp_
         ("/set json_schema", "json_schema  none"),
         ("/file ~nosuchuser/x", "~nosuchuser/x: cannot be read"),
         (f"/file {long}", "File name too long"),
-        ("/file /dev/zero", "/dev/zero: is no file"),
+        ("/file /dev/zero", "/dev/zero: not a file"),
         ("/load ~nosuchuser/x", "no conversation ~nosuchuser/x"),
         (f"/load x/{long}", "no conversation x/xxx"),
         ("/model ~nosuchuser/x", "~nosuchuser/x: no such file"),
@@ -168,7 +168,7 @@ def test_completion(screen: Start, tmp_path: Path) -> None:
     one.type("\t")
     one.wait(lambda: "a long name.txt" in one.cursor_line)
     one.type("\r")
-    one.see("go with the next message")
+    one.see("sent with the next message")
     one.see("1 file added")
 
 
@@ -180,10 +180,10 @@ def test_ctrl_c_while_typing_clears_and_twice_leaves(screen: Start) -> None:
     one.type("\x03")
     one.ready()
     one.type("\x03")
-    one.see("Ctrl-C again leaves")
+    one.see("press Ctrl-C again to quit")
     one.say("/set")  # it was not again
     one.type("\x03")
-    one.wait(lambda: one.text.count("Ctrl-C again leaves") == 2)
+    one.wait(lambda: one.text.count("press Ctrl-C again to quit") == 2)
     one.ready()
     one.type("\x03")
     assert one.end() == 0

@@ -27,7 +27,7 @@ class Verdict:
 
 
 # Written before a trial: what stays there if Metal ends the process.
-_UNFINISHED = Verdict(False, False, "the program ended while they were tried")
+_UNFINISHED = Verdict(False, False, "the program ended while they were being tried")
 
 _FILE = "metal"
 

@@ -29,6 +29,6 @@ def checks(named: Iterable[Named], modes: Iterable[bool] = (True, False)) -> Ite
 def _metal(name: str) -> Check:
     title = f"metal {name}"
     if not mx.metal.is_available():
-        return Check(title, None, "there is no GPU of Apple here")
+        return Check(title, None, "no Apple GPU found")
     verdict = choice.judge(name)
     return Check(title, verdict.right, verdict.why)

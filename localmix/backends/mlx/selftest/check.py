@@ -13,7 +13,7 @@ from localmix.backends.mlx.metal import choice
 
 @dataclass(frozen=True)
 class Check:
-    """`passed` None: it cannot be run here, `detail` says why."""
+    """`passed` None: it cannot run here, `detail` says why."""
 
     name: str
     passed: bool | None
