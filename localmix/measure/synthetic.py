@@ -25,7 +25,7 @@ class Shape:
 
     architecture: str
     vocabulary: int
-    keys: Mapping[str, int | float]
+    keys: Mapping[str, int | float | str]
     biased: bool = False  # all that may have a bias has one
 
     @property
@@ -42,11 +42,11 @@ def shape(
     layers: int,
     context: int,
     experts: tuple[int, int] = (0, 0),
-    more: Mapping[str, int | float] | None = None,
+    more: Mapping[str, int | float | str] | None = None,
     biased: bool = False,
 ) -> Shape:
     """`heads`: how many, how many of keys and values, and their size. `experts`: how many, and how many are chosen."""
-    keys: dict[str, int | float] = {
+    keys: dict[str, int | float | str] = {
         "context_length": context,
         "embedding_length": width,
         "block_count": layers,
@@ -65,12 +65,22 @@ def shape(
     return Shape(architecture, vocabulary, keys | dict(more or {}), biased)
 
 
+GPT_OSS: Mapping[str, int | float | str] = {
+    "expert_feed_forward_length": 2880,
+    "attention.sliding_window": 128,
+    "rope.freq_base": 150000.0,
+    "rope.scaling.type": "yarn",
+    "rope.scaling.factor": 32.0,
+    "rope.scaling.original_context_length": 4096,
+}
 SHAPES = {
     "mixtral-8x7b": shape("llama", 32000, 4096, (32, 8, 128), 14336, 32, 32768, (8, 2)),
     "mixtral-8x22b": shape("llama", 32000, 6144, (48, 8, 128), 16384, 56, 65536, (8, 2)),
     "mistral-7b": shape("llama", 32000, 4096, (32, 8, 128), 14336, 32, 32768),
     "qwen3-30b-a3b": shape("qwen3moe", 151936, 2048, (32, 4, 128), 6144, 48, 40960, (128, 8),
                            {"expert_feed_forward_length": 768}),
+    "gpt-oss-20b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 24, 131072, (32, 4), GPT_OSS, biased=True),
+    "gpt-oss-120b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 36, 131072, (128, 4), GPT_OSS, biased=True),
 }  # fmt: skip
 _ROWS = 4096  # written at a time
 _WEIGHT = 0.02  # root mean square
@@ -133,7 +143,8 @@ def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArra
     if len(info.shape) == 1 and "norm" in info.name:
         return np.ones(width, np.float32)
     if format.dtype.fields is None:
-        values = (rng.standard_normal((rows, width)) * _WEIGHT).astype(np.float32)
+        size = _WEIGHT / 10 if info.name.endswith(".bias") else _WEIGHT
+        values = (rng.standard_normal((rows, width)) * size).astype(np.float32)
         assert format.quantize is not None, format
         return format.quantize(values, None)
     blocks = rng.integers(0, 256, (rows, format.row_bytes(width)), np.uint8).view(format.dtype)
