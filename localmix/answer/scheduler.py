@@ -195,6 +195,7 @@ class Scheduler:
             assert ticket.context is not None
             other.take_context(ticket.context.fork())
             other.stats.cached_tokens, other.prompt_scores = len(ticket.context.ids), ticket.prompt_scores
+            other.experts = ticket.experts
             other.answer(logits)
             self.rows.append(other)
 

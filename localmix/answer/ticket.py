@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from localmix.answer.options import Options
 from localmix.answer.scores import Score, score
 from localmix.answer.speaker import Speaker
@@ -26,7 +29,8 @@ class Request:
     """One prompt. `continues`: the answer goes on where it ends, so that a space at its beginning counts.
 
     `scores`: each id of the answer comes with its log-probability and those of so many likely ids; with `echo` those
-    of the prompt too. `owner`: whose prompts may share what is computed. `shown`: control tokens that are text.
+    of the prompt too. `routes`: each id comes with the experts of the pass that it was chosen after. `owner`: whose
+    prompts may share what is computed. `shown`: control tokens that are text.
     """
 
     id: str | int
@@ -37,15 +41,17 @@ class Request:
     echo: bool = False
     owner: str = ""
     shown: frozenset[int] = frozenset()
+    routes: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
-    """Text that is certain, and the ids that it became certain with."""
+    """Text that is certain, and the ids that it became certain with; `routes` are the experts (L, A) of each."""
 
     text: str
     ids: tuple[int, ...]
     scores: tuple[Score, ...] = ()
+    routes: tuple[NDArray[np.int32], ...] = ()
 
 
 class Ticket:
@@ -78,6 +84,8 @@ class Ticket:
         self._device: Iterator[int] | None = None
         self._ids: list[int] = []
         self._scores: list[Score] = []
+        self.experts: NDArray[np.int32] | None = None  # (L, A) of the last token computed, where `routes` are wanted
+        self._routes: list[NDArray[np.int32]] = []
 
     @property
     def ids(self) -> list[int]:
@@ -114,6 +122,8 @@ class Ticket:
     def take_context(self, context: Context) -> None:
         """Be computed in a context of the scheduler's."""
         self.context, self.lent = context, True
+        if self.request.routes:
+            context.watch = self._note
 
     def begin_again(self) -> None:
         """The context was taken away: all is computed once more, the answer as it was chosen."""
@@ -197,6 +207,8 @@ class Ticket:
             return
         text = self.written.push(id)
         self._ids.append(id)
+        if self.experts is not None:
+            self._routes.append(self.experts)
         self.stats.tokens = len(self.ids)
         if not self.written.ended and len(self.context.ids) >= self.context.size:
             self._full = True
@@ -206,6 +218,9 @@ class Ticket:
         self.todo = [id]
         self._emit(text)
 
+    def _note(self, chosen: NDArray[np.int32]) -> None:
+        self.experts = chosen[:, -1].copy()
+
     def _tell(self) -> None:
         if self.progress is not None and self.context is not None:
             done = len(self.context.ids)
@@ -213,8 +228,8 @@ class Ticket:
 
     def _emit(self, text: str) -> None:
         if text or self.ended:
-            self.pieces.append(Piece(text, tuple(self._ids), tuple(self._scores)))
-            self._ids, self._scores = [], []
+            self.pieces.append(Piece(text, tuple(self._ids), tuple(self._scores), tuple(self._routes)))
+            self._ids, self._scores, self._routes = [], [], []
 
     def _score_prompt(self, count: int, logits: Floats) -> None:
         assert self.request.scores is not None

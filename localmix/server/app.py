@@ -18,6 +18,7 @@ from localmix.server.service import Service
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _GET: dict[str, Endpoint] = {
+    "/": state.home,
     "/health": state.health,
     "/v1/health": state.health,
     "/v1/models": state.models,

@@ -72,9 +72,10 @@ class _Answer:
             if piece.scores and self._body.logprobs:
                 said = said or [{"content": ""}]
             told = self._logprobs([piece])
-            for delta in said:
-                found.append(self._choice(delta, logprobs=told))
-                told = None
+            more = {"routes": [experts.tolist() for experts in piece.routes]} if piece.routes else {}
+            for delta in said or ([{"content": ""}] if more else []):
+                found.append(self._choice(delta, logprobs=told, **more))
+                told, more = None, {}
         if ended:
             found += [self._choice(self._delta(part)) for part in self._kept(self._parts.end())]
             found.append(self._choice({}, finish_reason=self._reason()))
@@ -93,6 +94,8 @@ class _Answer:
             self._calls = len(calls)
             message["tool_calls"] = [_call(call) for call in calls]
         told = self._logprobs(pieces)
+        if routes := [experts.tolist() for piece in pieces for experts in piece.routes]:
+            message["routes"] = routes
         return {"index": self._place, "message": message, "logprobs": told, "finish_reason": self._reason()}
 
     def _kept(self, parts: Iterable[Part]) -> list[Part]:

@@ -57,7 +57,8 @@ def tickets_of(service: Service, body: ChatCompletion, talk: Dialogue, owner: st
     if tools.forced(body):
         options = replace(options, json_schema=tools.call_schema(talk.offered), grammar=None)
     scores = (body.top_logprobs or 0) if body.logprobs else None
-    request = Request(0, talk.ids, options, scores=scores, owner=owner, shown=talk.shown)
+    routes = bool(body.routes) and service.model.network.experts > 0
+    request = Request(0, talk.ids, options, scores=scores, owner=owner, shown=talk.shown, routes=routes)
     return choices.tickets(service, request, body.n or 1)
 
 

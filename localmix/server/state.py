@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from localmix.server.errors import ApiError
 from localmix.server.metrics import CONTENT_TYPE
+from localmix.server.page import page
 from localmix.server.service import Service, service_of
 from localmix.server.wire import json
 
@@ -18,6 +19,21 @@ async def health(request: Request) -> Response:
     if state != "ready":
         raise ApiError(503, f"the server is {state}", retry=_RETRY)
     return json({"status": "ok"})
+
+
+async def home(request: Request) -> Response:
+    """The page, packed where the browser says it can unpack."""
+    found = page()
+    packs = "gzip" in request.headers.get("accept-encoding", "")
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": found.policy,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "vary": "accept-encoding",
+        **({"content-encoding": "gzip"} if packs else {}),
+    }
+    return Response(found.packed if packs else found.plain, headers=headers)
 
 
 async def models(request: Request) -> Response:
@@ -98,6 +114,9 @@ def _model(service: Service) -> dict[str, Any]:
             "n_vocab": found.network.vocabulary,
             "n_ctx_train": found.network.context,
             "n_ctx": service.context,
+            "n_layer": len(found.network.layers),
+            "n_expert": found.network.experts,
+            "n_expert_used": found.network.active,
             "n_embd": found.network.width,
             "size": sum(tensor.data.nbytes for tensor in found.file.tensors.values()),
         },

@@ -118,11 +118,14 @@ def langchain() -> str:
     return f"{model.invoke('Hello').content!r} {''.join(c.content for c in model.stream('Hello'))!r} {held} {bound}"
 
 
+CHECKS: tuple[Callable[[], str], ...] = (
+    models, chat, chat_stream, parse, tools, completions, responses, errors, messages, llama, langchain,
+)  # fmt: skip
+
+
 def main() -> None:
     failed = 0
-    checks: list[Callable[[], str]] = [models, chat, chat_stream, parse, tools, completions, responses, errors,
-                                       messages, llama, langchain]  # fmt: skip
-    for check in checks:
+    for check in CHECKS:
         start = time.perf_counter()
         try:
             said = check()[:100].replace("\n", " ")
