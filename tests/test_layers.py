@@ -43,6 +43,7 @@ FLOORS = (
     ("localmix.backends",),
     ("localmix.engine",),
     ("localmix.answer",),
+    ("localmix.markup",),
     ("localmix.conversation",),
     ("localmix.model", "localmix"),
     ("localmix.measure",),

@@ -6,11 +6,13 @@ from typing import Any
 
 from localmix.answer.ticket import Request, Ticket
 from localmix.conversation.chat import template_of
+from localmix.markup import Marker, Markup, Pairs, Parser, markup_of
+from localmix.markup.calls import read_json
 from localmix.server import choices, tools
 from localmix.server.bodies import ChatCompletion, Message, Tool
 from localmix.server.errors import ApiError
-from localmix.server.parts import Marker, Parts
 from localmix.server.service import Service
+from localmix.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -18,34 +20,35 @@ class Dialogue:
     """What an answer to a conversation needs: the prompt, and how its text is taken apart."""
 
     ids: list[int]
-    family: tools.Family
-    inside: Marker | None  # what the prompt has opened
+    family: Markup
+    tokenizer: Tokenizer
     offered: Sequence[Tool]
-    shown: frozenset[int]
+    forced: bool  # to be a call
 
-    def parts(self) -> Parts:
+    @property
+    def shown(self) -> frozenset[int]:
+        """Control tokens that are markers."""
+        return self.family.shown(self.tokenizer)
+
+    def parts(self) -> Parser:
         """For the text of one answer."""
-        found = [self.family.call] if self.offered else []
-        found += [marker for marker in self.family.markers if marker.read is None]
-        return Parts(found, self.inside)
+        if self.forced:
+            return Pairs([], Marker("", self.family.call.close, read_json))
+        return self.family.parser(self.ids, self.tokenizer, calls=bool(self.offered))
 
 
 def dialogue_of(service: Service, body: ChatCompletion) -> Dialogue:
     """ApiError or LocalmixError: the template has no place for such messages, or such tools."""
     template, tokenizer = template_of(service.model), service.model.tokenizer
-    found, offered = tools.family(template), tools.offered(body)
+    found, offered = markup_of(template.source), tools.offered(body)
     texts = [text_of(message, place) for place, message in enumerate(body.messages)]
     said = tools.said(body.messages, texts, offered, found)
     seen = tools.variables(offered, found) | _wanted(body)
     ids = tools.encoded(template, said, seen)
-    inside = None
     if tools.forced(body):
-        inside = Marker("", found.call.close, tools.read_json)
-        ids = [*ids, *tokenizer.encode(found.call.open + "\n" * bool(found.call.close), bos=False, eos=False,
-                                       control=True, first=False)]  # fmt: skip
-    elif found.thinks and tokenizer.decode(ids[-8:]).rstrip().endswith("<think>"):
-        inside = next(marker for marker in found.markers if marker.read is None)
-    return Dialogue(ids, found, inside, offered, found.shown(tokenizer))
+        begun = found.call.open + "\n" * bool(found.call.close)
+        ids = [*ids, *tokenizer.encode(begun, bos=False, eos=False, control=True, first=False)]
+    return Dialogue(ids, found, tokenizer, offered, tools.forced(body))
 
 
 def tickets_of(service: Service, body: ChatCompletion, talk: Dialogue, owner: str) -> list[Ticket]:

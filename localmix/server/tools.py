@@ -7,55 +7,20 @@ that most models were taught (Hermes).
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from localmix.errors import LocalmixError
+from localmix.markup import Markup
 from localmix.server.bodies import ChatCompletion, Chosen, Message, Tool
 from localmix.server.errors import ApiError
-from localmix.server.parts import Marker, read_json, read_named, read_xml
 from localmix.template import ChatTemplate
 from localmix.template import Message as Said
-from localmix.tokenizer import Tokenizer
 
 _HERMES = (
     "You may call functions. They are given as JSON schemas within <tools></tools>:\n<tools>\n{tools}\n</tools>\n"
     "For each call return a JSON object with the name and the arguments within <tool_call></tool_call>:\n"
     '<tool_call>\n{{"name": <name>, "arguments": <arguments>}}\n</tool_call>'
 )
-_THINK = Marker("<think>", "</think>")
-_TOOL_CALL = Marker("<tool_call>", "</tool_call>", read_json)
-
-
-@dataclass(frozen=True)
-class Family:
-    """How a template's models call: the marker, whether the template tells of tools, and which control tokens show."""
-
-    call: Marker
-    knows: bool
-    thinks: bool
-
-    @property
-    def markers(self) -> list[Marker]:
-        return [self.call, *([_THINK] if self.thinks else [])]
-
-    def shown(self, tokenizer: Tokenizer) -> frozenset[int]:
-        """The control tokens that are markers."""
-        names = {text for marker in self.markers for text in (marker.open, marker.close)} | {"[ARGS]", "[CALL_ID]"}
-        return frozenset(id for text, id in tokenizer.control_tokens.items() if text in names)
-
-
-def family(template: ChatTemplate) -> Family:
-    """By what the template says."""
-    source = template.source
-    knows, thinks = "tools" in source, "<think>" in source or "</think>" in source
-    if "[TOOL_CALLS]" in source:
-        return Family(Marker("[TOOL_CALLS]", "", read_named), knows, thinks)
-    if "<function=" in source:
-        return Family(Marker("<tool_call>", "</tool_call>", read_xml), knows, thinks)
-    if "<|python_tag|>" in source and "<tool_call>" not in source:
-        return Family(Marker("<|python_tag|>", "", read_json), knows, thinks)
-    return Family(_TOOL_CALL, knows, thinks)
 
 
 def offered(body: ChatCompletion) -> list[Tool]:
@@ -94,20 +59,20 @@ def call_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     return options[0] if len(options) == 1 else {"anyOf": options}
 
 
-def variables(tools: Sequence[Tool], found: Family) -> dict[str, Any]:
+def variables(tools: Sequence[Tool], found: Markup) -> dict[str, Any]:
     """What the template sees of tools."""
     return {"tools": [_plain(tool) for tool in tools]} if tools and found.knows else {}
 
 
-def said(messages: Sequence[Message], texts: Sequence[str], tools: Sequence[Tool], found: Family) -> list[Said]:
+def said(messages: Sequence[Message], texts: Sequence[str], tools: Sequence[Tool], found: Markup) -> list[Said]:
     """Messages as the template knows them: calls and their results as fields, or as text."""
     out: list[Said] = []
     for message, text in zip(messages, texts, strict=True):
         role = "system" if message.role == "developer" else message.role
         more: dict[str, Any] = {}
         thought = message.reasoning_content or message.reasoning
-        if thought and found.thinks:
-            more["reasoning_content"] = thought
+        if thought:
+            more |= found.history(thought) or {}
         calls = [_call(call.function.name, call.function.arguments, call.id) for call in message.tool_calls or ()
                  if call.function is not None]  # fmt: skip
         if found.knows:
