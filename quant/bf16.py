@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.format import Floats, Format
+from quant.format import LARGEST_BFLOAT, Floats, Format
 from quant.jit import kernel
 
 MAGNITUDE, INFINITE = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
@@ -32,4 +32,4 @@ def narrow(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
         out[i] = np.uint16(upper | QUIET if np.uint32(bits[i] & MAGNITUDE) > INFINITE else rounded)
 
 
-FORMAT = Format("bf16", 30, 1, np.dtype("<u2"), dequantize, quantize)
+FORMAT = Format("bf16", 30, 1, np.dtype("<u2"), dequantize, quantize, error=2.8e-6, largest=LARGEST_BFLOAT)

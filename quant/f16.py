@@ -60,4 +60,4 @@ def narrow(bits: NDArray[np.uint32], out: NDArray[np.uint16]) -> None:
         out[i] = np.uint16(half | (bits[i] >> UPPER & SIGN))
 
 
-FORMAT = Format("f16", 1, 1, np.dtype("<f2"), dequantize, quantize)
+FORMAT = Format("f16", 1, 1, np.dtype("<f2"), dequantize, quantize, error=4.3e-8)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from quant.format import Floats, Format
+from quant.format import LARGEST_SINGLE, Floats, Format
 
 
 def dequantize(blocks: NDArray) -> Floats:
@@ -14,4 +14,4 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     return rows.astype(np.float32, copy=False)
 
 
-FORMAT = Format("f32", 0, 1, np.dtype("<f4"), dequantize, quantize)
+FORMAT = Format("f32", 0, 1, np.dtype("<f4"), dequantize, quantize, error=0.0, largest=LARGEST_SINGLE)

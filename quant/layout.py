@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 def unpack(packed: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
     """Fields of `bits` bits from bytes (..., P), low bits first: uint8 (..., P * 8 // bits)."""
+    if bits == 8:
+        return packed
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
     runs = packed.reshape(*packed.shape[:-1], packed.shape[-1] // run, 1, run)
     fields = (runs >> shifts) & np.uint8((1 << bits) - 1)
@@ -25,11 +27,6 @@ def pack(fields: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
     for i in range(1, per_byte):
         packed |= runs[..., i, :] << np.uint8(i * bits)
     return packed.reshape(*fields.shape[:-1], fields.shape[-1] // per_byte)
-
-
-def single(scale: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Scales (..., n), one a block, widened and shaped (..., n, 1) to meet the values of the block."""
-    return scale.astype(np.float32)[..., None]
 
 
 def merge(values: NDArray) -> NDArray[np.float32]:

@@ -6,20 +6,20 @@ w = d * scale * q - dmin * minimum, scale in the low nibble and minimum in the h
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import affine
-from quant.fit.packing import pack
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=16, size=16, top=3, levels=15)
 LAYOUT = np.dtype([("scales", "u1", 16), ("qs", "u1", 64), ("d", "<f2"), ("dmin", "<f2")])
 
 
-def dequantize(blocks: NDArray) -> Floats:
-    scale = single(blocks["d"]) * (blocks["scales"] & np.uint8(15))  # (..., n, 16)
-    minimum = single(blocks["dmin"]) * (blocks["scales"] >> np.uint8(4))
-    q = unpack(blocks["qs"], bits=2, run=32).reshape(*scale.shape, 16)
-    return merge(merge(scale[..., None] * q - minimum[..., None]))
+def of_groups(blocks: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return blocks["scales"] & np.uint8(15), blocks["scales"] >> np.uint8(4)
+
+
+CODING = Coding(group=16, parts=(Bits("qs", bits=2, run=32),), minus="dmin", of_groups=of_groups)
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -27,8 +27,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     blocks = np.empty(len(fit.d), LAYOUT)
     blocks["d"], blocks["dmin"] = fit.d, fit.dmin
     blocks["scales"] = fit.scales | fit.minima << np.uint8(4)
-    blocks["qs"] = pack(fit.codes, bits=2, run=32)
+    put(blocks, CODING, fit.codes)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q2_k", 10, 256, LAYOUT, dequantize, quantize)
+FORMAT = Format("q2_k", 10, 256, LAYOUT, CODING, quantize, error=7.12e-2, fallback="iq4_nl")

@@ -7,22 +7,25 @@ first 8 of their 12 bytes, their upper two bits in the last 4.
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import symmetric
-from quant.fit.packing import pack
+from quant.fit.packing import pack, put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
+from quant.layout import unpack
 
 GRID = symmetric.Grid(groups=16, size=16, bottom=4, levels=32)
 LAYOUT = np.dtype([("hmask", "u1", 32), ("qs", "u1", 64), ("scales", "u1", 12), ("d", "<f2")])
 
 
-def dequantize(blocks: NDArray) -> Floats:
+def of_groups(blocks: NDArray) -> tuple[NDArray[np.int8], None]:
     low = unpack(blocks["scales"][..., :8], bits=4, run=8)
     high = unpack(blocks["scales"][..., 8:], bits=2, run=4)
-    scale = single(blocks["d"]) * ((low | high << np.uint8(4)).view(np.int8) - np.int8(32))  # (..., n, 16)
-    q = unpack(blocks["qs"], bits=2, run=32) | unpack(blocks["hmask"], bits=1, run=32) << np.uint8(2)
-    signed = (q.view(np.int8) - np.int8(4)).reshape(*scale.shape, 16)
-    return merge(merge(scale[..., None] * signed))
+    return (low | high << np.uint8(4)).view(np.int8) - np.int8(32), None
+
+
+CODING = Coding(
+    group=16, parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)), zero=4, of_groups=of_groups
+)
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -32,9 +35,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     blocks["d"] = fit.d
     blocks["scales"][:, :8] = pack(scales & np.uint8(15), bits=4, run=8)
     blocks["scales"][:, 8:] = pack(scales >> np.uint8(4), bits=2, run=4)
-    blocks["qs"] = pack(fit.codes & np.uint8(3), bits=2, run=32)
-    blocks["hmask"] = pack(fit.codes >> np.uint8(2), bits=1, run=32)
+    put(blocks, CODING, fit.codes)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q3_k", 11, 256, LAYOUT, dequantize, quantize)
+FORMAT = Format("q3_k", 11, 256, LAYOUT, CODING, quantize, error=2.13e-2, fallback="iq4_nl")

@@ -3,19 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import symmetric
 from quant.fit.direct import round_signed
-from quant.fit.packing import pack
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=8, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qs", "u1", 16)])
-
-
-def dequantize(blocks: NDArray) -> Floats:
-    q = unpack(blocks["qs"], bits=4, run=16).view(np.int8) - np.int8(8)  # (..., n, 32)
-    return merge(single(blocks["d"]) * q)
+CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16),), zero=8)
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -24,8 +20,9 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
         return round_signed(rows, 8, LAYOUT)
     d, codes = symmetric.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
-    blocks["d"], blocks["qs"] = d, pack(codes, bits=4, run=16)
+    blocks["d"] = d
+    put(blocks, CODING, codes)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q4_0", 2, 32, LAYOUT, dequantize, quantize)
+FORMAT = Format("q4_0", 2, 32, LAYOUT, CODING, quantize, error=7.4e-3)

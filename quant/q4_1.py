@@ -3,19 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import affine
 from quant.fit.direct import round_between
-from quant.fit.packing import pack
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=1, size=32, top=15, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qs", "u1", 16)])
-
-
-def dequantize(blocks: NDArray) -> Floats:
-    q = unpack(blocks["qs"], bits=4, run=16)  # (..., n, 32)
-    return merge(single(blocks["d"]) * q + single(blocks["m"]))
+CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16),), plus="m")
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -24,8 +20,9 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
         return round_between(rows, 15, LAYOUT)
     d, m, codes = affine.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
-    blocks["d"], blocks["m"], blocks["qs"] = d, m, pack(codes, bits=4, run=16)
+    blocks["d"], blocks["m"] = d, m
+    put(blocks, CODING, codes)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q4_1", 3, 32, LAYOUT, dequantize, quantize)
+FORMAT = Format("q4_1", 3, 32, LAYOUT, CODING, quantize, error=6.1e-3)

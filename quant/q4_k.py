@@ -7,17 +7,18 @@ minima 0 to 3; their upper two bits, and the nibbles of the last 4 bytes, make s
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import affine
-from quant.fit.packing import pack
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
 
 GRID = affine.Grid(groups=8, size=32, top=15, levels=63)
 LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qs", "u1", 128)])
 
 
-def unpack_scales(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The scales and the minima, uint8 (..., 8) each, of Q4_K's and Q5_K's 12 bytes (..., 12)."""
+def of_groups(blocks: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The scales and the minima, uint8 (..., 8) each, of blocks of Q4_K or Q5_K."""
+    packed = blocks["scales"]
     scale, minimum, rest = packed[..., :4], packed[..., 4:8], packed[..., 8:]
     lower, upper = np.uint8(0x3F), np.uint8(0x30)
     scales = np.concatenate([scale & lower, rest & np.uint8(15) | scale >> np.uint8(2) & upper], axis=-1)
@@ -26,7 +27,7 @@ def unpack_scales(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
 
 
 def pack_scales(scales: NDArray[np.uint8], minima: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The inverse of `unpack_scales`: 6-bit values (..., 8) each to bytes (..., 12)."""
+    """The inverse of `of_groups`: 6-bit values (..., 8) each to bytes (..., 12)."""
     four, six = np.uint8(4), np.uint8(6)
     upper_scales, upper_minima = scales[..., 4:], minima[..., 4:]
     first = scales[..., :4] | upper_scales >> four << six
@@ -34,16 +35,7 @@ def pack_scales(scales: NDArray[np.uint8], minima: NDArray[np.uint8]) -> NDArray
     return np.concatenate([first, second, upper_scales & np.uint8(15) | upper_minima << four], axis=-1)
 
 
-def apply_scales(blocks: NDArray, q: NDArray[np.uint8]) -> Floats:
-    """Weights (..., n * 256) of Q4_K or Q5_K blocks (..., n) with the values q (..., n, 256)."""
-    scales, minima = unpack_scales(blocks["scales"])
-    scale = single(blocks["d"]) * scales  # (..., n, 8)
-    minimum = single(blocks["dmin"]) * minima
-    return merge(merge(scale[..., None] * q.reshape(*scale.shape, 32) - minimum[..., None]))
-
-
-def dequantize(blocks: NDArray) -> Floats:
-    return apply_scales(blocks, unpack(blocks["qs"], bits=4, run=32))
+CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=32),), minus="dmin", of_groups=of_groups)
 
 
 def put_scales(blocks: NDArray, fit: affine.Fit) -> None:
@@ -56,8 +48,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = affine.fit(rows, importance, GRID)
     blocks = np.empty(len(fit.d), LAYOUT)
     put_scales(blocks, fit)
-    blocks["qs"] = pack(fit.codes, bits=4, run=32)
+    put(blocks, CODING, fit.codes)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q4_k", 12, 256, LAYOUT, dequantize, quantize)
+FORMAT = Format("q4_k", 12, 256, LAYOUT, CODING, quantize, error=4.95e-3, fallback="q5_0")

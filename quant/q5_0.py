@@ -3,29 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import symmetric
 from quant.fit.direct import round_signed
-from quant.fit.packing import pack
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single, unpack
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=16, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("qh", "u1", 4), ("qs", "u1", 16)])
-
-
-def codes(blocks: NDArray) -> NDArray[np.uint8]:
-    """The 5-bit values of Q5_0 and Q5_1 blocks (..., n): uint8 (..., n, 32)."""
-    return unpack(blocks["qs"], bits=4, run=16) | unpack(blocks["qh"], bits=1, run=1) << np.uint8(4)
-
-
-def dequantize(blocks: NDArray) -> Floats:
-    return merge(single(blocks["d"]) * (codes(blocks).view(np.int8) - np.int8(16)))
-
-
-def put_codes(blocks: NDArray, codes: NDArray[np.uint8]) -> None:
-    """The inverse of `codes`, in place: blocks (n,) and their 5-bit values (n, 32)."""
-    blocks["qs"] = pack(codes & np.uint8(15), bits=4, run=16)
-    blocks["qh"] = pack(codes >> np.uint8(4), bits=1, run=1)
+CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)), zero=16)
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -35,8 +21,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     d, q = symmetric.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"] = d
-    put_codes(blocks, q)
+    put(blocks, CODING, q)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q5_0", 6, 32, LAYOUT, dequantize, quantize)
+FORMAT = Format("q5_0", 6, 32, LAYOUT, CODING, quantize, error=1.82e-3)

@@ -3,18 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from quant.coding import Bits, Coding
 from quant.fit import affine
 from quant.fit.direct import round_between
+from quant.fit.packing import put
 from quant.format import Floats, Format
-from quant.layout import merge, single
-from quant.q5_0 import codes, put_codes
 
 GRID = affine.Grid(groups=1, size=32, top=31, levels=1)
 LAYOUT = np.dtype([("d", "<f2"), ("m", "<f2"), ("qh", "u1", 4), ("qs", "u1", 16)])
-
-
-def dequantize(blocks: NDArray) -> Floats:
-    return merge(single(blocks["d"]) * codes(blocks) + single(blocks["m"]))
+CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16), Bits("qh", bits=1, run=1, at=4)), plus="m")
 
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
@@ -24,8 +21,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     d, m, q = affine.fit_single(rows, importance, GRID)
     blocks = np.empty(len(d), LAYOUT)
     blocks["d"], blocks["m"] = d, m
-    put_codes(blocks, q)
+    put(blocks, CODING, q)
     return blocks.reshape(len(rows), -1)
 
 
-FORMAT = Format("q5_1", 7, 32, LAYOUT, dequantize, quantize)
+FORMAT = Format("q5_1", 7, 32, LAYOUT, CODING, quantize, error=1.43e-3)

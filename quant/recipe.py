@@ -89,12 +89,6 @@ RECIPES: dict[str, Recipe] = {
 }
 """What `--format` names, widest first."""
 
-# For rows that do not divide into the block: the next format of about the same width with a smaller one.
-NARROWER_BLOCK = {
-    "q2_k": "iq4_nl", "q3_k": "iq4_nl", "iq4_xs": "iq4_nl", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
-    "q8_0": "f16", "q5_1": "f16", "q5_0": "f16", "q4_1": "f16", "q4_0": "f16", "iq4_nl": "f16", "mxfp4": "f16",
-}  # fmt: skip
-
 
 def is_wide(layer: int, layers: int) -> bool:
     """Layers in which errors weigh most: the first eighth, the last eighth, and every third between."""
@@ -127,5 +121,5 @@ def that_divides(wanted: Format, width: int) -> Choice:
     """`wanted`, or what stands in for it where rows of `width` do not divide into its blocks."""
     given = wanted
     while width % given.block:
-        given = FORMATS[NARROWER_BLOCK[given.name]]
+        given = FORMATS[given.fallback]
     return Choice(given, wanted if given is not wanted else None)

@@ -38,8 +38,8 @@ def _narrow(blocks: NDArray) -> Floats:
         return blocks.astype(np.float32)
 
 
-F64 = Format("f64", _NOWHERE, 1, np.dtype("<f8"), _narrow)
-F8_E4M3 = Format("f8_e4m3", _NOWHERE, 1, np.dtype("u1"), lambda blocks: _E4M3[blocks])
-F8_E5M2 = Format("f8_e5m2", _NOWHERE, 1, np.dtype("u1"), lambda blocks: _E5M2[blocks])
-U8 = Format("u8", _NOWHERE, 1, np.dtype("u1"), lambda blocks: blocks.astype(np.float32))  # bytes, no weights
+F64 = Format("f64", _NOWHERE, 1, np.dtype("<f8"), _narrow, error=0.0)
+F8_E4M3 = Format("f8_e4m3", _NOWHERE, 1, np.dtype("u1"), lambda blocks: _E4M3[blocks], error=0.0)
+F8_E5M2 = Format("f8_e5m2", _NOWHERE, 1, np.dtype("u1"), lambda blocks: _E5M2[blocks], error=0.0)
+U8 = Format("u8", _NOWHERE, 1, np.dtype("u1"), lambda blocks: blocks.astype(np.float32), error=0.0)  # bytes, no weights
 EIGHT_BITS = (F8_E4M3, F8_E5M2)

@@ -7,18 +7,11 @@ within 30 %. It is there to compare recipes, not to promise a figure.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from localmix.gguf import TensorInfo
 from quant.format import Format
-
-# Mean square error over mean square, on normal rows.
-ERRORS: Mapping[str, float] = {
-    "f32": 0.0, "f16": 4.3e-8, "bf16": 2.8e-6, "q8_0": 2.9e-5, "q6_k": 2.8e-4, "q5_k": 1.20e-3, "q5_1": 1.43e-3,
-    "q5_0": 1.82e-3, "q4_k": 4.95e-3, "q4_1": 6.1e-3, "q4_0": 7.4e-3, "iq4_nl": 5.5e-3, "iq4_xs": 5.6e-3,
-    "q3_k": 2.13e-2, "q2_k": 7.12e-2, "mxfp4": 0.0,  # only ever kept as it was trained
-}  # fmt: skip
 
 # Nats of divergence a unit of error in all tensors of a role together.
 SENSITIVITY: tuple[tuple[str, float], ...] = (
@@ -57,7 +50,7 @@ class Sensitivity:
 
     def loss(self, name: str, format: Format) -> float:
         """The estimated divergence in nats per token that this tensor in this format adds."""
-        return self.of(name) * ERRORS[format.name]
+        return self.of(name) * format.error
 
     def total(self, tensors: Iterable[TensorInfo]) -> float:
         """That of a whole model."""

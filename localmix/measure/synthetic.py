@@ -84,8 +84,6 @@ SHAPES = {
 }  # fmt: skip
 _ROWS = 4096  # written at a time
 _WEIGHT = 0.02  # root mean square
-# The mean of a format's codes, for its minima: weights of mean zero, or all activations are nearly one number.
-_MEANS = {"q4_1": 7.5, "q5_1": 15.5, "q2_k": 1.5, "q4_k": 7.5, "q5_k": 15.5}
 
 
 def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
@@ -148,17 +146,24 @@ def _noise(rng: np.random.Generator, info: gguf.TensorInfo, rows: int) -> NDArra
         assert format.quantize is not None, format
         return format.quantize(values, None)
     blocks = rng.integers(0, 256, (rows, format.row_bytes(width)), np.uint8).view(format.dtype)
-    if "e" in format.dtype.fields:
-        blocks["e"] = 120  # 2^-8, about the same size
-        return blocks
-    mean = _MEANS.get(format.name, 0.0)
-    scales = {field: one for field, one in (("d", 1), ("dmin", mean), ("m", -mean)) if field in format.dtype.fields}
+    scales = _scales(format)
     for field, one in scales.items():
         blocks[field] = one
     size = float(np.sqrt(np.square(format.dequantize(blocks[:1]), dtype=np.float64).mean()))
     for field, one in scales.items():
-        blocks[field] = one * _WEIGHT / size
+        if format.dtype[field].kind == "f":
+            blocks[field] = one * _WEIGHT / size
     return blocks
+
+
+def _scales(format: Format) -> dict[str, float]:
+    """What the scales of a block are to one another. The mean is zero, or all activations are nearly one number."""
+    coding = format.coding
+    if coding is None:
+        return {field: 1.0 for field in format.dtype.names or () if format.dtype[field].kind == "f"}
+    exponent = format.dtype[coding.scale].kind != "f"
+    scales = {coding.scale: coding.power - 8.0 if exponent else 1.0}  # 2^-8 is about as large
+    return scales | {field: one for field, one in ((coding.minus, coding.mean), (coding.plus, -coding.mean)) if field}
 
 
 def _tensors(path: Path, s: Shape, metadata: Metadata, format: Format) -> Iterator[gguf.TensorInfo]:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant import layout
+from quant.coding import Coding
+from quant.format import Blocks
 from quant.jit import kernel
 
 WORD = 8
@@ -22,6 +24,15 @@ def pack(fields: Bytes, bits: int, run: int) -> Bytes:
     words = fields.view(np.uint64).reshape(-1, 8 // bits, run // WORD)
     pack_words(words, bits, packed.view(np.uint64).reshape(-1, run // WORD))
     return packed
+
+
+def put(blocks: Blocks, coding: Coding, patterns: Bytes) -> None:
+    """The bits of all weights (n, block) into the fields of blocks (n,)."""
+    for part in coding.parts:
+        own = patterns >> np.uint8(part.at) if part.at else patterns
+        if part.at + part.bits < coding.bits:
+            own = own & np.uint8((1 << part.bits) - 1)
+        blocks[part.field] = pack(own, part.bits, part.run)
 
 
 @kernel

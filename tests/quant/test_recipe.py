@@ -3,7 +3,7 @@
 import pytest
 
 from quant import FORMATS
-from quant.recipe import NARROWER_BLOCK, RECIPES, Model, Row, choose, is_wide, that_divides
+from quant.recipe import RECIPES, Model, Row, choose, is_wide, that_divides
 
 MIXTRAL, DENSE = Model(layers=32, experts=8), Model(layers=32, experts=0)
 Q4_K_M = RECIPES["Q4_K_M"]
@@ -61,4 +61,8 @@ def test_every_recipe_names_formats_that_can_be_written() -> None:
     for recipe in RECIPES.values():
         for name in (recipe.base, *(row.format for row in recipe.rows)):
             assert FORMATS[name].quantize
-            assert FORMATS[name].block == 1 or name in NARROWER_BLOCK
+
+
+def test_some_format_fits_rows_of_any_width() -> None:
+    for format in FORMATS.values():
+        assert that_divides(format, 1).format.block == 1

@@ -45,25 +45,17 @@ class Form:
         return f"{what}, {self.bits:.4g} bits a weight, {cost}"
 
 
-# Format -> form in 16-bit mode and in 32-bit mode. Errors are those of Gaussian weights; a test measures them.
+# Format -> form in 16-bit mode and in 32-bit mode, where it does not follow from the format's coding. Errors are those
+# of Gaussian weights; a test measures them.
 _FORMS: dict[str, tuple[Form, Form]] = {
-    "q4_0": (Form("affine", 4), Form("affine", 4)),
-    "q4_1": (Form("affine", 4), Form("affine", 4)),
-    "q5_0": (Form("affine", 5), Form("affine", 5)),
-    "q5_1": (Form("affine", 5), Form("affine", 5)),
-    "q8_0": (Form("affine", 8), Form("affine", 8)),
-    "iq4_nl": (Form("affine", 8), Form("affine", 8)),  # uneven levels, but all are integers of 8 bits
-    "q4_k": (Form("affine", 4, error=7e-4), Form("affine", 4, half=False)),
-    "q5_k": (Form("affine", 5, error=7e-4), Form("affine", 5, half=False)),
-    "iq4_xs": (Form("affine", 8, error=2e-4), Form("affine", 8, half=False)),
-    "q2_k": (Form("affine", 2, spread=True, error=6e-4), Form("affine", 2, half=False, spread=True)),
-    "q3_k": (Form("affine", 3, spread=True, error=2e-4), Form("affine", 3, half=False, spread=True)),
     "q6_k": (Form("affine", 8, refit=True, error=5e-3), Form("affine", 6, half=False, spread=True)),
     "mxfp4": (Form("mxfp4", 4), Form("mxfp4", 4)),
     "f16": (Form("dense", 16), Form("dense", 16)),
     "bf16": (Form("dense", 16, error=3e-8), Form("dense", 16)),  # becomes float16: only tiny weights lose bits
-    "f32": (Form("dense", 16, error=3e-4), Form("dense", 32)),
 }
+_DENSE = Form("dense", 16, error=3e-4), Form("dense", 32)  # of every other that MLX has no codes for
+_ROUNDED = 2e-4, 7e-4  # what it costs to round scales of groups to 16 bits: without minima, and with them
+_CODE_BITS = (2, 3, 4, 5, 6, 8)  # that MLX has
 
 
 def blocks_of(format: Format) -> Form:
@@ -73,4 +65,19 @@ def blocks_of(format: Format) -> Form:
 
 def form_of(format: Format, half: bool) -> Form:
     """The form of a format in 16-bit (`half`) or 32-bit mode."""
-    return _FORMS[format.name][0 if half else 1]
+    forms = _FORMS.get(format.name) or _affine(format) or _DENSE
+    return forms[0 if half else 1]
+
+
+def _affine(format: Format) -> tuple[Form, Form] | None:
+    """Codes with a scale and a bias a group; None: MLX has none like the format's.
+
+    A block's own scale is a 16-bit float already, and a power of two times it is one too: nothing is rounded.
+    """
+    coding = format.coding
+    if coding is None or coding.group not in (GROUP, GROUP // 2) or format.dtype[coding.scale].kind != "f":
+        return None
+    bits = next(bits for bits in _CODE_BITS if coding.most < 1 << bits)
+    spread, exact = coding.group < GROUP, coding.of_groups is None and coding.zero & (coding.zero - 1) == 0
+    error = 0.0 if exact else _ROUNDED[coding.has_minima]
+    return Form("affine", bits, spread=spread, error=error), Form("affine", bits, half=exact, spread=spread)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from localmix.backends.mlx import cuda
 from localmix.backends.mlx.calls import ALIGNED, Packed
 from localmix.backends.mlx.forms import GROUP, Form
-from localmix.backends.mlx.groups import SPLITS, Groups
+from localmix.backends.mlx.groups import Groups, split
 from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
 from localmix.backends.mlx.straight import Blocks
 from localmix.engine.weights import Weight
@@ -56,10 +56,11 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
     scales = _allocate((*lead, padded // GROUP), dtype)
     biases = _allocate((*lead, padded // GROUP), dtype)
     views = _rows(codes).view(np.uint8), _rows(scales), _rows(biases)
-    name = weights[0].format.name
+    coding = weights[0].format.coding
+    assert coding is not None, "an affine form is of codes"
 
     def fill(blocks: NDArray, rows: slice) -> None:
-        groups = SPLITS[name](blocks)
+        groups = split(coding, blocks)
         if form.refit:
             groups = refit(groups)
         stored, scale, bias = _stored(groups, views[1].dtype)
@@ -89,13 +90,14 @@ def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
 
 def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
     format = weights[0].format
-    target = mx.float16 if arithmetic.half else {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}[format.name]
-    as_stored = format.name == {mx.float32: "f32", mx.bfloat16: "bf16", mx.float16: "f16"}[target]
+    own = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}.get(format.name)
+    target = mx.float16 if arithmetic.half else own or mx.float32
+    as_stored, type_ = target == own, np.float16 if arithmetic.half else np.float32
     values = _allocate(shape, mx.uint16 if form.code_bits == 16 else mx.uint32)  # NumPy has no bfloat16
     view = _rows(values)
 
     def fill(blocks: NDArray, rows: slice) -> None:
-        numbers = blocks if as_stored else _rounded(format.dequantize(blocks), np.float16)
+        numbers = blocks if as_stored else _rounded(format.dequantize(blocks), type_)
         view[rows] = numbers.view(view.dtype).reshape(view[rows].shape)
 
     _fill(weights, fill)
