@@ -24,6 +24,7 @@ from localmix.cli.parameters import grouped
 from localmix.cli.passkey import passkey
 from localmix.cli.perplexity import perplexity
 from localmix.cli.pull import pull
+from localmix.cli.quality import quality
 from localmix.cli.quantize import quantize
 from localmix.cli.rm import rm
 from localmix.cli.routes import routes
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, passkey, eval),
+    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, passkey, quality, eval),
     *(pull, list, rm, config, doctor),
 )
 for command in COMMANDS:

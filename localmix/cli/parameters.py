@@ -73,6 +73,9 @@ Threads = Annotated[
     ),
 ]
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser.")
+]
 KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32 or q8_0.")]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localmix.cli.calibrate import progress
-from localmix.cli.parameters import BackendOption, Json, KeysValues, Output, Threads
+from localmix.cli.parameters import BackendOption, Html, Json, KeysValues, Output, Threads
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -31,10 +31,7 @@ def passkey(
         Path | None, typer.Option("--text", metavar="FILE", help="Also perplexity by length of context, on this text.")
     ] = None,
     chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Most windows of --text read.")] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser."),
-    ] = None,
+    html: Html = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
     threads: Threads = None,

@@ -8,7 +8,7 @@ import typer
 
 from localmix.amounts import amount
 from localmix.cli.calibrate import progress
-from localmix.cli.parameters import BackendOption, Json, Output, Reading, Threads
+from localmix.cli.parameters import BackendOption, Html, Json, Output, Reading, Threads
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -35,10 +35,7 @@ def routes(
             "--simulate-cache", metavar="SIZES", help="How often pools of experts of these sizes would hit: 4G,8G."
         ),
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser."),
-    ] = None,
+    html: Html = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
     threads: Threads = None,

@@ -123,24 +123,46 @@ def measure(model: "Model", windows: Sequence[Window], progress: Progress | None
 
 def compare(model: "Model", base: "Model", windows: Sequence[Window], progress: Progress | None = None) -> Comparison:
     """How far `model` is from `base`. LocalmixError: their vocabularies differ."""
-    check_vocabularies(model, base)
-    found, done = Comparison(), 0
-    divergences: list[Floats] = []
+    return compare_all([model], base, windows, progress)[0]
+
+
+def compare_all(
+    models: Sequence["Model"], base: "Model", windows: Sequence[Window], progress: Progress | None = None
+) -> list[Comparison]:
+    """How far each of `models` is from `base`, which is computed once for all of them.
+
+    LocalmixError: a vocabulary differs.
+    """
+    for model in models:
+        check_vocabularies(model, base)
+    found, done = [Comparison() for _ in models], 0
+    divergences: list[list[Floats]] = [[] for _ in models]
     total = sum(map(len, windows))
-    for ours, theirs in zip(_logits(model, windows, True), _logits(base, windows, True), strict=True):
-        for rows in ours.blocks():
-            q, p = log_probabilities(ours.logits[rows]), log_probabilities(theirs.logits[rows])
-            found.score.nats.add(_nats(q, ours.targets[rows]))
-            found.base.nats.add(_nats(p, ours.targets[rows]))
-            found.same_choice.add((q.argmax(axis=1) == p.argmax(axis=1)).astype(np.float64))
-            divergence = (np.exp(p) * (p - q)).sum(axis=1)
-            divergences.append(np.maximum(divergence, 0))  # below only by rounding
-        found.add_choices(ours.chosen, theirs.chosen)
-        done += ours.tokens
+    watched = bool(base.network.experts)
+    passes_of_all = [_logits(model, windows, watched and bool(model.network.experts)) for model in models]
+    for theirs, *others in zip(_logits(base, windows, watched), *passes_of_all, strict=True):
+        for one, ours, nats in zip(found, others, divergences, strict=True):
+            nats += _compared(one, ours, theirs)
+        done += theirs.tokens
         if progress is not None:
-            progress(done, total, found.score)
-    found.kl = np.concatenate([found.kl, *divergences])
+            progress(done, total, found[0].score)
+    for one, nats in zip(found, divergences, strict=True):
+        one.kl = np.concatenate([one.kl, *nats])
     return found
+
+
+def _compared(found: Comparison, ours: "_Part", theirs: "_Part") -> list[Floats]:
+    """Add what one pass of both gave; the divergences (W,) of its scored tokens."""
+    divergences = []
+    for rows in ours.blocks():
+        q, p = log_probabilities(ours.logits[rows]), log_probabilities(theirs.logits[rows])
+        found.score.nats.add(_nats(q, ours.targets[rows]))
+        found.base.nats.add(_nats(p, ours.targets[rows]))
+        found.same_choice.add((q.argmax(axis=1) == p.argmax(axis=1)).astype(np.float64))
+        divergence = (np.exp(p) * (p - q)).sum(axis=1)
+        divergences.append(np.maximum(divergence, 0))  # below only by rounding
+    found.add_choices(ours.chosen, theirs.chosen)
+    return divergences
 
 
 def check_vocabularies(model: "Model", base: "Model") -> None:
