@@ -5,7 +5,7 @@ products are computed in 32 bits and what goes in and comes out is rounded: the 
 Shapes: T rows of activations · E experts · n parts of m rows that share an expert.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,16 +53,16 @@ class Arithmetic:
     def leave(self, y: mx.array) -> mx.array:
         return y.astype(self.type)
 
-    def bounded(self, x: mx.array, product: Callable[[mx.array], mx.array]) -> mx.array:
-        """`product` of x (…, in) float32, row by row, where neither may fit into 16 bits: float32 (…, out).
+    def scaled(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """x (…, in) float32 as products take it, and what their results are to be multiplied with (…, 1), float32.
 
-        For what no norm bounds. A number beyond 65504 would become infinite, and everything after it no number: rows
-        with large numbers are scaled down before the product and up after it.
+        For what no norm bounds. A number beyond 65504 would become infinite in 16 bits, and everything after it no
+        number: rows with large numbers are made smaller before a product and larger after it.
         """
         if not self.half:
-            return product(x)
+            return x, mx.array(1.0)
         scale = mx.maximum(mx.abs(x).max(axis=-1, keepdims=True) / _PEAK, 1)
-        return product(x / scale) * scale
+        return self.enter(x / scale), scale
 
 
 class Matrix(Protocol):

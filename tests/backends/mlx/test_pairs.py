@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from localmix.engine.weights import Experts, Weight
+from localmix.engine.weights import Weight
+from localmix.network.blocks import Experts
 from quant import FORMATS
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
