@@ -62,40 +62,39 @@ def weights(spec: Spec) -> dict[str, Floats]:
     """Every tensor under its name in a Hugging Face checkpoint of transformers 4 (experts one by one)."""
     random = np.random.RandomState(sum(map(ord, spec.name)))
 
-    def matrix(out: int, width: int) -> Floats:
-        return (random.standard_normal((out, width)) * (1.5 / np.sqrt(width))).astype(np.float32)
+    def values(shape: tuple[int, ...]) -> Floats:
+        numbers = random.standard_normal(shape)
+        return (1 + 0.1 * numbers if len(shape) == 1 else numbers * (1.5 / np.sqrt(shape[1]))).astype(np.float32)
 
-    def norm() -> Floats:
-        return (1 + 0.1 * random.standard_normal(spec.width)).astype(np.float32)
+    return {name: values(shape) for name, shape in shapes(spec).items()}
 
+
+def shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+    """The shapes of the same."""
     query, key = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    found = {"model.embed_tokens.weight": matrix(spec.vocabulary, spec.width), "model.norm.weight": norm()}
+    up, down, norm = (spec.hidden, spec.width), (spec.width, spec.hidden), (spec.width,)
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (spec.vocabulary, spec.width)}
+    found["model.norm.weight"] = norm
     if not spec.tied:
-        found["lm_head.weight"] = matrix(spec.vocabulary, spec.width)
+        found["lm_head.weight"] = spec.vocabulary, spec.width
     for layer in range(spec.layers):
         at = f"model.layers.{layer}."
-        found[at + "input_layernorm.weight"] = norm()
-        found[at + "post_attention_layernorm.weight"] = norm()
+        found[at + "input_layernorm.weight"] = norm
+        found[at + "post_attention_layernorm.weight"] = norm
         for name, out, width in (
             ("q", query, spec.width),
             ("k", key, spec.width),
             ("v", key, spec.width),
             ("o", spec.width, query),
         ):
-            found[f"{at}self_attn.{name}_proj.weight"] = matrix(out, width)
+            found[f"{at}self_attn.{name}_proj.weight"] = out, width
         if not spec.experts:
-            found[at + "mlp.gate_proj.weight"] = matrix(spec.hidden, spec.width)
-            found[at + "mlp.up_proj.weight"] = matrix(spec.hidden, spec.width)
-            found[at + "mlp.down_proj.weight"] = matrix(spec.width, spec.hidden)
+            found |= {f"{at}mlp.{n}_proj.weight": s for n, s in (("gate", up), ("up", up), ("down", down))}
             continue
-        found[at + "block_sparse_moe.gate.weight"] = matrix(spec.experts, spec.width)
+        found[at + "block_sparse_moe.gate.weight"] = spec.experts, spec.width
         for e in range(spec.experts):
-            for name, out, width in (
-                ("w1", spec.hidden, spec.width),
-                ("w3", spec.hidden, spec.width),
-                ("w2", spec.width, spec.hidden),
-            ):
-                found[f"{at}block_sparse_moe.experts.{e}.{name}.weight"] = matrix(out, width)
+            one = f"{at}block_sparse_moe.experts.{e}."
+            found |= {f"{one}{n}.weight": s for n, s in (("w1", up), ("w3", up), ("w2", down))}
     return found
 
 

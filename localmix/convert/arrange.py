@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from localmix.convert.matrix import Chosen, Every, Interleaved, Matrix, Nibbles, Stack, Stored, Transposed
-from localmix.convert.matrix import Part as Some
+from localmix.convert.matrix import Matrix, Nibbles, Stored
+from localmix.convert.rearranged import Chosen, Every, Interleaved, Stack, Transposed
+from localmix.convert.rearranged import Part as Some
 from localmix.convert.safetensors import Named
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.network.layout import Layout, Part

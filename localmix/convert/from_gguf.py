@@ -6,12 +6,13 @@ from pathlib import Path
 
 from localmix import gguf, network
 from localmix.convert.checkpoint import Checkpoint, Source
-from localmix.convert.matrix import Mapped, Matrix, Stack
+from localmix.convert.matrix import Mapped, Matrix
+from localmix.convert.rearranged import Stack
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.gguf import shards
 from quant.recipe import Model
 
-FULL = ("f32", "f16", "bf16")
+FULL = ("f32", "f16", "bf16", "mxfp4")  # the last: gpt-oss is trained in it, and so it stays
 SINGLE = re.compile(r"(blk\.\d+\.ffn_(?:gate|up|down))\.(\d+)\.weight")
 OF_THE_FILE = re.compile(r"split\.|general\.(alignment|file_type|quantization_version)$|localmix\.receipt")
 

@@ -19,25 +19,25 @@ def _shape(
     experts: tuple[int, int] = (0, 0),
     *more: Mapping[str, int | float | str],
     width: int = 256,
-    biased: bool = False,
+    biased: str = "^$",
 ) -> Shape:
     keys = {key: value for some in more for key, value in some.items()}
-    return shape(architecture, _VOCABULARY, width, _HEADS, _HIDDEN, _LAYERS, _CONTEXT, experts, keys, biased)
+    return shape(architecture, _VOCABULARY, width, _HEADS, _HIDDEN, _LAYERS, _CONTEXT, experts, keys, biased=biased)
 
 
 # A family: a shape, and the format of its matrices.
 SHAPES: dict[str, tuple[Shape, str]] = {
     "llama": (_shape("llama"), "q4_0"),
     "mixtral": (_shape("llama", (8, 2)), "q6_k"),
-    "qwen2": (_shape("qwen2", biased=True), "q4_k"),
-    "qwen2moe": (_shape("qwen2moe", (8, 4), _OWN, _SHARED, biased=True), "q8_0"),
+    "qwen2": (_shape("qwen2", biased="attn_[qkv]"), "q4_k"),
+    "qwen2moe": (_shape("qwen2moe", (8, 4), _OWN, _SHARED, biased="attn_[qkv]"), "q8_0"),
     "qwen3": (_shape("qwen3"), "q5_k"),
     "qwen3moe": (_shape("qwen3moe", (16, 4), _OWN), "q8_0"),
     "olmoe": (_shape("olmoe", (16, 4)), "q4_1"),
     "granite": (_shape("granite", (0, 0), _GRANITE), "q3_k"),
     "granitemoe": (_shape("granitemoe", (16, 4), _GRANITE, _SHARED), "q5_0"),
     "gpt-oss": (
-        _shape("gpt-oss", (16, 4), GPT_OSS, _OWN, {"attention.sliding_window": 7}, width=288, biased=True),
+        _shape("gpt-oss", (16, 4), GPT_OSS, _OWN, {"attention.sliding_window": 7}, width=288, biased="."),
         "mxfp4",
     ),
 }

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from localmix.errors import LocalmixError
 from localmix.gguf.metadata import Metadata, Writable
 from quant import FORMATS
 from quant.format import Format
+from quant.recipe import Model, Recipe, Row, choose
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Shape:
     architecture: str
     vocabulary: int
     keys: Mapping[str, int | float | str]
-    biased: bool = False  # all that may have a bias has one
+    biased: str = "^$"  # which tensors have a bias
+    tied: bool = False
+    expert_format: str = ""  # that all files of it have
 
     @property
     def layers(self) -> int:
@@ -43,9 +47,12 @@ def shape(
     context: int,
     experts: tuple[int, int] = (0, 0),
     more: Mapping[str, int | float | str] | None = None,
-    biased: bool = False,
+    **others: Any,
 ) -> Shape:
-    """`heads`: how many, how many of keys and values, and their size. `experts`: how many, and how many are chosen."""
+    """`heads`: how many, how many of keys and values, and their size. `experts`: how many, and how many are chosen.
+
+    `others` are fields of Shape.
+    """
     keys: dict[str, int | float | str] = {
         "context_length": context,
         "embedding_length": width,
@@ -62,7 +69,7 @@ def shape(
     }
     if experts[0]:
         keys |= {"expert_count": experts[0], "expert_used_count": experts[1]}
-    return Shape(architecture, vocabulary, keys | dict(more or {}), biased)
+    return Shape(architecture, vocabulary, keys | dict(more or {}), **others)
 
 
 GPT_OSS: Mapping[str, int | float | str] = {
@@ -79,32 +86,36 @@ SHAPES = {
     "mistral-7b": shape("llama", 32000, 4096, (32, 8, 128), 14336, 32, 32768),
     "qwen3-30b-a3b": shape("qwen3moe", 151936, 2048, (32, 4, 128), 6144, 48, 40960, (128, 8),
                            {"expert_feed_forward_length": 768}),
-    "gpt-oss-20b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 24, 131072, (32, 4), GPT_OSS, biased=True),
-    "gpt-oss-120b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 36, 131072, (128, 4), GPT_OSS, biased=True),
+    "gpt-oss-20b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 24, 131072, (32, 4), GPT_OSS, biased=".",
+                         expert_format="mxfp4"),
+    "gpt-oss-120b": shape("gpt-oss", 201088, 2880, (64, 8, 64), 2880, 36, 131072, (128, 4), GPT_OSS, biased=".",
+                          expert_format="mxfp4"),
+    "qwen1.5-moe-a2.7b": shape("qwen2moe", 151936, 2048, (16, 16, 128), 5632, 24, 8192, (60, 4),
+                               {"expert_feed_forward_length": 1408, "expert_shared_feed_forward_length": 5632},
+                               biased="attn_[qkv]"),
+    "olmoe-1b-7b": shape("olmoe", 50304, 2048, (16, 16, 128), 1024, 16, 4096, (64, 8), {"rope.freq_base": 1e4}),
+    "granite-3b-a800m": shape("granitemoe", 49155, 1536, (24, 8, 64), 512, 32, 4096, (40, 8),
+                              {"rope.freq_base": 1e4, "attention.scale": 0.015625, "embedding_scale": 12.0,
+                               "residual_scale": 0.22, "logit_scale": 6.0}, tied=True),
 }  # fmt: skip
 _ROWS = 4096  # written at a time
 _WEIGHT = 0.02  # root mean square
 
 
 def write(path: Path, name: str, layers: int | None, format_name: str) -> None:
-    """Write the file. LocalmixError: no such shape or format, or one whose blocks do not fit the rows, or the disk."""
-    if name not in SHAPES:
+    """Write the file; `name` may be the beginning of one. LocalmixError: no such shape or format, or the disk."""
+    found = [name] if name in SHAPES else [one for one in SHAPES if one.startswith(name)]
+    if len(found) != 1:
         raise LocalmixError(f"unknown shape {name!r}: expected one of {', '.join(SHAPES)}")
     if format_name.lower() not in FORMATS:
         raise LocalmixError(f"unknown format {format_name!r}: expected one of {', '.join(FORMATS)}")
-    write_shape(path, name, SHAPES[name], layers, FORMATS[format_name.lower()])
+    write_shape(path, found[0], SHAPES[found[0]], layers, FORMATS[format_name.lower()])
 
 
 def write_shape(path: Path, name: str, shape: Shape, layers: int | None, format: Format) -> None:
     """The same for any shape."""
     metadata = _metadata(name, shape, layers or shape.layers)
     tensors = list(_tensors(path, shape, metadata, format))
-    for info in tensors:
-        if info.shape[-1] % info.format.block:
-            fits = ", ".join(one.name for one in FORMATS.values() if info.shape[-1] % one.block == 0)
-            raise LocalmixError(
-                f"{name} has rows of {info.shape[-1]}, {format.name} blocks of {format.block}: choose one of {fits}"
-            )
     rng = np.random.default_rng(0)
     with gguf.Writer(path, metadata, tensors) as out:
         for info in tensors:
@@ -167,14 +178,18 @@ def _scales(format: Format) -> dict[str, float]:
 
 
 def _tensors(path: Path, s: Shape, metadata: Metadata, format: Format) -> Iterator[gguf.TensorInfo]:
-    """What the family asks for: matrices in `format`, and floats where files have them."""
+    """What the family asks for: small ones in F32, matrices in `format`, or what takes its place in a quantizer."""
 
     def has(name: str) -> bool:
-        return s.biased if name.endswith(".bias") else name.endswith(".weight") and not name.startswith("rope_")
+        if name == "output.weight":
+            return not s.tied
+        suits = re.search(s.biased, name) if name.endswith(".bias") else name.endswith(".weight")
+        return bool(suits) and not name.startswith("rope_")
 
-    for name, shape in network.shapes(str(path), dict(metadata), s.vocabulary, has).items():
-        small = len(shape) == 1 or name.endswith(".bias") or "ffn_gate_inp" in name
-        yield gguf.TensorInfo(name, shape, FORMATS["f32"] if small else format)
+    rows = (Row(r"_exps\.weight$", s.expert_format),) if s.expert_format else ()
+    recipe, model = Recipe(0, format.name), Model(s.layers, int(s.keys.get("expert_count", 0)))
+    for name, size in network.shapes(str(path), dict(metadata), s.vocabulary, has).items():
+        yield gguf.TensorInfo(name, size, choose(recipe, model, name, size, rows).format)
 
 
 def _metadata(name: str, s: Shape, layers: int) -> Metadata:

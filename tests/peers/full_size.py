@@ -23,11 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoint_folders import config, tokenizer
-from localmix.convert.hyper import Hyper, shapes
-from localmix.convert.names import HUGGING_FACE, source_name
-from random_checkpoints import Spec
+from random_checkpoints import Spec, shapes
 
-from localmix.convert.huggingface import Settings, hyper
 from quant import FORMATS
 
 SPEC = Spec("full", 32000, 4096, 14336, 2, 32, 8, 128, 8, 2, 1e6)
@@ -63,27 +60,24 @@ def write(folder: Path, layers: int) -> None:
     values = config(spec, 4)
     (folder / "config.json").write_text(json.dumps(values))
     tokenizer(folder)
-    h, _ = hyper(Settings(folder / "config.json", values))
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards(h)):
+    for number, shard in enumerate(shards(spec)):
         file = f"model-{number + 1:05}.safetensors"
         write_shard(folder / file, shard)
         weight_map |= dict.fromkeys(shard, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def shards(h: Hyper) -> Iterator[dict[str, tuple[int, ...]]]:
+def shards(spec: Spec) -> Iterator[dict[str, tuple[int, ...]]]:
     """The tensors of each file: names as in the checkpoint, and shapes."""
     found: dict[str, tuple[int, ...]] = {}
     size = 0
-    for name, shape in shapes(h):
-        parts = [(e, shape[1:]) for e in range(shape[0])] if "_exps" in name else [(0, shape)]
-        for expert, part in parts:
-            found[source_name(HUGGING_FACE, name, expert)] = part
-            size += 2 * int(np.prod(part))
-            if size > SHARD:
-                yield found
-                found, size = {}, 0
+    for name, shape in shapes(spec).items():
+        found[name] = shape
+        size += 2 * int(np.prod(shape))
+        if size > SHARD:
+            yield found
+            found, size = {}, 0
     yield found
 
 
