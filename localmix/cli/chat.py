@@ -11,6 +11,7 @@ from localmix.cli.answer import INTERRUPTED, show, summary
 from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System
 from localmix.cli.paths import squeezed
 from localmix.cli.streams import decoded, note, prompt_progress
+from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
     from localmix.answer.generate import Stats
@@ -25,6 +26,10 @@ WhenFull = Annotated[
     str, typer.Option("--when-full", metavar="HOW", help="stop, drop the oldest turns, or shift out the oldest tokens.")
 ]
 Private = Annotated[bool, typer.Option("--private", help="Save neither the conversation nor the history.")]
+Server = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="Talk with a server's model.", show_default="none")
+]
+ApiKey = Annotated[str | None, typer.Option("--api-key", metavar="KEY", help="What that server wants to know.")]
 Theme = Annotated[str, typer.Option("--theme", metavar="NAME", help="auto, dark, light or mono.")]
 
 
@@ -38,12 +43,20 @@ def chat(
     when_full: WhenFull = "stop",
     private: Private = False,
     theme: Theme = "auto",
+    server: Server = None,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Talk with a model. In a terminal /help shows what there is.
 
-    Without a terminal each line of stdin is answered: echo hi | localmix chat.
+    Without a terminal each line of stdin is answered: echo hi | localmix chat. With --server the model is one that a
+    server has, and nothing is kept on this disk.
     """
+    if server is not None:
+        if resume or path is not None:
+            raise LocalmixError(f"--server with {'--resume' if resume else path}: leave one of them out")
+        _talk_to(server, api_key, answering, engine, output, system, theme, as_json)
+        return
     from localmix.conversation import record as saved
     from localmix.conversation import shelf as sessions
 
@@ -64,6 +77,28 @@ def chat(
         total = _answer_lines(conversation, options, output, keeper if resume else None, as_json)
     if not output.quiet:
         note(summary(model, total))
+
+
+def _talk_to(
+    url: str,
+    key: str | None,
+    answering: Answering,
+    engine: Engine,
+    output: Output,
+    system: str | None,
+    theme: str,
+    as_json: bool,
+) -> None:
+    """With a server's model, in the same terminal."""
+    from localmix.conversation.remote import RemoteChat, RemoteModel, Server
+
+    conversation: Any = RemoteChat(RemoteModel(Server(url, key)), system, _notice)
+    if sys.stdin.isatty() and not as_json:
+        total = _talk(conversation, answering.options(), engine, output, None, theme)
+    else:
+        total = _answer_lines(conversation, answering.options(), output, None, as_json)
+    if not output.quiet:
+        note(summary(conversation.model, total))
 
 
 def _talk(

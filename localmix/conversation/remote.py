@@ -1,0 +1,271 @@
+"""A conversation with a model that a server has: any that speaks OpenAI's chat completions.
+
+It looks like `localmix.conversation.chat.Chat` to whoever talks, and keeps the messages; the server keeps nothing that
+the conversation depends on. What a server does not tell (threads, experts, the ids of an answer) is empty here.
+"""
+
+import http.client
+import json
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+from localmix.answer.options import Options
+from localmix.answer.stats import Stats
+from localmix.answer.text import Reason
+from localmix.conversation.overflow import Notice, Overflow
+from localmix.errors import LocalmixError
+from localmix.template import Message
+
+_SECONDS = 600.0  # that a server may say nothing
+_LOOK = 0.2  # seconds between two looks at an interrupt
+_REASONS: dict[str, Reason] = {"stop": "end", "length": "length", "tool_calls": "end"}
+# Our options by OpenAI's names, then by llama.cpp's, which other servers ignore.
+_NAMES = {"max_tokens": "max_tokens", "temp": "temperature", "top_p": "top_p", "seed": "seed", "top_k": "top_k",
+          "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n"}  # fmt: skip
+
+
+class Server:
+    """Where it is, and who asks. LocalmixError: what cannot be reached, or what the server says against it."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise LocalmixError(f"--server {url}: expected an address such as http://127.0.0.1:8080")
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._place, self._path = parts.netloc, parts.path
+        self._headers = {"content-type": "application/json", "connection": "close"} | (
+            {"authorization": f"Bearer {key}"} if key else {}
+        )
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """What is answered to a question."""
+        with self.open(path, body)[0] as found:
+            return found.read()
+
+    def open(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[http.client.HTTPResponse, socket.socket]:
+        """The response to a question, its body unread, and the socket that it comes through."""
+        connection = self._kind(self._place, timeout=_SECONDS)
+        try:
+            raw = None if body is None else json.dumps(body).encode()
+            connection.request("GET" if body is None else "POST", self._path + path, raw, self._headers)
+            through = connection.sock
+            found = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise LocalmixError(f"{self.url}: {getattr(error, 'strerror', error)}: is the server running?") from None
+        if found.status != 200:
+            with found:
+                said = _said(found.read())
+            raise LocalmixError(f"{self.url}: {said or found.reason} ({found.status})")
+        return found, through
+
+
+class RemoteModel:
+    """As much of a model as a terminal asks for."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        try:
+            one = json.loads(server.ask("/v1/models"))["data"][0]
+            self.name, meta = str(one["id"]), one.get("meta") or {}
+        except (ValueError, LookupError, TypeError):
+            raise LocalmixError(f"{server.url}: it names no model: is it a server of OpenAI's kind?") from None
+        self.context = int(meta.get("n_ctx") or meta.get("n_ctx_train") or 1 << 17)
+        self.file = SimpleNamespace(path=Path(self.name))
+        self.backend = SimpleNamespace(name=server.url, isa="a server", threads=1)
+        self.engine = SimpleNamespace(chooses=self._unseen)
+        self.network = SimpleNamespace(experts=0, active=0)
+        self.tokenizer = SimpleNamespace(encode=self._encode)
+        self.sampler = self._unseen
+
+    def _unseen(self, *given: Any) -> None:
+        """The server chooses, and checks what it is given."""
+
+    def _encode(self, text: str, **how: Any) -> Sequence[int]:
+        """As many numbers as there are tokens, where the server counts them; else a guess."""
+        try:
+            return list(json.loads(self.server.ask("/tokenize", {"content": text}))["tokens"])
+        except (LocalmixError, ValueError, LookupError, TypeError):
+            return range(len(text) // 4)
+
+
+@dataclass
+class _Room:
+    """What of the context is used, as far as the server tells."""
+
+    size: int
+    ids: Sequence[int] = ()
+    pause: Callable[[], None] | None = None
+    watch: Any = None
+
+
+class RemoteChat:
+    """One conversation with a server's model."""
+
+    def __init__(self, model: RemoteModel, system: str | None = None, notice: Notice = print) -> None:
+        self.model = model
+        self.context = _Room(model.context)
+        self.overflow = Overflow("stop", notice)
+        self.messages: list[Message] = []
+        self._answer: RemoteAnswer | None = None
+        self.system = system
+
+    @property
+    def system(self) -> str | None:
+        return next((message.content for message in self.messages if message.role == "system"), None)
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        first = [Message("system", text)] if text else []
+        self.messages = first + [message for message in self.messages if message.role != "system"]
+
+    def send(self, text: str, *, progress: Any = None, **options: Any) -> "RemoteAnswer":
+        """The answer to `text`, as it comes. Question and answer join `messages` when it ends."""
+        if self._answer is not None:
+            self._answer.close()
+        messages = [*self.messages, Message("user", text)]
+
+        def keep(answer: "RemoteAnswer") -> None:
+            if answer.text:
+                self.messages = [*messages, Message("assistant", answer.text)]
+            self.context.ids = range(min(answer.used, self.context.size))
+
+        self._answer = RemoteAnswer(self.model, self.context, messages, Options(**options), keep)
+        return self._answer
+
+    def reset(self) -> None:
+        self.messages = [message for message in self.messages if message.role == "system"]
+
+    def undo(self) -> str | None:
+        """Forget the last turn: its question, or None if there is none."""
+        if not self.messages or self.messages[-1].role != "assistant":
+            return None
+        question = self.messages[-2].content
+        self.messages = self.messages[:-2]
+        return question
+
+
+@dataclass
+class RemoteAnswer(Iterator[str]):
+    """Text in pieces; see `localmix.answer.generate.Generation`."""
+
+    model: RemoteModel
+    context: _Room
+    messages: Sequence[Message]
+    options: Options
+    on_end: Callable[["RemoteAnswer"], None]
+    text: str = ""
+    reason: Reason = "interrupted"
+    seed: int | None = None
+    used: int = 0  # tokens of the context
+    ids: list[int] = field(default_factory=list)
+    stats: Stats = field(default_factory=Stats)
+
+    def __post_init__(self) -> None:
+        self.seed = self.options.seed
+        self._pieces = self._run()
+
+    @property
+    def room(self) -> int:
+        return self.context.size
+
+    def __next__(self) -> str:
+        piece = next(self._pieces)
+        self.text += piece
+        return piece
+
+    def read(self) -> str:
+        for _ in self:
+            pass
+        return self.text
+
+    def close(self) -> None:
+        self._pieces.close()  # type: ignore[attr-defined]
+
+    def _run(self) -> Iterator[str]:
+        found, through = self.model.server.open("/v1/chat/completions", self._body())
+        lines: queue.Queue[bytes | Exception | None] = queue.Queue()
+        threading.Thread(target=_read, args=(found, lines), daemon=True).start()
+        try:
+            for event in _events(lines, self.context):
+                yield from self._take(event)
+        finally:
+            with suppress(OSError):  # it has ended by itself
+                through.shutdown(socket.SHUT_RDWR)
+            self.on_end(self)
+
+    def _take(self, event: Mapping[str, Any]) -> Iterator[str]:
+        if "error" in event:
+            raise LocalmixError(f"{self.model.server.url}: {_said(json.dumps(event).encode())}")
+        for choice in event.get("choices") or ():
+            if piece := (choice.get("delta") or {}).get("content"):
+                yield piece
+            if reason := choice.get("finish_reason"):
+                self.reason = _REASONS.get(reason, "end")
+        if usage := event.get("usage"):
+            timings, cached = event.get("timings") or {}, usage.get("prompt_tokens_details") or {}
+            self.stats.cached_tokens = cached.get("cached_tokens") or 0
+            self.stats.prompt_tokens = usage["prompt_tokens"] - self.stats.cached_tokens
+            self.stats.tokens = self.stats.decode_tokens = usage["completion_tokens"]
+            self.stats.prompt_seconds = timings.get("prompt_ms", 0) / 1000
+            self.stats.decode_seconds = timings.get("predicted_ms", 0) / 1000
+            self.used = usage["prompt_tokens"] + usage["completion_tokens"]
+
+    def _body(self) -> dict[str, Any]:
+        o = self.options
+        said = [{"role": message.role, "content": message.content} for message in self.messages]
+        body: dict[str, Any] = {"model": self.model.name, "messages": said, "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        body |= {theirs: value for ours, theirs in _NAMES.items() if (value := getattr(o, ours)) is not None}
+        if o.stop:
+            body["stop"] = list(o.stop)
+        if o.json_schema is not None:
+            schema = json.loads(o.json_schema) if isinstance(o.json_schema, str) else o.json_schema
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        return body | ({"grammar": o.grammar} if o.grammar is not None else {})
+
+
+def _read(found: http.client.HTTPResponse, lines: "queue.Queue[bytes | Exception | None]") -> None:
+    """In a thread, so that an interrupt need not wait for the next line."""
+    try:
+        with found:
+            for line in found:
+                lines.put(line)
+        lines.put(None)
+    except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:  # also: it was closed
+        lines.put(error)
+
+
+def _events(lines: "queue.Queue[bytes | Exception | None]", room: _Room) -> Iterator[dict[str, Any]]:
+    while True:
+        try:
+            line = lines.get(timeout=_LOOK)
+        except queue.Empty:
+            if room.pause is not None:
+                room.pause()
+            continue
+        if line is None or isinstance(line, Exception):
+            if line is not None:
+                raise LocalmixError(f"the server broke off: {line}")
+            return
+        if line.startswith(b"data:") and (raw := line[5:].strip()) != b"[DONE]":
+            yield json.loads(raw)
+
+
+def _said(raw: bytes) -> str:
+    """The message of an error, in any of the shapes that servers give it."""
+    try:
+        error = json.loads(raw)
+        error = error.get("error", error)
+        return str(error.get("message", error) if isinstance(error, dict) else error)
+    except (ValueError, AttributeError):
+        return raw.decode("utf-8", "replace")[:200].strip()
