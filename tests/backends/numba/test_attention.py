@@ -9,7 +9,7 @@ from kernel_calls import aligned
 from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
-from localmix.backends.numba.passes.records import ATTEND, attention_scratch, fours, room
+from localmix.backends.numba.passes.records import ATTEND, FEW, attention_scratch, fours, room
 from localmix.engine.cache import PAGE, STORAGES
 from quant.format import Floats
 
@@ -29,7 +29,7 @@ def pages_of(kv: str, size: int, depth: int) -> list[NDArray[Any]]:
 
 
 def attend(
-    kernel: str, pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1: int
+    kernel: str, pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1: int, few: bool | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """The kernel's o (n, room), m (n,), l (n,) for queries (n, room) over positions p0 to p1."""
     n, width = q.shape
@@ -41,7 +41,7 @@ def attend(
     job = np.zeros((), ATTEND)
     for name, array in {"q": queries, "limits": bounds, "pages": table, "o": o, "m": m, "l": l}.items():
         job[name] = array.ctypes.data
-    job["few"] = n <= 4
+    job["few"] = n <= 4 if few is None else few
     job["queries"], job["p0"], job["p1"], job["room"], job["scratch"] = n, p0, p1, width, scratch.ctypes.data
     stored = pages[0]
     job["row"] = stored.strides[2]
@@ -95,6 +95,9 @@ def check(kernel: str, kv: str, size: int, atol: float) -> None:
         edges = [*range(0, depth, 2 * PAGE), depth]
         split = merged([attend(kernel, pages, q, limits, *ends) for ends in itertools.pairwise(edges)])
         assert np.allclose(split, wanted, rtol=0, atol=atol), (depth, count)
+        if count <= FEW:
+            where_they_lie = merged([attend(kernel, pages, q, limits, 0, depth, few=True)])
+            assert np.allclose(where_they_lie, wanted, rtol=0, atol=atol), (depth, count)
 
 
 @ROUNDS

@@ -57,14 +57,19 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
     scores4, mix4 = scores_of_four(kept), mixing_of_four(kept)
 
     @inner
-    def few(j: Record, p: int, page: int, at: int, count: int, weights: int) -> None:
-        """Four queries or fewer: every key and value is used once, from where it lies."""
+    def few(j: Record, p: int, page: int, at: int, fours: int, weights: int) -> None:
+        """Of one token: keys and values are used from where they lie, once for four queries."""
         following = min(p + EARLY, j.p1 - 1)
         ahead = load_i64(j.pages + 8 * (following // PAGE)) + following % PAGE * j.row
-        scores4(j.q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
-        _forget(j, 0, p, weights)
-        soften(weights, j.m, j.l, _seen(j, 0, p), _seen(j, 1, p), _seen(j, 2, p), _seen(j, 3, p))
-        mix4(weights, count, page + j.values + at, j.row, j.room, j.o, weights + 256, ahead + j.values)
+        for i in range(0, fours, 4):
+            seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
+            if seen <= 0:
+                continue
+            q, o = j.q + 4 * i * j.room, j.o + 4 * i * j.room
+            scores4(q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
+            _forget(j, i, p, weights)
+            soften(weights, j.m + 4 * i, j.l + 4 * i, _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p), seen)
+            mix4(weights, min(seen, 16), page + j.values + at, j.row, j.room, o, weights + 256, ahead + j.values)
 
     @inner
     def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
@@ -126,12 +131,10 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
         for p in range(j.p0, j.p1, 16):
             page = load_i64(j.pages + 8 * (p // PAGE))
             at = p % PAGE * j.row
-            if not j.few:
-                share(j, p, page, at, fours, scratch)
+            if j.few:
+                few(j, p, page, at, fours, scratch)
             else:
-                seen = _seen(j, 3, p)
-                if seen > 0:
-                    few(j, p, page, at, min(seen, 16), scratch)
+                share(j, p, page, at, fours, scratch)
 
     return attend
 

@@ -10,10 +10,8 @@ from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import call1
 from localmix.backends.numba.machine.simd import exp_f32, load_f32, record, store_f32, store_i64
 from localmix.backends.numba.passes.parts import ATTEND_T, NOTHING, Record, add_scaled, pieces_of
-from localmix.backends.numba.passes.records import SPLIT, SPLITS
+from localmix.backends.numba.passes.records import FEW, SPLIT, SPLITS
 from localmix.engine.cache import PAGE
-
-FEW = 4  # queries of a token that share a head's keys, for which reading these where they lie is fastest
 
 
 @inner

@@ -83,7 +83,7 @@ SPAN = _record("row start count page")
 
 # Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never
 # fall, and of these the last `window` (0: all). There is room for whole fours of queries. keys and values are byte
-# offsets into a page, row the bytes of a position there; `few`: four queries or fewer, of one token. Results: o (n, d),
+# offsets into a page, row the bytes of a position there; `few`: no more than FEW queries. Results: o (n, d),
 # m (n,) largest score, l (n,) sum of weights.
 ATTEND = _record("q queries limits window pages keys values row p0 p1 room few o m l scratch")
 
@@ -117,6 +117,9 @@ SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a
 BLOCK_OF_TOKENS = (
     64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
 )
+# Queries of a token that share a head's keys, at most, for which reading these where they lie is fastest: with the 8 of
+# gpt-oss decoding at a depth of 16,384 loses 15 % of its speed where turning keys loses 23 %.
+FEW = 8
 ROUNDED = 128  # numbers of a head, at most, for prompts to attend in whole numbers
 ROWS, COLUMNS = 16, 4096  # of a tile, at most
 LARGEST = 1024  # rows of one piece of work when decoding, at most: the size of a thread's result buffers
