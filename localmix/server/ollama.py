@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 import localmix
 from localmix.answer.ticket import Piece, Request, Ticket
+from localmix.markup import Pairs, Parser
 from localmix.server import choices
 from localmix.server.bodies import ChatCompletion, FunctionSchema, Message, Tool, ToolCall
 from localmix.server.chat import prepared
 from localmix.server.errors import ApiError
-from localmix.server.parts import Call, Parts, Said
+from localmix.server.parts import Call, Said
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Stream, streamed, whole
 from localmix.server.wire import encode, json, read
@@ -124,8 +125,9 @@ async def generate(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Generate)
     if not body.prompt:
         return json({"model": service.name, "created_at": _now(), "response": "", "done": True, "done_reason": "load"})
+    parts: Parser
     if body.raw or service.model.template is None:
-        ticket, parts = await run_in_threadpool(_raw, service, body, owner_of(request)), Parts(())
+        ticket, parts = await run_in_threadpool(_raw, service, body, owner_of(request)), Pairs(())
     else:
         system = [OllamaMessage(role="system", content=body.system)] if body.system else []
         turns = [*system, OllamaMessage(role="user", content=body.prompt)]
@@ -136,7 +138,7 @@ async def generate(request: HttpRequest) -> Response:
 
 
 async def _answer(
-    request: HttpRequest, service: Service, ticket: Ticket, parts: Parts, streaming: bool, *, chat: bool
+    request: HttpRequest, service: Service, ticket: Ticket, parts: Parser, streaming: bool, *, chat: bool
 ) -> Response:
     stream = Stream(service.worker, [[ticket]])
 
@@ -161,7 +163,7 @@ async def _answer(
     return await streamed(stream, chunks, media=_NDJSON, alive=b"\n", failed=failed)
 
 
-def _message(parts: Parts, pieces: Sequence[Piece], ended: bool) -> dict[str, Any]:
+def _message(parts: Parser, pieces: Sequence[Piece], ended: bool) -> dict[str, Any]:
     found = [part for piece in pieces for part in parts.push(piece.text)] + (parts.end() if ended else [])
     said = _said("".join(part.text for part in found if isinstance(part, Said) and part.kind == "content"))
     if thought := "".join(part.text for part in found if isinstance(part, Said) and part.kind == "reasoning"):
