@@ -1,5 +1,6 @@
 """`localmix chat`: a conversation, in a terminal or with one line of stdin after the other."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -129,8 +130,9 @@ def _talk(
     if conversation.messages:
         talk.show_end()
     loop.run(talk, read)
-    if keeper is not None and talk.keeper and talk.keeper.file and not output.quiet:
-        name = sessions.name(talk.keeper.file)
+    kept = talk.keeper and talk.keeper.file
+    if keeper is not None and kept and os.path.exists(kept) and not output.quiet:
+        name = sessions.name(kept)
         which = "" if name in sessions.names()[:1] else f" {shlex.quote(name)}"
         note(f"localmix: saved as {name}: continue with localmix chat --resume{which}")
     return talk.total

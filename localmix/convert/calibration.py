@@ -86,4 +86,5 @@ def rare_experts(found: Imatrix) -> list[str]:
 
 
 def _unseen(name: str, experts: list[int]) -> str:
-    return f"{name.partition('.ffn')[0]}: no token for experts {', '.join(map(str, experts))}: quantized without"
+    each = ", ".join(map(str, experts))
+    return f"{name.partition('.ffn')[0]}: no token for experts {each}: quantized without importance"

@@ -83,8 +83,8 @@ def test_whatever_follows_a_command_the_conversation_goes_on(screen: Start, tmp_
         ("/file ~nosuchuser/x", "~nosuchuser/x: cannot be read"),
         (f"/file {long}", "File name too long"),
         ("/file /dev/zero", "/dev/zero: not a file"),
-        ("/load ~nosuchuser/x", "no conversation ~nosuchuser/x"),
-        (f"/load x/{long}", "no conversation x/xxx"),
+        ("/load ~nosuchuser/x", "no conversation called ~nosuchuser/x"),
+        (f"/load x/{long}", "no conversation called x/xxx"),
         ("/model ~nosuchuser/x", "~nosuchuser/x: no such file"),
         (f"/model {long}", "File name too long"),
         ("Hello", ""),
@@ -304,10 +304,23 @@ def test_resume_by_name_and_what_is_refused(screen: Start, tmp_path: Path, chatt
     path.write_text(path.read_text()[:-4])
     broken = screen("--resume", "cats")
     assert broken.end() == 1
-    assert "thefileisleftasitis" in "".join(broken.text.split())
+    assert "thefilewasleftasitis" in "".join(broken.text.split())
     nobody = screen("--resume", "dogs")
     assert nobody.end() == 1
-    assert "thereisnoconversationdogs:therearecats" in "".join(nobody.text.split())
+    assert "noconversationcalleddogs:foundcats" in "".join(nobody.text.split())
+
+
+def test_what_cannot_be_kept_is_said_once(screen: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    one = screen(columns=200, LOCALMIX_STATE=str(tmp_path / "file"))
+    one.say("One")
+    one.say("Two")
+    one.type("/quit\r")
+    assert one.end() == 0
+    said = "".join(one.text.split())
+    assert said.count("theconversationcannotbesaved:Notadirectory") == 1
+    assert said.count("whatistypedisnotkept:") == 1
+    assert "savedas" not in said
 
 
 def test_a_full_context_is_said(screen: Start) -> None:
@@ -333,7 +346,7 @@ def test_themes(screen: Start, tmp_path: Path, changes: dict[str, str]) -> None:
     one.type("/experts\r")
     one.see("busiest: expert")
     one.type("/nonsense\r")
-    one.see("/help shows all")
+    one.see("/help lists all")
     seen = one.seen
     one.type("/quit\r")
     assert one.end() == 0
