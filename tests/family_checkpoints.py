@@ -67,7 +67,18 @@ KINDS: dict[str, tuple[str, Config]] = {
     "gpt_oss": ("gpt_oss", GPT_OSS),
     "gpt_oss_mxfp4": ("gpt_oss", GPT_OSS | {"quantization_config": {"quant_method": "mxfp4"}}),
 }  # fmt: skip
+KINDS["gpt_oss_rounded"] = (
+    "gpt_oss",
+    KINDS["gpt_oss_mxfp4"][1] | {"rope_parameters": YARN | {"rope_theta": 150000.0, "truncate": True}},
+)
 del KINDS["olmoe"][1]["num_local_experts"]
+
+# What llama.cpp can compute, and the recipe that it is converted with. Its YaRN rounds the ends of the ramp.
+FLAT = 0.4  # of logits, or a rounded activation shows as much as in no trained network
+QUANTIZED = {
+    "llama_biased": "Q5_1", "qwen2": "Q4_1", "qwen2_moe": "Q8_0", "qwen3": "Q5_0", "qwen3_moe": "Q4_K_M",  "olmoe": "Q5_K_M", "granite": "Q8_0", "granitemoe": "Q6_K", "granitemoeshared": "IQ4_NL",
+    "gpt_oss_rounded": "Q8_0",
+}  # fmt: skip
 
 
 def config(kind: str) -> Config:
@@ -76,10 +87,13 @@ def config(kind: str) -> Config:
     return BASE | more | {"model_type": name}
 
 
-def write(folder: Path, kind: str) -> Path:
-    """The checkpoint as a folder."""
+def write(folder: Path, kind: str, output: float = 1.0) -> Path:
+    """The checkpoint as a folder; `output` scales the logits."""
     folder.mkdir(parents=True)
-    checkpoint_folders.safetensors(folder / "model.safetensors", weights(kind), "F32")
+    tensors = weights(kind)
+    if "lm_head.weight" in tensors:
+        tensors["lm_head.weight"] *= np.float32(output)
+    checkpoint_folders.safetensors(folder / "model.safetensors", tensors, "F32")
     (folder / "config.json").write_text(json.dumps(config(kind)))
     checkpoint_folders.tokenizer(folder)
     return folder
@@ -172,7 +186,7 @@ def gpt_oss(kind: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "mlp.experts.gate_up_proj_bias", (EXPERTS, 2 * EXPERT)
     yield "mlp.experts.down_proj_bias", (EXPERTS, WIDTH)
     for name, rows, width in (("gate_up_proj", 2 * EXPERT, WIDTH), ("down_proj", WIDTH, EXPERT)):
-        if kind.endswith("mxfp4"):
+        if kind.endswith(("mxfp4", "rounded")):
             yield f"mlp.experts.{name}_blocks", (EXPERTS, rows, width // 32, 16)
             yield f"mlp.experts.{name}_scales", (EXPERTS, rows, width // 32)
         else:

@@ -9,6 +9,7 @@ import family_checkpoints
 import numpy as np
 import pytest
 from family_checkpoints import IDS, KEPT, KINDS
+from numpy.typing import NDArray
 from random_networks import distance
 from small_models import DATA
 
@@ -18,7 +19,7 @@ from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
 from quant.recipe import RECIPES
 
 BOUND = {"reference": 1e-4, "numba": 1e-4, "mlx": 2e-3}
-ORACLE = np.load(DATA / "checkpoints.npz")
+ORACLE, QUANTIZED = np.load(DATA / "checkpoints.npz"), np.load(DATA / "quantized_families.npz")
 
 
 def converted(folder: Path, recipe: str = "F32") -> Path:
@@ -38,6 +39,21 @@ def checkpoint(request: pytest.FixtureRequest, folder: Path) -> Path:
 def test_logits_are_those_of_transformers(checkpoint: Path, backend: str) -> None:
     model = localmix.load(converted(checkpoint), backend, kv="f32")
     assert distance(model.engine.logits(IDS)[-KEPT:], ORACLE[checkpoint.name]) < BOUND[backend]
+
+
+@pytest.mark.parametrize("kind", family_checkpoints.QUANTIZED)
+def test_quantized_files_give_the_distribution_of_llama_cpp(folder: Path, kind: str) -> None:
+    """That backends agree on formats is shown elsewhere. Rounded activations may choose another expert: the median."""
+    source = folder / f"flat-{kind}"
+    family_checkpoints.write(source, kind, family_checkpoints.FLAT)
+    model = localmix.load(converted(source, family_checkpoints.QUANTIZED[kind]), "reference", kv="f32")
+    ours, theirs = (log_probabilities(one) for one in (model.engine.logits(IDS)[-KEPT:], QUANTIZED[kind]))
+    assert np.median((np.exp(theirs) * (theirs - ours)).sum(axis=1)) < 1e-3
+
+
+def log_probabilities(logits: NDArray) -> NDArray:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def test_mxfp4_is_kept_whatever_the_recipe(folder: Path) -> None:

@@ -19,7 +19,9 @@ def main() -> None:
     for name in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             path = make(Path(folder) / f"{name}.gguf", name)
-            model = Llama(str(path), n_ctx=CONTEXT, logits_all=True, type_k=0, type_v=0, flash_attn=False, verbose=False)
+            model = Llama(
+                str(path), n_ctx=CONTEXT, logits_all=True, type_k=0, type_v=0, flash_attn=False, verbose=False
+            )
             model.eval(IDS)
             answers[name] = model.scores[len(IDS) - KEPT : len(IDS)].copy()
             model.close()

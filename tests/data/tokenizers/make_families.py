@@ -132,8 +132,11 @@ FAMILIES: dict[str, Setup] = {
     # What is rare: normalizers, prefixes, ends, and added tokens with habits.
     "nfkc": BYTES | {"normalizer": normalizers.NFKC(), "added": BOTH, "config": NAMED},
     "lowercase": BYTES
-    | {"normalizer": normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]),
-       "added": BOTH, "config": NAMED},
+    | {
+        "normalizer": normalizers.Sequence([normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]),
+        "added": BOTH,
+        "config": NAMED,
+    },
     "strip": cut("qwen2", normalizer=normalizers.Strip(), added=BOTH, config=NAMED),
     "replace": cut("gpt-2", normalizer=normalizers.Replace(Regex(r"\s+"), " "), added=BOTH, config=NAMED),
     "prepend": BYTES | {"normalizer": normalizers.Prepend("x"), "added": BOTH, "config": NAMED},
