@@ -69,6 +69,7 @@ def sentencepiece(path: Path, config: Settings, settings: Settings, notes: list[
     """The pieces of a tokenizer.model, with those that were added and those that have new names."""
     keys = spm_file.read(path)
     add_tokens(keys, added_tokens(settings), notes)
+    declare_special(keys, json_file.special_tokens(settings.values))
     keys["tokenizer.ggml.add_bos_token"] = settings.flag("add_bos_token", True)
     keys["tokenizer.ggml.add_eos_token"] = settings.flag("add_eos_token", False)
     first_only = not settings.flag("legacy", not starts_anew(config, settings))
@@ -122,6 +123,15 @@ def add_tokens(keys: Keys, added: dict[int, tuple[str, bool]], notes: list[str])
     beyond = range(count, max(added, default=-1) + 1)
     extend(keys, [new_token(id, added) for id in beyond])
     tell(notes, keys)
+
+
+def declare_special(keys: Keys, texts: list[str]) -> None:
+    """Tokens that are named as special, bos_token and the like: pieces that exist, or new ones behind all others."""
+    tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
+    for text in texts:
+        if text in tokens and types[tokens.index(text)] != TokenType.UNKNOWN:
+            types[tokens.index(text)] = TokenType.CONTROL
+    extend(keys, [(text, TokenType.CONTROL) for text in texts if text not in tokens])
 
 
 def new_token(id: int, added: dict[int, tuple[str, bool]]) -> tuple[str, TokenType]:

@@ -46,6 +46,20 @@ def test_pieces_that_were_renamed_or_declared_special_later(tmp_path: Path) -> N
     assert tok.control_tokens["<turn>"] == 5
 
 
+def test_tokens_that_are_only_named_as_special(tmp_path: Path) -> None:
+    """Pieces become control tokens; what is no piece follows the last one, if the model has a row for it."""
+    named = {"additional_special_tokens": ["<x>", {"content": "ab"}], "pad_token": "<pad>", "unk_token": "<unk>"}
+    checkpoint_folders.PIECES.append("<x>")
+    try:
+        metadata = read(tmp_path, named, rows=11)
+    finally:
+        checkpoint_folders.PIECES.pop()
+    assert metadata["tokenizer.ggml.tokens"][9:] == ["<x>", "<pad>"]
+    assert metadata["tokenizer.ggml.token_type"].tolist() == [2, 3, 3, 1, 1, 1, 1, 3, 1, 3, 3]
+    assert metadata["tokenizer.ggml.padding_token_id"] == 10
+    assert tokenizer.from_metadata(metadata).encode("<x>", control=True, bos=False) == [9]
+
+
 def test_gaps_between_added_ids_are_filled_and_listed(tmp_path: Path) -> None:
     metadata = read(tmp_path, decoder(_11=special("<|x|>")))
     assert metadata["tokenizer.ggml.tokens"][9:] == ["[UNUSED9]", "[UNUSED10]", "<|x|>"]
