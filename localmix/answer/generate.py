@@ -33,6 +33,7 @@ class Generation(Iterator[str]):
         options: Options,
         *,
         continues: bool = False,
+        shown: frozenset[int] = frozenset(),
         progress: Progress | None = None,
         cancel: Event | None = None,
         on_end: Callable[["Generation"], None] | None = None,
@@ -40,12 +41,12 @@ class Generation(Iterator[str]):
     ) -> None:
         """Checks the prompt; nothing is computed before the first piece is asked for.
 
-        `continues`: the text goes on where the prompt ends, so that a space at its beginning counts. `on_end` is
+        `continues`, `shown`: see `localmix.answer.ticket.Request`. `on_end` is
         called once if the generation ever began, however it ended. Without `refill` a full context ends it.
         ContextFullError: the prompt is too long.
         """
         self.text = ""
-        request = Request(0, context.engine.checked(prompt, context.size), options, continues)
+        request = Request(0, context.engine.checked(prompt, context.size), options, continues, shown=shown)
         self._ticket = Ticket(speaker, request, context, refill)
         self._context = context
         self._ticket.progress = progress

@@ -1,29 +1,38 @@
 """Shows an answer as it is generated, and says how it came to be: a line on stderr, an object for programs."""
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from localmix.cli.streams import json_text, note, write
 
 if TYPE_CHECKING:
     from localmix.answer.generate import Generation, Stats
+    from localmix.cli.terminal.spoken import Spoken
+    from localmix.markup import Part
     from localmix.model import Model
 
 INTERRUPTED = 128 + 2  # exit code, as of a program that SIGINT ended
 
 
-def show(model: "Model", answer: "Generation", as_json: bool, as_ndjson: bool = False) -> bool:
-    """Write an answer, whether Ctrl-C ended it: piece by piece, as one line of JSON, or as a line a piece."""
+def show(model: "Model", answer: "Generation", as_json: bool, as_ndjson: bool = False, *, unfold: bool = False) -> bool:
+    """Write an answer, whether Ctrl-C ended it: piece by piece, as one line of JSON, or as a line a piece.
+
+    `unfold`: thoughts are part of the text.
+    """
     interrupted = False
+    put: _Plain | _Lines | None = None if as_json else _Lines(answer) if as_ndjson else _Plain(unfold)
     try:
-        if as_ndjson:
-            _stream(answer)
-        else:
-            for piece in answer:
-                if not as_json:
-                    write(piece)
+        for part in _parts(answer):
+            if put is not None:
+                put.add(part)
     except KeyboardInterrupt:
         answer.close()
         interrupted = True
+    if put is not None:
+        for part in getattr(answer, "rest", list)():
+            put.add(part)
+        put.end()
     if as_ndjson:
         write('{"event": "end", ' + to_json(model, answer).removeprefix("{"))
     else:
@@ -33,20 +42,79 @@ def show(model: "Model", answer: "Generation", as_json: bool, as_ndjson: bool = 
     return interrupted
 
 
-def _stream(answer: "Generation") -> None:
+def _parts(answer: "Generation") -> "Iterator[Part]":
+    """Text that continues a prompt has one kind of part only."""
+    from localmix.conversation.reply import Reply
+    from localmix.markup import Said
+
+    return answer.parts() if isinstance(answer, Reply) else (Said("content", piece) for piece in answer)
+
+
+class _Plain:
+    """Text as it comes. Thoughts are shown by a terminal, folded, and left out elsewhere unless they are wanted."""
+
+    def __init__(self, unfold: bool) -> None:
+        self._unfold = unfold
+        self._thought: Spoken | None = None  # being shown by a terminal
+        self._thinking = False  # written as text
+
+    def add(self, part: "Part") -> None:
+        kind = getattr(part, "kind", "call")
+        if kind == "content":
+            self.end()
+            write(part.text)  # type: ignore[union-attr]
+        elif kind == "reasoning" and sys.stdout.isatty():
+            self._on_screen([part])
+        elif kind == "reasoning" and self._unfold:
+            write("" if self._thinking else "Thinking:\n")
+            self._thinking = True
+            write(part.text)  # type: ignore[union-attr]
+        elif kind == "call":
+            self.end()
+            note(f"localmix: the model calls a tool, and there are none here: {part.name} {part.arguments}")  # type: ignore[union-attr]
+
+    def end(self) -> None:
+        """A thought, if there is one, is over."""
+        if self._thought is not None:
+            self._thought.end()
+        if self._thinking:
+            write("\n\nAnswer:\n")
+        self._thought, self._thinking = None, False
+
+    def _on_screen(self, parts: "list[Part]") -> None:
+        if self._thought is None:
+            from localmix.cli.terminal.display import Display
+            from localmix.cli.terminal.spoken import Spoken
+
+            self._thought = Spoken(Display(), self._unfold, hint="--show-thinking keeps it")
+        self._thought.add(parts)
+
+
+class _Lines:
     """A line for each piece of text: its ids, and seconds since the beginning, the prompt's included."""
-    written = 0
-    for piece in answer:
+
+    def __init__(self, answer: "Generation") -> None:
+        self._answer, self._written = answer, 0
+
+    def add(self, part: "Part") -> None:
+        answer = self._answer
         seconds = answer.stats.prompt_seconds + answer.stats.decode_seconds
-        event = {"event": "text", "text": piece, "ids": answer.ids[written:], "seconds": round(seconds, 4)}
-        written = len(answer.ids)
-        write(json_text(event))
+        ids, self._written = answer.ids[self._written :], len(answer.ids)
+        kind = {"content": "text", "reasoning": "thinking"}.get(getattr(part, "kind", ""), "call")
+        write(json_text({"event": kind, **_told(part), "ids": ids, "seconds": round(seconds, 4)}))
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+def _told(part: "Part") -> dict[str, str]:
+    return {name: value for name, value in vars(part).items() if name != "kind"}
 
 
 def to_json(model: "Model", answer: "Generation") -> str:
     """One line: the answer and how it came to be."""
     stats = answer.stats
-    fields = {
+    fields: dict[str, Any] = {
         "text": answer.text,
         "reason": answer.reason,
         "tokens": stats.tokens,
@@ -60,6 +128,10 @@ def to_json(model: "Model", answer: "Generation") -> str:
         "prompt_tokens_per_second": round(stats.prompt_rate, 2),
         "decode_tokens_per_second": round(stats.decode_rate, 2),
     }
+    if thought := getattr(answer, "thought", ""):
+        fields["thinking"] = thought
+    if calls := getattr(answer, "calls", None):
+        fields["calls"] = [vars(call) for call in calls]
     return json_text(fields)
 
 

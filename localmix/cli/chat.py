@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System
+from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System, Thinking
 from localmix.cli.paths import squeezed
 from localmix.cli.streams import decoded, note, prompt_progress
 from localmix.errors import LocalmixError
@@ -38,6 +38,7 @@ def chat(
     engine: Engine,
     answering: Answering,
     output: Output,
+    thinking: Thinking,
     path: ModelArgument = None,
     system: System = None,
     resume: Resume = False,
@@ -66,16 +67,18 @@ def chat(
     if kept is not None:
         path = saved.read(kept).file if engine.model is None else None
     model = engine.load(path)
-    conversation = model.chat(None, context=answering.context, when_full=when_full, notice=_notice)
+    conversation = model.chat(
+        None, context=answering.context, when_full=when_full, notice=_notice, **thinking.options()
+    )
     if kept is not None and (said := saved.load(kept, conversation)):
         _notice(said)
     if system is not None:
         conversation.system = system
     keeper = None if private else sessions.Keeper(kept)
     if sys.stdin.isatty() and not as_json:
-        total = _talk(conversation, options, engine, output, keeper, theme)
+        total = _talk(conversation, options, engine, output, thinking, keeper, theme)
     else:
-        total = _answer_lines(conversation, options, output, keeper if resume else None, as_json)
+        total = _answer_lines(conversation, options, output, keeper if resume else None, as_json, thinking)
     if not output.quiet:
         note(summary(model, total))
 
@@ -103,7 +106,13 @@ def _talk_to(
 
 
 def _talk(
-    conversation: "Chat", options: dict[str, Any], engine: Engine, output: Output, keeper: "Keeper | None", theme: str
+    conversation: "Chat",
+    options: dict[str, Any],
+    engine: Engine,
+    output: Output,
+    thinking: Thinking,
+    keeper: "Keeper | None",
+    theme: str,
 ) -> "Stats":
     """In a terminal."""
     import localmix
@@ -116,6 +125,7 @@ def _talk(
     talk = Talk(
         conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads, engine.kv)
     )
+    talk.unfold = thinking.show_thinking
     if display.capable:
         from localmix.cli.terminal import prompt
 
@@ -145,7 +155,12 @@ def _head(model: "Model", columns: int) -> str:
 
 
 def _answer_lines(
-    conversation: "Chat", options: dict[str, Any], output: Output, keeper: "Keeper | None", as_json: bool
+    conversation: "Chat",
+    options: dict[str, Any],
+    output: Output,
+    keeper: "Keeper | None",
+    as_json: bool,
+    thinking: Thinking,
 ) -> "Stats":
     """Without a terminal. A conversation that was resumed is kept."""
     from localmix.answer.generate import Stats
@@ -153,7 +168,7 @@ def _answer_lines(
     total = Stats()
     for text in _lines():
         answer = conversation.send(text, progress=None if output.quiet else prompt_progress, **options)
-        interrupted = show(conversation.model, answer, as_json)
+        interrupted = show(conversation.model, answer, as_json, unfold=thinking.show_thinking)
         total += answer.stats
         if keeper is not None and (said := keeper.keep(conversation)):
             _notice(said)

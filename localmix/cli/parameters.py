@@ -172,6 +172,29 @@ class Answering:
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """Whether a model thinks before it answers, how much, and who sees it."""
+
+    think: Annotated[
+        bool | None,
+        typer.Option("--think/--no-think", help="Think before answering, or not.", show_default="as the model likes"),
+    ] = None
+    reasoning_effort: Annotated[
+        str | None,
+        typer.Option(
+            "--reasoning-effort", metavar="HOW", help="low, medium or high.", show_default="as the model likes"
+        ),
+    ] = None
+    show_thinking: Annotated[bool, typer.Option("--show-thinking", help="Write thoughts whole, also into a pipe.")] = (
+        False
+    )
+
+    def options(self) -> dict[str, Any]:
+        """For `Model.chat`."""
+        return {"think": self.think, "effort": self.reasoning_effort}
+
+
+@dataclass(frozen=True)
 class Many:
     """Many prompts from a file."""
 

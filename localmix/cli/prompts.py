@@ -43,7 +43,7 @@ class Results:
         """`path` None: stdout. LocalmixError: a file that holds something else."""
         from localmix.conversation import record as saved
 
-        self.path, self.repaired = path, False
+        self.path, self.repaired, self._speaker = path, False, model
         self._model = saved.identity(model.file.path)
         self._done = self._read(path) if path is not None else {}
 
@@ -73,7 +73,7 @@ class Results:
         """An answer as a line of the file."""
         row = {
             "id": answer.id,
-            "text": answer.text,
+            **self._parts(request, answer.text),
             "reason": answer.reason,
             "tokens": len(answer.ids),
             "prompt_tokens": answer.prompt_tokens,
@@ -81,6 +81,21 @@ class Results:
             "request": self.digest(request),
         }
         return json_text(row, encoding=None if self.path is None else "utf-8")
+
+    def _parts(self, request: "Request", text: str) -> dict[str, str]:
+        """What is said, and what was thought before it, if anything was."""
+        from localmix.markup import Said, markup_of
+
+        if request.continues or self._speaker.template is None:
+            return {"text": text}
+        tokenizer = self._speaker.tokenizer
+        parser = markup_of(self._speaker.template.source).parser(request.prompt, tokenizer, bare=True)
+        found: dict[str, list[str]] = {"content": [], "reasoning": []}
+        for part in [*parser.push(text), *parser.end()]:
+            if isinstance(part, Said):
+                found[part.kind].append(part.text)
+        thought = "".join(found["reasoning"])
+        return {"text": "".join(found["content"])} | ({"thinking": thought} if thought else {})
 
     def digest(self, request: "Request") -> str:
         """Names everything that the answer depends on."""

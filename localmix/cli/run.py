@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson, Output, System
+from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson, Output, System, Thinking
 from localmix.cli.streams import decoded, note, prompt_progress, received
 from localmix.errors import LocalmixError
 
@@ -22,6 +22,7 @@ def run(
     output: Output,
     held: Held,
     many: Many,
+    thinking: Thinking,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin follows it.")
     ] = None,
@@ -45,7 +46,7 @@ def run(
         from localmix.conversation.requests import Reader
 
         model = engine.load()
-        reader = Reader(model, options, answering.context, system, raw)
+        reader = Reader(model, options, answering.context, system, raw, **thinking.options())
         if together.answer(reader, model, many, output.quiet):
             raise typer.Exit(INTERRUPTED)
         return
@@ -59,9 +60,9 @@ def run(
     if raw:
         answer = model.generate(text, context=answering.context, progress=progress, **options)
     else:
-        chat = model.chat(system, context=answering.context)
+        chat = model.chat(system, context=answering.context, **thinking.options())
         answer = chat.send(text, progress=progress, **options)
-    interrupted = show(model, answer, as_json, as_ndjson)
+    interrupted = show(model, answer, as_json, as_ndjson, unfold=thinking.show_thinking)
     if not output.quiet:
         note(summary(model, answer.stats, answer.seed if answering.temp else None))
     if interrupted:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, Generic, TypeVar
 
-from localmix.answer.generate import Generation, Progress
+from localmix.answer.generate import Progress
 from localmix.answer.options import Options
 from localmix.answer.speaker import Speaker
 from localmix.conversation.overflow import Notice, Overflow
+from localmix.conversation.reply import Reply
 from localmix.engine.context import Context
 from localmix.errors import LocalmixError
+from localmix.markup import markup_of
 from localmix.template import ChatTemplate, Message
 
 M = TypeVar("M", bound=Speaker)
@@ -32,16 +34,20 @@ class Chat(Generic[M]):
         kv: str | None = None,
         when_full: str = "stop",
         notice: Notice | None = None,
+        think: bool | None = None,
+        effort: str | None = None,
     ) -> None:
         """`when_full`: "stop", "drop" or "shift", see `localmix.conversation.overflow`; what is left out then is told
-        to `notice`, or logged. LocalmixError: the model's file has no chat template.
+        to `notice`, or logged. `think`, `effort`: see `think_so`. LocalmixError: the model's file has no chat template.
         """
         self.model = model
         self.messages: list[Message] = []
         self.overflow = Overflow(when_full, notice or logging.getLogger("localmix").warning)
         self._template = template_of(model)
+        self.markup = markup_of(self._template.source)
+        self.think_so(think, effort)
         self.context = Context(model.engine, context, kv)
-        self._answer: Generation | None = None
+        self._answer: Reply | None = None
         if system:
             self.system = system
 
@@ -59,7 +65,7 @@ class Chat(Generic[M]):
 
     def send(
         self, text: str, *, progress: Progress | None = None, cancel: Event | None = None, **options: Any
-    ) -> Generation:
+    ) -> Reply:
         """The answer to `text`, generated as it is read. `options` are the fields of `Options`.
 
         Question and answer join `messages` when the answer ends, also one that was cut short; an answer without
@@ -70,27 +76,37 @@ class Chat(Generic[M]):
         chosen = Options(**options)
         messages = [*self.messages, Message("user", text)]
 
-        def keep(answer: Generation) -> None:
+        def keep(answer: Reply) -> None:
             if answer.text:
-                # A stop string is among the ids but not in the text: such an answer is encoded anew.
-                ids = tuple(answer.ids) if answer.reason != "stop" else None
-                self.messages = [*messages, Message("assistant", answer.text, ids)]
+                # Stop strings, thoughts and markers are among the ids but not in the text: that is encoded anew then.
+                ids = tuple(answer.ids) if answer.reason != "stop" and answer.whole else None
+                more = self.markup.history(answer.thought)
+                self.messages = [*messages, Message("assistant", answer.text, ids, more)]
 
         def prompt(answer: Sequence[int] = ()) -> list[int] | None:
             reserve = min(self.context.size if chosen.max_tokens is None else chosen.max_tokens, self.context.size // 4)
             return self.overflow.prompt(self.context, self._template, messages, answer=answer, reserve=reserve)
 
-        self._answer = Generation(
+        self._answer = Reply(
             self.model,
             self.context,
             prompt() or [],
             chosen,
+            self.markup,
             progress=progress,
             cancel=cancel,
             on_end=keep,
             refill=prompt,
         )
         return self._answer
+
+    def think_so(self, think: bool | None = None, effort: str | None = None) -> None:
+        """Whether the model thinks before it answers, and how much ("low", "medium" or "high"); None: as it likes.
+
+        LocalmixError: its template has no place for that.
+        """
+        self._template = template_of(self.model).seeing(self.markup.variables(think, effort))
+        self.think, self.effort = think, effort
 
     def reset(self) -> None:
         """Forget everything but the system prompt."""

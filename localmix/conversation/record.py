@@ -121,7 +121,10 @@ def cache_path(path: Path) -> Path:
 
 def _message(entry: dict[str, Any]) -> Message:
     ids = entry["ids"]
-    return Message(str(entry["role"]), str(entry["content"]), None if ids is None else tuple(map(int, ids)))
+    more = entry.get("more")  # files of earlier versions know none
+    if more is not None and not isinstance(more, dict):
+        raise TypeError
+    return Message(str(entry["role"]), str(entry["content"]), None if ids is None else tuple(map(int, ids)), more)
 
 
 def _load_cache(path: Path, chat: "Chat") -> str | None:

@@ -11,6 +11,7 @@ from localmix.answer.speaker import Speaker
 from localmix.answer.ticket import Request
 from localmix.conversation.chat import template_of
 from localmix.errors import LocalmixError
+from localmix.markup import Markup, markup_of
 from localmix.template import Message
 
 _TEXT = ("prompt", "messages")
@@ -26,6 +27,13 @@ class Reader:
     context: int | None
     system: str | None
     raw: bool
+    think: bool | None = None
+    effort: str | None = None
+
+    @property
+    def markup(self) -> Markup:
+        """How answers are marked."""
+        return markup_of(template_of(self.model).source)
 
     def request(self, number: int, line: Any) -> Request:
         """One line; its number is the id of one that names none."""
@@ -40,8 +48,9 @@ class Reader:
         own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
         options = Options(**{**self.options, **own})
         self.model.sampler(options)  # a schema or grammar that is wrong is said now
+        shown = frozenset[int]() if self.raw else self.markup.shown(self.model.tokenizer)
         ids = self.model.engine.checked(self._encode(row), self.context or self.model.engine.network.context)
-        return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos])
+        return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos], shown=shown)
 
     def _encode(self, row: Mapping[str, Any]) -> list[int]:
         system = row.get("system", self.system)
@@ -55,7 +64,8 @@ class Reader:
             messages = _messages(row["messages"])
         if self.raw:
             raise LocalmixError("messages with --raw, which uses no chat template: leave out --raw, or give a prompt")
-        return template_of(self.model).encode([Message("system", system)] * bool(system) + messages)
+        template = template_of(self.model).seeing(self.markup.variables(self.think, self.effort))
+        return template.encode([Message("system", system)] * bool(system) + messages)
 
 
 def _messages(rows: Any) -> list[Message]:

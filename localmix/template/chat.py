@@ -23,9 +23,15 @@ _UNITS_A_CHARACTER = 50  # of work that a template may do, for each character of
 class ChatTemplate:
     """The chat template of a model file, with the tokenizer of the same file."""
 
-    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, source: str, tokenizer: Tokenizer, variables: Mapping[str, Any] | None = None) -> None:
+        """`variables` are seen by the template in every conversation."""
         self.source = source
         self._tokenizer = tokenizer
+        self._variables = variables or {}
+
+    def seeing(self, variables: Mapping[str, Any]) -> "ChatTemplate":
+        """The same, that sees `variables` besides."""
+        return ChatTemplate(self.source, self._tokenizer, {**self._variables, **variables}) if variables else self
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> "ChatTemplate | None":
@@ -57,6 +63,7 @@ class ChatTemplate:
         where the template refuses or fails.
         """
         _check_roles(messages)
+        variables = {**self._variables, **(variables or {})}
         if self._mistral is not None and not variables and all(message.more is None for message in messages):
             return self._mistral.encode(messages, self._tokenizer)
         texts = [self.source, *self._tokenizer.control_tokens, *(message.content for message in messages)]
@@ -82,6 +89,7 @@ class ChatTemplate:
     ) -> str:
         """The text that the template prints, to look at: `encode` does not go through it."""
         _check_roles(messages)
+        variables = {**self._variables, **(variables or {})}
         if self._mistral is not None and not variables:
             messages = self._mistral.fold(messages)
         contents = [message.content for message in messages]

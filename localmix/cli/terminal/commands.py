@@ -37,6 +37,7 @@ COMMANDS = {
     "system": Command("[TEXT]", "show or set the system prompt; off removes it", information.system),
     "set": Command("[OPTION VALUE]", "show or set sampling options, such as /set temp 0.2", information.set_option),
     "regen": Command("", "another answer to the last question", turns.regen),
+    "thought": Command("", "what the model thought before its last answer", turns.thought),
     "undo": Command("", "forget the last question and its answer", turns.undo),
     "edit": Command("[TEXT]", "change the last question and ask again", turns.edit),
     "save": Command("[NAME]", "save the conversation under a name", turns.save),

@@ -9,7 +9,7 @@ from rich.text import Text
 from localmix.cli.streams import draw, harmless, write
 from localmix.cli.terminal import markdown, themes
 from localmix.cli.terminal.progress import Bar
-from localmix.cli.terminal.screen import Answer
+from localmix.cli.terminal.screen import Answer, Block
 
 
 class Written(Protocol):
@@ -43,6 +43,10 @@ class Display:
         if self.capable:
             return Answer(lambda text: draw(sys.stdout, text), self.size, self.theme, self._console)
         return _Plain()
+
+    def block(self) -> Block:
+        """Lines that may still change, on a terminal that can do that."""
+        return Block(lambda text: draw(sys.stdout, text), self.size, self._console)
 
     def note(self, text: str, style: str = "quiet") -> None:
         """A remark, wrapped."""

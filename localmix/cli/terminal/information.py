@@ -25,6 +25,8 @@ _NAMES = [field.name for field in fields(Options)]
 _SETTING = re.compile(r"([^\s=]*)(?:\s*=\s*|\s+|$)(.*)", re.DOTALL)  # temp=0.2, temp = 0.2, temp 0.2
 _LABEL = 14  # columns of the names in /stats, and one at the right
 _NOTHING = ("none", "off")
+_THINKING = ("think", "reasoning_effort")
+_WORDS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False, "none": None}
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 _ESCAPE = re.compile("|".join(map(re.escape, _ESCAPES)))
 
@@ -39,16 +41,34 @@ def system(talk: "Talk", rest: str) -> None:
 
 def set_option(talk: "Talk", rest: str) -> None:
     name, text = _SETTING.findall(rest)[0]
+    if name and set_thinking(talk, name.lstrip("-").replace("-", "_"), text.strip()):
+        return
     if name:
         key = name.lstrip("-").replace("-", "_")
         if key not in _NAMES:
-            near = difflib.get_close_matches(key, _NAMES, n=1, cutoff=0)[0]
+            near = difflib.get_close_matches(key, [*_NAMES, *_THINKING], n=1, cutoff=0)[0]
             raise LocalmixError(f"unknown option {name}: did you mean {near}? /set lists all")
         if text.strip():
             changed = Options(**talk.options | {key: _value(key, text.strip())})
             talk.model.sampler(changed)  # a schema or grammar that is wrong is said now
             talk.options = vars(changed)
     table(talk, [(key, _shown(talk.options[key])) for key in ([key] if name else _NAMES)])
+
+
+def set_thinking(talk: "Talk", key: str, text: str) -> bool:
+    """/set think on, /set reasoning_effort low: none leaves it to the model. Whether `key` is one of these."""
+    if key not in _THINKING:
+        return False
+    chat = talk.chat
+    if text and key == "think":
+        if text.lower() not in _WORDS:
+            raise LocalmixError(f"think = {text!r}: expected on, off or none")
+        chat.think_so(_WORDS[text.lower()], chat.effort)
+    elif text:
+        chat.think_so(chat.think, None if text.lower() in _NOTHING else text.lower())
+    now = chat.effort if key != "think" else {True: "on", False: "off", None: None}[chat.think]
+    table(talk, [(key, now or "as the model likes")])
+    return True
 
 
 def stats(talk: "Talk", rest: str) -> None:

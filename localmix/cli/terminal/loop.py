@@ -54,6 +54,6 @@ def completer(talk: Talk) -> "Completer":
     """Completes what commands take."""
     from localmix.cli.terminal.completion import Commands
 
-    arguments = {"set": lambda: list(talk.options), "load": shelf.names}
+    arguments = {"set": lambda: [*talk.options, "think", "reasoning_effort"], "load": shelf.names}
     paths = (name for name, command in commands.COMMANDS.items() if command.path)
     return Commands(commands.COMMANDS, arguments, paths)

@@ -13,7 +13,7 @@ from rich.text import Text
 from localmix.cli.terminal import markdown
 from localmix.cli.terminal.themes import Theme
 
-_PAUSE = 1 / 30  # seconds between two drawings
+PAUSE = 1 / 30  # seconds between two drawings
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # terminals that know these show what is between at once
 Size = Callable[[], tuple[int, int]]  # columns and rows
 
@@ -31,7 +31,7 @@ class Answer:
     def add(self, piece: str) -> None:
         """More text. Drawn at once, but not more often than an eye can see."""
         self._source = (self._source + piece).replace("\r\n", "\n")
-        if monotonic() - self._drawn >= _PAUSE:
+        if monotonic() - self._drawn >= PAUSE:
             self._draw()
 
     def end(self) -> None:

@@ -4,18 +4,21 @@ Whatever ends the program, a turn that was answered is on the disk before the ne
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from localmix.answer.generate import Generation, Stats
+from localmix.answer.generate import Stats
 from localmix.cli.terminal.display import Display
 from localmix.cli.terminal.experts import Choices
 from localmix.cli.terminal.modes import Interrupts
+from localmix.cli.terminal.spoken import Spoken
 from localmix.conversation import record as saved
 from localmix.conversation import shelf as sessions
 from localmix.conversation.chat import Chat
+from localmix.conversation.reply import Reply
 from localmix.errors import LocalmixError
 
 if TYPE_CHECKING:
@@ -33,11 +36,12 @@ class Talk:
     ) -> None:
         self.chat, self.options, self.display, self.keeper = chat, options, display, keeper
         self.model = chat.model
-        self.total, self.last = Stats(), None  # type: tuple[Stats, Generation | None]
+        self.total, self.last = Stats(), None  # type: tuple[Stats, Reply | None]
         self.files: list[tuple[Path, str]] = []  # added to the next message
         self.choices = Choices()
         self.interrupts = Interrupts()
         self.left = False
+        self.unfold = False  # whether thoughts are shown whole
         self._loader = loader
         self.draft: str | None = None  # the last question, being edited
         self.interrupted = self._answering = self._begun = False
@@ -57,26 +61,25 @@ class Talk:
             if len(self.chat.messages) < len(before):
                 self.chat.messages = before
 
-    def _show(self, answer: Generation) -> None:
+    def _show(self, answer: Reply) -> None:
         """Draw an answer as it comes, then keep it: also one that was cut short, by whatever."""
-        shown, drawn = self.display.answer(), 0
+        shown = Spoken(self.display, self.unfold)
         self._answering = True
         try:
-            for piece in answer:
+            for part in answer.parts():
                 self._begun = True
-                shown.add(piece)
-                drawn += len(piece)
+                shown.add([part])
                 self.interrupts.check()
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
             answer.close()
             self.display.end_progress()
-            shown.add(answer.text[drawn:])
+            shown.add(answer.rest())
             shown.end()
             self._finish(answer)
 
-    def _finish(self, answer: Generation) -> None:
+    def _finish(self, answer: Reply) -> None:
         self._answering = self._begun = False
         self.last = answer
         self.total += answer.stats
@@ -90,8 +93,8 @@ class Talk:
             self.display.note("interrupted")
         elif answer.reason == "context":
             self.display.note(f"the context of {answer.room} tokens is full: the answer is cut off; {FULL}")
-        elif not answer.text:
-            self.display.note("the model said nothing")
+        elif not answer.text and not answer.calls:
+            self.display.note("the model only thought" if answer.thought else "the model said nothing")
 
     def keep(self) -> None:
         """Save the conversation; a disk that is full is said, once, and nothing more."""
@@ -140,6 +143,8 @@ class Talk:
         """Go on with another model: the text stays, and is read by it with the next message."""
         before, after = self.chat, self._loader(path)
         chat = Chat(after, before.system, when_full=before.overflow.policy, notice=self.notice)
+        with suppress(LocalmixError):  # the other model may not know what this one was told of thinking
+            chat.think_so(before.think, before.effort)
         chat.messages += [type(m)(m.role, m.content) for m in before.messages if m.role != "system"]
         self._take(chat)
         self.keep()

@@ -25,6 +25,17 @@ def regen(talk: "Talk", rest: str) -> None:
     talk.ask(question, instead=True)
 
 
+def thought(talk: "Talk", rest: str) -> None:
+    last = talk.chat.messages[-1] if talk.chat.messages else None
+    fields = (last.more or {}) if last is not None else {}
+    found = str(fields.get("thinking") or fields.get("reasoning_content") or "")
+    if talk.last is not None and not found:
+        found = talk.last.thought  # of an answer that never came
+    if not found.strip():
+        raise LocalmixError("there is no thought: the model has not thought before its last answer")
+    talk.display.note(found.strip())
+
+
 def undo(talk: "Talk", rest: str) -> None:
     question = talk.chat.undo()
     if question is None:
