@@ -8,7 +8,7 @@ from localmix.engine.batch import Batch
 from localmix.errors import ContextFullError, LocalmixError
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
-from localmix.backends.mlx.attention import attend  # noqa: E402
+from localmix.backends.mlx.attention import How, attend  # noqa: E402
 from localmix.backends.mlx.cache import STEP, STORAGES, Cache  # noqa: E402
 from localmix.backends.mlx.matrix import Arithmetic  # noqa: E402
 from localmix.backends.mlx.memory import Budget  # noqa: E402
@@ -90,7 +90,7 @@ def test_limits() -> None:
         lambda: cache.share(one, 1),
     ):
         with pytest.raises(
-            LocalmixError, match=r"256 more tokens .* take [\d.]+ [kM]B, [\d.]+ [kM]B are left on this GPU"
+            LocalmixError, match=r"256 more tokens .* take [\d.]+ [kM]B, [\d.]+ [kM]B is left on this GPU"
         ):
             refused()
     assert cache.length(one) == STEP
@@ -113,7 +113,7 @@ def test_attention(kv: str, scores: int, monkeypatch: pytest.MonkeyPatch) -> Non
     storage = STORAGES[kv]
     room = [np.concatenate([x, numbers(24)], axis=1) for x in (k, v)]  # what follows is of nobody's
     arrays = [storage.encode(mx.array(x)) for x in room]
-    got = np.array(attend(mx.array(q), *arrays, n, Arithmetic(half=False, cpu=True)))
+    got = np.array(attend(mx.array(q), *arrays, n, How(D**-0.5), Arithmetic(half=False, cpu=True)))
     weights = np.einsum("htd,hnd->htn", q, np.repeat(k, heads // K, axis=0)) / np.sqrt(D)
     weights[:, np.arange(n) > n - count + np.arange(count)[:, None]] = -np.inf
     shares = np.exp(weights - weights.max(axis=-1, keepdims=True))

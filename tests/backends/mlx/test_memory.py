@@ -53,7 +53,7 @@ def test_limits_are_set_from_what_the_system_recommends(monkeypatch: pytest.Monk
     ("format", "arithmetic", "gigabytes", "refusal"),
     [
         ("q4_k", STRAIGHT, 30, None),  # 26.3 GB as in the file
-        ("q4_k", AFFINE, 29, "needs 29.2 GB on the GPU and 67.1 MB for 512 tokens of context, 27.9 GB are left"),
+        ("q4_k", AFFINE, 29, "needs 29.2 GB on the GPU and 67.1 MB for 512 tokens of context, 27.9 GB is left"),
         ("q4_k", STRAIGHT, 22, "quantized to q3_k it would fit"),
         ("q8_0", STRAIGHT, 45, "quantized to q6_k it would fit"),
         ("q4_0", STRAIGHT, 8, "no format would fit; or use --backend numba"),
@@ -83,7 +83,7 @@ def test_caches_have_what_the_model_leaves() -> None:
         cache, other = (backend.cache(network, network.context, "f16") for _ in range(2))
         assert cache.position_bytes * 512 < 2_000_000 < cache.position_bytes * 1024
         cache.fill(cache.new(), 512)
-        with pytest.raises(LocalmixError, match=r"512 more tokens .* are left on this GPU"):
+        with pytest.raises(LocalmixError, match=r"512 more tokens .* is left on this GPU"):
             other.fill(other.new(), 512)
         del cache
         other.fill(other.new(), 512)
