@@ -68,10 +68,14 @@ class Coding:
     def _codes_of_levels(self) -> NDArray[np.uint8]:
         return (np.array(self.levels) + self.zero).astype(np.uint8)
 
+    def patterns(self, blocks: NDArray) -> NDArray[np.uint8]:
+        """The bits of each weight of blocks (..., n): (..., n, block)."""
+        pieces = [(part, unpack(blocks[part.field].view(np.uint8), part.bits, part.run)) for part in self.parts]
+        return reduce(np.bitwise_or, [bits << np.uint8(part.at) if part.at else bits for part, bits in pieces])
+
     def codes(self, blocks: NDArray) -> NDArray[np.uint8]:
         """The codes of blocks (..., n): (..., n, block)."""
-        pieces = [(part, unpack(blocks[part.field].view(np.uint8), part.bits, part.run)) for part in self.parts]
-        bits = reduce(np.bitwise_or, [bits << np.uint8(part.at) if part.at else bits for part, bits in pieces])
+        bits = self.patterns(blocks)
         if self.levels:
             return self._codes_of_levels[bits]
         return bits + np.uint8(self.zero) if self.signed else bits

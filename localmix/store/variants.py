@@ -8,13 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quant import FORMATS
+
 USUAL = "Q4_K_M"
-_LABEL = re.compile(
-    r"""(?ix) (?<![a-z0-9]) (?: ud[-_] )?
-    (?: i?q\d (?: [-_] (?: k (?: [-_] (?: x*s | m | x*l ) )? | [01] (?: [-_] (?: \d[-_]\d | x*l ) )?
+_LABEL = r"""(?ix) (?<![a-z0-9]) (?: ud[-_] )?
+    (?: (?: FORMATS ) (?! [-_] )
+      | i?q\d (?: [-_] (?: k (?: [-_] (?: x*s | m | x*l ) )? | [01] (?: [-_] (?: \d[-_]\d | x*l ) )?
                             | nl (?: [-_] x*l )? | x*s | m | x*l ) )?
       | tq\d[-_]\d | bf16 | fp?16 | fp?32 | mxfp4 (?: [-_]moe )? | nvfp4 ) (?![a-z0-9])"""
-)
 _PART = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)", re.IGNORECASE)
 _GGUF = re.compile(r"\.gguf$", re.IGNORECASE)
 # What lies beside a model: the part that sees pictures, a tokenizer alone, and what calibration wrote, unless a format
@@ -49,7 +50,7 @@ def variants(files: list[str]) -> list[Variant]:
 def label(file: str) -> str | None:
     """The format that a file's name tells, as in "x.Q4_K_M.gguf", or the name of a folder that it is in."""
     for part in reversed(file.split("/")):
-        if found := _LABEL.findall(part):
+        if found := _labels(part):
             text = found[-1].upper().replace("-", "_").replace("FP16", "F16").replace("FP32", "F32")
             return re.sub("^UD_", "UD-", text)
     return None
@@ -98,8 +99,14 @@ def recipe(wanted: str, known: list[str]) -> str:
     return found[0] if len(found) == 1 else wanted
 
 
+def _labels(text: str) -> list[str]:
+    """What in a text looks like the name of a format: as files are called everywhere, or as localmix calls one."""
+    own = "|".join(re.sub("_", "[-_]", re.escape(name)) for name in sorted(FORMATS, key=len, reverse=True))
+    return re.findall(_LABEL.replace("FORMATS", own), text)
+
+
 def _is_beside(file: str) -> bool:
-    return bool(_BESIDE.search(file)) or bool(_CALIBRATION.search(file) and not _LABEL.search(file))
+    return bool(_BESIDE.search(file)) or bool(_CALIBRATION.search(file) and not _labels(file))
 
 
 def _is_file(one: Variant, wanted: str) -> bool:

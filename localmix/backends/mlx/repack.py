@@ -20,8 +20,9 @@ from localmix.backends.mlx.matrix import Affine, Arithmetic, Dense, Matrix
 from localmix.backends.mlx.straight import Blocks
 from localmix.engine.weights import Weight
 from localmix.errors import UnsupportedError
+from quant.coding import Coding
 from quant.format import Floats
-from quant.layout import pack, unpack
+from quant.layout import pack
 
 _CHUNK = 1 << 19  # weights repacked at a time: small enough for a core's cache
 _MOST_HALF = float(np.finfo(np.float16).max)
@@ -56,8 +57,7 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
     scales = _allocate((*lead, padded // GROUP), dtype)
     biases = _allocate((*lead, padded // GROUP), dtype)
     views = _rows(codes).view(np.uint8), _rows(scales), _rows(biases)
-    coding = weights[0].format.coding
-    assert coding is not None, "an affine form is of codes"
+    coding = _coding(weights)
 
     def fill(blocks: NDArray, rows: slice) -> None:
         groups = split(coding, blocks)
@@ -77,12 +77,12 @@ def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
     padded = _aligned(width)
     codes = _allocate((*lead, padded // 8), mx.uint32)
     scales = _allocate((*lead, padded // GROUP), mx.uint8)
+    coding = _coding(weights)
     to_codes, to_scales = _rows(codes).view(np.uint8), _rows(scales)
 
     def fill(blocks: NDArray, rows: slice) -> None:
-        values = unpack(blocks["qs"], bits=4, run=16)
-        to_codes[rows, : width // 2] = _bitstream(values, 4)
-        to_scales[rows, : width // GROUP] = blocks["e"]
+        to_codes[rows, : width // 2] = _bitstream(coding.patterns(blocks), 4)
+        to_scales[rows, : width // GROUP] = blocks[coding.scale]
 
     _fill(weights, fill)
     return Affine(arithmetic, Packed(cuda.placed(codes), cuda.placed(scales), None, 4, "mxfp4"), width, spread=False)
@@ -92,7 +92,8 @@ def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
     format = weights[0].format
     own = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}.get(format.name)
     target = mx.float16 if arithmetic.half else own or mx.float32
-    as_stored, type_ = target == own, np.float16 if arithmetic.half else np.float32
+    as_stored = own is not None and target == own
+    type_ = np.float16 if arithmetic.half else np.float32
     values = _allocate(shape, mx.uint16 if form.code_bits == 16 else mx.uint32)  # NumPy has no bfloat16
     view = _rows(values)
 
@@ -114,6 +115,12 @@ def _blocks(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
 
     _fill(weights, fill)
     return Blocks(arithmetic, arithmetic.kernels[format.name], blocks)
+
+
+def _coding(weights: Sequence[Weight]) -> Coding:
+    coding = weights[0].format.coding
+    assert coding is not None, "only a format with codes has such a form"
+    return coding
 
 
 def refit(groups: Groups) -> Groups:

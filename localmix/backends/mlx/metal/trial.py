@@ -59,10 +59,10 @@ def random_blocks(name: str, rows: int, width: int) -> NDArray:
         floats = rng.standard_normal((rows, width)).astype(np.float32) * np.float32(_WEIGHT)
         return (floats.view(np.uint32) >> 16).astype(np.uint16) if name == "bf16" else floats.astype(format.dtype)
     blocks = rng.integers(0, 256, (rows, format.row_bytes(width)), np.uint8).view(format.dtype)
-    if "e" in format.dtype.names:
-        blocks["e"] = rng.integers(116, 120, blocks.shape)  # powers of two
+    if format.coding and format.coding.power:
+        blocks[format.coding.scale] = format.coding.power - rng.integers(9, 13, blocks.shape)
         return blocks
-    scales = {"d", "dmin", "m"} & set(format.dtype.names)
+    scales = [name for name in format.dtype.names if format.dtype[name].kind == "f"]
     for field in scales:
         blocks[field] = rng.uniform(0.5, 1.5, blocks.shape)
     size = np.sqrt(np.square(format.dequantize(blocks[:1])).mean())

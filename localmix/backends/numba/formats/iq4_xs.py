@@ -5,10 +5,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.formats.iq4_nl import finish
 from localmix.backends.numba.machine.dots import hardware_half
 from localmix.backends.numba.machine.simd import F32, I16, const, half_to_float, vec
-from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.fields import half, scaled, six_bits_of, small, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
 
@@ -31,14 +30,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_, [None] * 8
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes(
-        "iq4_xs",
-        group=32,
-        zero=128,
-        parts=(Bits("qs", bits=4, run=16),),
-        scales=scales,
-        row_scales=row_scales,
-        finish=finish,
-    )
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("iq4_xs", scales, row_scales))

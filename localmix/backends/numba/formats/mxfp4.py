@@ -1,17 +1,13 @@
-"""MXFP4 for the kernels: see quant/mxfp4.py. Levels become codes about 16."""
+"""MXFP4 for the kernels: see quant/mxfp4.py."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.machine.dots import lookup16
 from localmix.backends.numba.machine.simd import F32, I8, I32, const, join, load, vec
-from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.kernels import kernels
-from quant.mxfp4 import LEVELS
-
-TABLE = [int(level) + 16 for level in LEVELS]
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
@@ -23,10 +19,4 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.bitcast(bits, vec(F32, lanes)), None
 
 
-def finish(b: ir.IRBuilder, x: Any) -> Any:
-    return lookup16(b, TABLE, x)
-
-
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes("mxfp4", group=32, zero=16, parts=(Bits("qs", bits=4, run=16),), scales=scales, finish=finish)
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("mxfp4", scales))

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import F32, I8, const, load, vec
-from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.fields import bits_of, half, scaled, two_halves_of_rows, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
 
@@ -26,6 +26,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return [scaled(b, v, d) for v in nibbles[::2]], [scaled(b, v, dmin) for v in nibbles[1::2]]
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes("q2_k", group=16, zero=0, parts=(Bits("qs", bits=2, run=32),), scales=scales, row_scales=row_scales)
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q2_k", scales, row_scales))

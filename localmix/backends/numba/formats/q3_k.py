@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import F32, const, vec
-from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.fields import half, halves, scaled, six_bits_of, small, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
 
@@ -28,13 +28,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_, [None] * 16
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes(
-        "q3_k",
-        group=16,
-        zero=4,
-        parts=(Bits("qs", bits=2, run=32), Bits("hmask", bits=1, run=32, at=2)),
-        scales=scales,
-        row_scales=row_scales,
-    )
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q3_k", scales, row_scales))

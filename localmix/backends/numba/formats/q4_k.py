@@ -5,7 +5,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.products.codes import Bits, Codes
+from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import scales_and_minima, scales_and_minima_of_rows
 from localmix.backends.numba.products.kernels import kernels
 
@@ -18,6 +18,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_and_minima_of_rows(b, rows, "q4_k")
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes("q4_k", group=32, zero=0, parts=(Bits("qs", bits=4, run=32),), scales=scales, row_scales=row_scales)
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q4_k", scales, row_scales))

@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import F32, I8, const, load, vec
-from localmix.backends.numba.products.codes import Bits, Codes, offset
+from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.fields import half, halves, scaled, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
 
@@ -24,13 +24,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return [scaled(b, v, d) for v in signed], [None] * 16
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(
-    Codes(
-        "q6_k",
-        group=16,
-        zero=32,
-        parts=(Bits("ql", bits=4, run=64), Bits("qh", bits=2, run=32, at=4)),
-        scales=scales,
-        row_scales=row_scales,
-    )
-)
+gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q6_k", scales, row_scales))

@@ -8,9 +8,9 @@ int kernel(void *unused_result, void *unused_error, int64...), Numba's own.
 
 import ctypes
 import hashlib
-import importlib
 import importlib.metadata
 import os
+import pkgutil
 import platform
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+import quant
 from localmix import notices
 from localmix.backends.numba.machine import isa
 from quant import folders, sealed
@@ -119,9 +120,9 @@ def _engine() -> Any:
 
 @lru_cache(1)
 def _folder() -> Path | None:
-    """The cache folder of exactly these sources, versions and instructions; None where nothing is writable."""
+    """The cache folder of exactly these sources, formats, versions and instructions; None: nothing is writable."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for source in (*sorted(Path(__file__).parents[1].rglob("*.py")), *sorted(Path(quant.__file__).parent.glob("*.py"))):
         digest.update(source.read_bytes())
     for package in ("numba", "llvmlite"):
         digest.update(importlib.metadata.version(package).encode())
@@ -143,8 +144,7 @@ def _compile(name: str) -> bytes:
     _tell(f"localmix: compiling for this machine, once: {name}")
     from localmix.backends.numba.machine.compiler import compile_kernel
 
-    module, _, attribute = name.rpartition(".")
-    python = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
+    python = pkgutil.resolve_name(f"{_PACKAGE}.{name}")
     symbol, code = compile_kernel(python, getattr(python, _MARK))
     _tell("")
     return symbol.encode() + b"\n" + code

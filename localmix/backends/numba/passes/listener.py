@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.backends.numba.passes.buffers import Buffers
-from localmix.backends.numba.passes.program import FLOATS, Program
+from localmix.backends.numba.passes.program import Program
 from localmix.backends.numba.passes.records import SECTIONS, padded
 from localmix.backends.protocol import Inputs
 from localmix.engine.weights import Weight
@@ -52,7 +52,7 @@ class Listener:
     def _hidden(self, down: Weight, slots: int) -> "_Rows":
         """The hidden states (slots, F) in the form that an expert's down projection takes."""
         s, width = self._buffers.step, down.shape[1]
-        if down.format.name in FLOATS:
+        if down.format.block == 1:
             stride = int(s["hidden_floats_bytes"])
             return self._buffers.rows("hidden_floats", (slots, width), np.float32, stride)
         stride = int(s["hidden_bytes"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.backends.numba import formats
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.passes.records import (
     ACTIVATIONS,
@@ -36,7 +37,6 @@ from localmix.network.decoder import Network, weights
 from quant.format import Format
 
 SMALL = 1536  # widths up to this have activations of 16 bits
-FLOATS = ("f32", "f16", "bf16")
 PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
 _PASSES = ("blocks.mixture_many.mixture", "blocks.attention_many.attention", "blocks.mixture_one.mixture",
            "blocks.attention_one.attention", "blocks.output.output", "passes.forward.forward")  # fmt: skip
@@ -48,6 +48,8 @@ class Program:
     def __init__(self, network: Network, threads: int) -> None:
         self.network, self.threads = network, threads
         self.wide = wide(network.width)
+        for weight in (network.token_embd, *matrices(network)):
+            formats.need(weight.format)
         native.prepare(self._kernels())
         self._alive: list[Any] = []
         self._weights: list[tuple[Any, Format]] = []
@@ -147,13 +149,13 @@ class Program:
 
     def _kernels(self) -> Iterator[str]:
         """The names of those that this network will need, the largest first."""
-        formats = {one.format.name: one.format for one in matrices(self.network)}
+        used = {one.format.name: one.format for one in matrices(self.network)}
         for name in ("gemm", "gemv"):
-            yield from (self._kernel_name(format, name) for format in formats.values())
+            yield from (self._kernel_name(format, name) for format in used.values())
         yield from _PASSES
 
     def _kernel_name(self, format: Format, name: str) -> str:
-        wide = self.wide and format.name not in FLOATS
+        wide = self.wide and format.block > 1
         return f"formats.{format.name}.{name}{'16' if wide else ''}"
 
     def _kernel(self, format: Format, name: str) -> int:
@@ -195,7 +197,7 @@ class Program:
         row["data"], row["row_bytes"], row["rows"], row["width"] = w.data.ctypes.data, row_bytes, rows, width
         self._weights.append((row, w.format))
         row["gemv"] = self._kernel(w.format, "gemv")
-        row["floats"] = w.format.name in FLOATS
+        row["floats"] = w.format.block == 1
         row["chunk"] = chunk(rows, row_bytes, self.threads)
 
 

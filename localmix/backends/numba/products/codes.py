@@ -1,8 +1,8 @@
-"""How the blocks of a quantized format become unsigned codes, scales and minima: declared, a format a module.
+"""The blocks of a quantized format for kernels: what `quant` declares of them, and how their scales are read in IR.
 
-A weight is scale · (code - zero) - minimum. Codes are bit fields (see quant/layout.py), so they are only named; the
-IR that reads them follows in two domains: along a row (`fields.row_codes`), and for 16 rows at once with a row in
-each lane (`fields.tile_codes`). Products, tiles and rows of floats are made from this by `rows.py` and `tiles.py`.
+A weight is scale · (code - zero) - minimum. The IR that reads codes follows from the declaration in two domains: along
+a row (`fields.row_codes`), and for 16 rows at once with a row in each lane (`fields.tile_codes`). Products, tiles and
+rows of floats are made from this by `rows.py` and `tiles.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,9 @@ from typing import Any
 from llvmlite import ir
 
 import quant
+from localmix.backends.numba.machine.dots import lookup16
+from localmix.backends.numba.machine.simd import const
+from quant.coding import Bits, Coding
 
 # (builder, addresses of blocks) -> scales and minima (None: symmetric). Blocks of 32: a lane a block, any number of
 # blocks. Blocks of 256: one block, a lane a group.
@@ -21,27 +24,32 @@ RowScales = Callable[[ir.IRBuilder, Sequence[Any]], tuple[list[Any], list[Any]]]
 
 
 @dataclass(frozen=True)
-class Bits:
-    """A field of a block that holds `bits` bits of every code, in runs of bytes; they become bits `at` and up."""
-
-    field: str
-    bits: int
-    run: int
-    at: int = 0
-
-
-@dataclass(frozen=True)
 class Codes:
-    """One format. `finish` turns the assembled bits, <64 x i8>, into codes, where they are not the codes already;
-    `row_scales` is for a format with blocks of 256, or one whose words hold more than a scale."""
+    """One format; `row_scales` is for one with blocks of 256, or one whose words hold more than a scale."""
 
     name: str
-    group: int  # weights that share a scale: 16 or 32
-    zero: int  # 0 or a power of two
-    parts: tuple[Bits, ...]
     scales: Scales
-    finish: Callable[[ir.IRBuilder, Any], Any] = lambda b, x: x
     row_scales: RowScales | None = None
+
+    @property
+    def coding(self) -> Coding:
+        coding = quant.FORMATS[self.name].coding
+        assert coding is not None, self.name
+        return coding
+
+    @property
+    def group(self) -> int:
+        """Weights that share a scale: 16 or 32."""
+        return self.coding.group
+
+    @property
+    def zero(self) -> int:
+        """0, and there are minima, or a power of two."""
+        return self.coding.zero
+
+    @property
+    def parts(self) -> tuple[Bits, ...]:
+        return self.coding.parts
 
     @property
     def block(self) -> int:
@@ -56,7 +64,14 @@ class Codes:
     @property
     def most(self) -> int:
         """The largest code that there may be."""
-        return 2 * self.zero - 1 if self.zero else (1 << max(part.at + part.bits for part in self.parts)) - 1
+        return self.coding.most
+
+    def finish(self, b: ir.IRBuilder, bits: Any) -> Any:
+        """The codes of assembled bits, <64 x i8>."""
+        coding = self.coding
+        if coding.levels:
+            return lookup16(b, [level + coding.zero for level in coding.levels], bits)
+        return b.xor(bits, const(bits.type, coding.zero)) if coding.signed else bits
 
 
 def offset(name: str, field: str) -> int:

@@ -29,7 +29,8 @@ from localmix.backends.numba.machine.simd import (
     turn,
     vec,
 )
-from localmix.backends.numba.products.codes import Bits, Codes, offset, size
+from localmix.backends.numba.products.codes import Codes, offset, size
+from quant.coding import Bits
 
 CODES = vec(I8, 64)
 I1 = ir.IntType(1)
@@ -234,16 +235,22 @@ def halves(b: ir.IRBuilder, blocks: Sequence[Any], name: str, field: str) -> Any
     start, stride = offset(name, field), quant.FORMATS[name].dtype.itemsize
     each = 1  # blocks whose field is in one load, as many as 64 bytes reach
     if isinstance(blocks, Neighbours) and "avx512bw" in isa.active().needs:
-        while 2 * each <= len(blocks) and start + stride * (2 * each - 1) + 2 <= 64:
+        while 2 * each <= len(blocks) and _reach(start, stride, 2 * each) <= min(64, 2 * each * stride):
             each *= 2
     lanes = [(start + stride * i) // 2 for i in range(each)]
-    room = 1 << lanes[-1].bit_length() if each > 1 else 0  # words; within the blocks
+    room = _reach(start, stride, each) // 2  # words; within the blocks
     bits = (
         [shuffle(b, load(b, vec(I16, room), p), lanes) for p in blocks[::each]]
         if each > 1
         else [load(b, vec(I16, 1), p, start) for p in blocks]
     )
     return half_to_float(b, join(b, bits), hardware_half())
+
+
+def _reach(start: int, stride: int, each: int) -> int:
+    """The bytes, a power of two, that hold the fields of so many blocks."""
+    last: int = (start + stride * (each - 1)) // 2
+    return 2 << last.bit_length()
 
 
 def half(b: ir.IRBuilder, p: Any, name: str, field: str, lanes: int) -> Any:
@@ -280,9 +287,9 @@ def two_halves(b: ir.IRBuilder, words: Any) -> tuple[Any, Any]:
     return half_to_float(b, low, hardware_half()), half_to_float(b, high, hardware_half())
 
 
-def two_halves_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -> tuple[Any, Any]:
-    """Field d and the float16 behind it of a block in each of 16 rows."""
-    (both,) = words_of_rows(b, rows, offset(name, "d"), 1)
+def two_halves_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str, field: str = "d") -> tuple[Any, Any]:
+    """A float16 field and the one behind it of a block in each of 16 rows."""
+    (both,) = words_of_rows(b, rows, offset(name, field), 1)
     return two_halves(b, both)
 
 

@@ -1,6 +1,6 @@
 """The kernels of a quantized format, made from its declaration: gemv, gemm and row; gemv16, gemm16 for int16."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
@@ -13,10 +13,20 @@ from localmix.backends.numba.products.strips import most_tokens, strips_product
 from localmix.backends.numba.products.tiles import tile_product
 
 
-def kernels(codes: Codes) -> tuple[Any, Any, Any, Any, Any]:
-    """gemv, gemm, row, gemv16 and gemm16."""
+class Kernels(NamedTuple):
+    """Products with one token and with several, a row as floats, and the products for activations of 16 bits."""
+
+    gemv: Any
+    gemm: Any
+    row: Any
+    gemv16: Any
+    gemm16: Any
+
+
+def kernels(codes: Codes) -> Kernels:
+    """All that a format needs."""
     narrow, wide = ((_one_token(codes, w), tile_product(codes, w)) for w in (False, True))
-    return *narrow, unpack_rows(codes), *wide
+    return Kernels(*narrow, unpack_rows(codes), *wide)
 
 
 def _one_token(codes: Codes, wide: bool) -> Any:
