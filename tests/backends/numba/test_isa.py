@@ -56,13 +56,11 @@ llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 isa.runnable = lambda: [one for one in isa.ALL if one.name in ("neon-dotprod", "plain")]
 isa.target = lambda one: ("generic", "+neon,+dotprod")
-from importlib import import_module
+from pkgutil import resolve_name
 from localmix.backends.numba.machine import compiler
 target = compiler.machine(isa.active(), "aarch64-unknown-linux-gnu")
 for name in sys.argv[1:]:
-    module, attribute = name.rsplit(".", 1)
-    kernel = getattr(import_module("localmix.backends.numba." + module), attribute)
-    _, ir = compiler.lower(kernel, 1)
+    _, ir = compiler.lower(resolve_name("localmix.backends.numba." + name), 1)
     compiler.optimize(ir, target)
     print("==", name)
     print(target.emit_assembly(ir))
