@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import random_checkpoints
 import small_models
+from random_families import FAMILIES, IDS, make
 
 import localmix
 from localmix.engine.batch import Batch
@@ -123,6 +124,18 @@ def test_counts_add_up_for_any_number_of_experts(name: str, tmp_path: Path, back
     assert (found.counts().sum(axis=1) == spec.active * 40).all()
     assert sum(found.counts(choice) for choice in range(spec.active)).tolist() == found.counts().tolist()  # type: ignore[union-attr]
     assert (found.together().sum(axis=(1, 2)) == 40 * spec.active * (spec.active - 1)).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_sparse_family(family: str, tmp_path: Path) -> None:
+    """Shared experts, which every token has, are not counted; whatever A is, layers add up."""
+    model = localmix.load(make(tmp_path / "x.gguf", family), "reference")
+    if not model.network.experts:
+        return
+    found = routing.record(model, family, [Window(IDS, len(IDS))], 0)
+    assert found.chosen.shape == (len(model.network.layers), len(IDS), model.network.active)
+    assert (found.counts().sum(axis=1) == model.network.active * len(IDS)).all()
+    assert all(len(set(token)) == model.network.active for token in found.chosen[-1].tolist())
 
 
 def test_every_token_of_a_text_is_there(upcycled: Model) -> None:
