@@ -22,14 +22,17 @@ class Pace:
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
 
-        Where nobody waits for a next token a pass may take twice as long: a request that comes then waits for it.
+        Where nobody waits for a next token a pass may take twice as long: a request that comes then waits for it. A
+        machine that needs the whole gap to read its weights takes as long again for prompts: with less of them they
+        would be read for ever, and those who wait for a token would hardly notice.
         """
         if self.gap is None:
             return most - answers
         if not self._weight:
             return min(most - answers, _GUESS)
         begin, each = self._line()
-        room = int((_SHARE * self.gap * (1 if answers else 2) - begin) / each) - answers
+        seconds = max(_SHARE * self.gap * (1 if answers else 2), 2 * begin)
+        room = int((seconds - begin) / each) - answers
         return max(min(most - answers, room), _LEAST)
 
     def learn(self, tokens: int, seconds: float) -> None:

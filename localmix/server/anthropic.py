@@ -10,12 +10,12 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from localmix.answer.ticket import Ticket
+from localmix.markup import Call, Part
 from localmix.server import limits
 from localmix.server.bodies import ChatCompletion, Chosen, Function, FunctionSchema, Message, Tool, ToolCall
 from localmix.server.chat import prepared
 from localmix.server.dialogue import dialogue_of
 from localmix.server.errors import ApiError
-from localmix.server.parts import Call, Part
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Stream, streamed, whole
 from localmix.server.tools import new_id

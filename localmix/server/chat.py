@@ -8,10 +8,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from localmix.answer.ticket import Piece, Ticket
+from localmix.markup import Call, Part, Said
 from localmix.server import choices
 from localmix.server.bodies import ChatCompletion
 from localmix.server.dialogue import Dialogue, dialogue_of, tickets_of
-from localmix.server.parts import Call, Part, Said
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Stream, streamed, whole
 from localmix.server.tools import new_id

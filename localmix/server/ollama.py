@@ -12,19 +12,11 @@ from starlette.responses import Response
 
 import localmix
 from localmix.answer.ticket import Piece, Request, Ticket
-<<<<<<< HEAD
-from localmix.markup import Pairs, Parser
-=======
 from localmix.markup import Call, Pairs, Parser, Said
->>>>>>> 542c3e0 (Thoughts are dimmed and folded in a terminal, left out of pipes and of later prompts; --think, --no-think, --reasoning-effort; no markup on the screen, whatever a model writes)
 from localmix.server import choices
 from localmix.server.bodies import ChatCompletion, FunctionSchema, Message, Tool, ToolCall
 from localmix.server.chat import prepared
 from localmix.server.errors import ApiError
-<<<<<<< HEAD
-from localmix.server.parts import Call, Said
-=======
->>>>>>> 542c3e0 (Thoughts are dimmed and folded in a terminal, left out of pipes and of later prompts; --think, --no-think, --reasoning-effort; no markup on the screen, whatever a model writes)
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Stream, streamed, whole
 from localmix.server.wire import encode, json, read
@@ -132,14 +124,8 @@ async def generate(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Generate)
     if not body.prompt:
         return json({"model": service.name, "created_at": _now(), "response": "", "done": True, "done_reason": "load"})
-    parts: Parser
     if body.raw or service.model.template is None:
-<<<<<<< HEAD
-        ticket, parts = await run_in_threadpool(_raw, service, body, owner_of(request)), Pairs(())
-=======
-        ticket = await run_in_threadpool(_raw, service, body, owner_of(request))
-        parts: Parser = Pairs(())
->>>>>>> 542c3e0 (Thoughts are dimmed and folded in a terminal, left out of pipes and of later prompts; --think, --no-think, --reasoning-effort; no markup on the screen, whatever a model writes)
+        ticket, parts = await run_in_threadpool(_raw, service, body, owner_of(request)), _plain()
     else:
         system = [OllamaMessage(role="system", content=body.system)] if body.system else []
         turns = [*system, OllamaMessage(role="user", content=body.prompt)]
@@ -185,6 +171,11 @@ def _message(parts: Parser, pieces: Sequence[Piece], ended: bool) -> dict[str, A
             {"function": {"name": c.name, "arguments": msgspec.json.decode(c.arguments)}} for c in calls
         ]
     return said
+
+
+def _plain() -> Parser:
+    """Text is text."""
+    return Pairs(())
 
 
 def _said(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from localmix.answer.ticket import Ticket
+from localmix.markup import Call, Part, Said
 from localmix.server import limits
 from localmix.server.bodies import (
     ChatCompletion,
@@ -29,7 +30,6 @@ from localmix.server.bodies import (
 from localmix.server.bodies import Part as ContentPart
 from localmix.server.chat import prepared
 from localmix.server.errors import ApiError
-from localmix.server.parts import Call, Part, Said
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Stream, streamed, whole
 from localmix.server.tools import new_id

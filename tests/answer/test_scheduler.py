@@ -143,6 +143,10 @@ def test_pieces_of_prompts_keep_the_bound() -> None:
         pace.learn(tokens, 0.1 + 0.001 * tokens)
     assert pace.room(512, 16) == int((0.425 - 0.1) / 0.001) - 16
     assert pace.room(512, 0) == 512
+    slow = Pace(0.5)
+    for tokens in (64, 16, 80, 200):
+        slow.learn(tokens, 1.0 + 0.02 * tokens)
+    assert slow.room(512, 1) in (48, 49)
     pace.learn(300, 4.0)
     assert pace.room(512, 16) < 100
     assert Pace(None).room(512, 12) == 500

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from localmix.server.parts import Call, Marker, Part, Parts, Said, read_json, read_named, read_xml
+from localmix.markup import Call, Marker, Pairs, Part, Said
+from localmix.markup.calls import read_json, read_named, read_xml
 
 THINK = Marker("<think>", "</think>")
 HERMES = Marker("<tool_call>", "</tool_call>", read_json)
@@ -46,14 +47,14 @@ def joined(parts: list[Part]) -> list[Part]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[2][:20])
 def test_parts(case: tuple[list[Marker], Marker | None, str, list[Part]], size: int) -> None:
     markers, inside, text, expected = case
-    parts, found = Parts(markers, inside), list[Part]()
+    parts, found = Pairs(markers, inside), list[Part]()
     for at in range(0, len(text), size):
         found += parts.push(text[at : at + size])
     assert joined([*found, *parts.end()]) == expected
 
 
 def test_what_cannot_be_a_marker_is_not_held_back() -> None:
-    parts = Parts([HERMES, THINK])
+    parts = Pairs([HERMES, THINK])
     assert parts.push("a < b") == [Said("content", "a < b")]
     assert parts.push(" <th") == [Said("content", " ")]
     assert parts.push("e") == [Said("content", "<the")]
