@@ -44,10 +44,10 @@ def show(model: "Model", answer: "Generation", as_json: bool, as_ndjson: bool = 
 
 def _parts(answer: "Generation") -> "Iterator[Part]":
     """Text that continues a prompt has one kind of part only."""
-    from localmix.conversation.reply import Reply
     from localmix.markup import Said
 
-    return answer.parts() if isinstance(answer, Reply) else (Said("content", piece) for piece in answer)
+    parts = getattr(answer, "parts", None)
+    return parts() if parts is not None else (Said("content", piece) for piece in answer)
 
 
 class _Plain:

@@ -57,7 +57,7 @@ def chat(
     if server is not None:
         if resume or path is not None:
             raise LocalmixError(f"--server with {'--resume' if resume else path}: leave one of them out")
-        _talk_to(server, api_key, answering, engine, output, system, theme, as_json)
+        _talk_to(server, api_key, answering, engine, output, thinking, system, theme, as_json)
         return
     from localmix.conversation import record as saved
     from localmix.conversation import shelf as sessions
@@ -89,6 +89,7 @@ def _talk_to(
     answering: Answering,
     engine: Engine,
     output: Output,
+    thinking: Thinking,
     system: str | None,
     theme: str,
     as_json: bool,
@@ -97,10 +98,11 @@ def _talk_to(
     from localmix.conversation.remote import RemoteChat, RemoteModel, Server
 
     conversation: Any = RemoteChat(RemoteModel(Server(url, key)), system, _notice)
+    conversation.think_so(**thinking.options())
     if sys.stdin.isatty() and not as_json:
-        total = _talk(conversation, answering.options(), engine, output, None, theme)
+        total = _talk(conversation, answering.options(), engine, output, thinking, None, theme)
     else:
-        total = _answer_lines(conversation, answering.options(), output, None, as_json)
+        total = _answer_lines(conversation, answering.options(), output, None, as_json, thinking)
     if not output.quiet:
         note(summary(conversation.model, total))
 

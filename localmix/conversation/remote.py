@@ -22,6 +22,7 @@ from localmix.answer.stats import Stats
 from localmix.answer.text import Reason
 from localmix.conversation.overflow import Notice, Overflow
 from localmix.errors import LocalmixError
+from localmix.markup import Said
 from localmix.template import Message
 
 _SECONDS = 600.0  # that a server may say nothing
@@ -117,7 +118,13 @@ class RemoteChat:
         self.overflow = Overflow("stop", notice)
         self.messages: list[Message] = []
         self._answer: RemoteAnswer | None = None
+        self.think: bool | None = None
+        self.effort: str | None = None
         self.system = system
+
+    def think_so(self, think: bool | None = None, effort: str | None = None) -> None:
+        """Whether the model thinks before it answers, and how much; the server decides what it can do of that."""
+        self.think, self.effort = think, effort
 
     @property
     def system(self) -> str | None:
@@ -139,7 +146,8 @@ class RemoteChat:
                 self.messages = [*messages, Message("assistant", answer.text)]
             self.context.ids = range(min(answer.used, self.context.size))
 
-        self._answer = RemoteAnswer(self.model, self.context, messages, Options(**options), keep)
+        effort = "none" if self.think is False else self.effort
+        self._answer = RemoteAnswer(self.model, self.context, messages, Options(**options), effort, keep)
         return self._answer
 
     def reset(self) -> None:
@@ -162,8 +170,11 @@ class RemoteAnswer(Iterator[str]):
     context: _Room
     messages: Sequence[Message]
     options: Options
+    effort: str | None
     on_end: Callable[["RemoteAnswer"], None]
     text: str = ""
+    thought: str = ""
+    calls: tuple[()] = ()  # none are offered
     reason: Reason = "interrupted"
     seed: int | None = None
     used: int = 0  # tokens of the context
@@ -179,9 +190,23 @@ class RemoteAnswer(Iterator[str]):
         return self.context.size
 
     def __next__(self) -> str:
-        piece = next(self._pieces)
-        self.text += piece
-        return piece
+        for part in self.parts():
+            if part.kind == "content":
+                return part.text
+        raise StopIteration
+
+    def parts(self) -> Iterator[Said]:
+        """What is said and what is thought, as it comes."""
+        for part in self._pieces:
+            if part.kind == "content":
+                self.text += part.text
+            else:
+                self.thought += part.text
+            yield part
+
+    def rest(self) -> list[Said]:
+        """Nothing is held back here."""
+        return []
 
     def read(self) -> str:
         for _ in self:
@@ -191,7 +216,7 @@ class RemoteAnswer(Iterator[str]):
     def close(self) -> None:
         self._pieces.close()  # type: ignore[attr-defined]
 
-    def _run(self) -> Iterator[str]:
+    def _run(self) -> Iterator[Said]:
         found, through = self.model.server.open("/v1/chat/completions", self._body())
         lines: queue.Queue[bytes | Exception | None] = queue.Queue()
         threading.Thread(target=_read, args=(found, lines), daemon=True).start()
@@ -203,12 +228,15 @@ class RemoteAnswer(Iterator[str]):
                 through.shutdown(socket.SHUT_RDWR)
             self.on_end(self)
 
-    def _take(self, event: Mapping[str, Any]) -> Iterator[str]:
+    def _take(self, event: Mapping[str, Any]) -> Iterator[Said]:
         if "error" in event:
             raise LocalmixError(f"{self.model.server.url}: {_said(json.dumps(event).encode())}")
         for choice in event.get("choices") or ():
-            if piece := (choice.get("delta") or {}).get("content"):
-                yield piece
+            delta = choice.get("delta") or {}
+            if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+                yield Said("reasoning", thought)
+            if text := delta.get("content"):
+                yield Said("content", text)
             if reason := choice.get("finish_reason"):
                 self.reason = _REASONS.get(reason, "end")
         if usage := event.get("usage"):
@@ -226,6 +254,8 @@ class RemoteAnswer(Iterator[str]):
         body: dict[str, Any] = {"model": self.model.name, "messages": said, "stream": True}
         body["stream_options"] = {"include_usage": True}
         body |= {theirs: value for ours, theirs in _NAMES.items() if (value := getattr(o, ours)) is not None}
+        if self.effort is not None:
+            body["reasoning_effort"] = self.effort
         if o.stop:
             body["stop"] = list(o.stop)
         if o.json_schema is not None:
