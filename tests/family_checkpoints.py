@@ -76,8 +76,8 @@ del KINDS["olmoe"][1]["num_local_experts"]
 # What llama.cpp can compute, and the recipe that it is converted with. Its YaRN rounds the ends of the ramp.
 FLAT = 0.4  # of logits, or a rounded activation shows as much as in no trained network
 QUANTIZED = {
-    "llama_biased": "Q5_1", "qwen2": "Q4_1", "qwen2_moe": "Q8_0", "qwen3": "Q5_0", "qwen3_moe": "Q4_K_M",  "olmoe": "Q5_K_M", "granite": "Q8_0", "granitemoe": "Q6_K", "granitemoeshared": "IQ4_NL",
-    "gpt_oss_rounded": "Q8_0",
+    "llama_biased": "Q5_1", "qwen2": "Q4_1", "qwen2_moe": "Q8_0", "qwen3": "Q5_0", "qwen3_moe": "Q4_K_M",
+    "olmoe": "Q5_K_M", "granite": "Q8_0", "granitemoe": "Q6_K", "granitemoeshared": "IQ4_NL", "gpt_oss_rounded": "Q8_0",
 }  # fmt: skip
 
 
