@@ -1,7 +1,6 @@
 """lm-evaluation-harness with localmix as its model: its contracts, offline, on small tasks of our own."""
 
 import json
-import os
 import shutil
 import tomllib
 from importlib import import_module
@@ -17,9 +16,11 @@ from command_line import localmix as command
 import localmix
 from localmix.errors import LocalmixError
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-harness = pytest.importorskip("localmix.harness", reason="lm-evaluation-harness is not installed")
-from lm_eval.api.instance import Instance  # noqa: E402
+with pytest.MonkeyPatch.context() as environment:  # read when the harness is imported; other tests must not see it
+    environment.setenv("HF_HUB_OFFLINE", "1")
+    environment.setenv("TQDM_DISABLE", "1")
+    harness = pytest.importorskip("localmix.harness", reason="lm-evaluation-harness is not installed")
+    from lm_eval.api.instance import Instance
 
 pytestmark = pytest.mark.filterwarnings("default")  # the harness and what it imports may warn
 ONCE = "Once upon a time, there was"

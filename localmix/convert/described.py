@@ -42,7 +42,7 @@ def metadata(config: Settings, kin: Layout, name: str) -> dict[str, Writable]:
     keys["rope.dimension_count"] = size
     experts, active = keys.get("expert_count", 0), keys.get("expert_used_count", 0)
     if active > experts:  # type: ignore[operator]
-        raise FileFormatError(f"{config.path}: {active} experts a token are more than the {experts} that there are")
+        raise FileFormatError(f"{config.path}: {active} experts per token, but there are only {experts}")
     prefixed = {f"{kin.architecture}.{key}": value for key, value in keys.items()}
     return {"general.architecture": kin.architecture, "general.name": name, **prefixed}
 

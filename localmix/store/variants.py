@@ -8,8 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from quant import FORMATS
-
 USUAL = "Q4_K_M"
 _LABEL = r"""(?ix) (?<![a-z0-9]) (?: ud[-_] )?
     (?: (?: FORMATS ) (?! [-_] )
@@ -101,6 +99,8 @@ def recipe(wanted: str, known: list[str]) -> str:
 
 def _labels(text: str) -> list[str]:
     """What in a text looks like the name of a format: as files are called everywhere, or as localmix calls one."""
+    from quant import FORMATS  # brings NumPy, which --help does without
+
     own = "|".join(re.sub("_", "[-_]", re.escape(name)) for name in sorted(FORMATS, key=len, reverse=True))
     return re.findall(_LABEL.replace("FORMATS", own), text)
 

@@ -11,6 +11,7 @@ from kernel_calls import compiled, quantized_rows, sections
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from localmix.backends.numba.blocks import routing
 from localmix.backends.numba.machine.simd import (
     I16,
     I32,
@@ -20,6 +21,7 @@ from localmix.backends.numba.machine.simd import (
     load,
     load_f32,
     load_f32x16,
+    record,
     store,
     store_f16,
     store_f32x16,
@@ -30,7 +32,7 @@ from localmix.backends.numba.machine.simd import (
     word,
 )
 from localmix.backends.numba.passes import parts
-from localmix.backends.numba.passes.records import padded, quantized_bytes
+from localmix.backends.numba.passes.records import MIXTURE, padded, quantized_bytes
 from quant.format import Floats
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
@@ -156,10 +158,18 @@ def test_routing() -> None:
 
     def routed(logits: list[float], active: int) -> tuple[list[int], Floats]:
         x, gate = np.zeros(40, np.float32), np.zeros((len(logits), 40), np.float32)
+        m = np.zeros((), MIXTURE)
+        m["router"], m["experts"], m["active"], m["normalized"], m["scale"] = (
+            gate.ctypes.data,
+            len(logits),
+            active,
+            1,
+            1,
+        )
         x[[0, 39]], gate[:, 0], gate[:, 39] = 1, np.float32(logits) * 0.25, np.float32(logits) * 0.75
         chosen, mix = np.zeros(active, np.int32), np.zeros(active, np.float32)
-        scratch = np.zeros(len(logits), np.float32)
-        route(*_addresses(x, gate), 40, len(logits), active, *_addresses(chosen, mix, scratch))
+        scores, keys = np.zeros((2, len(logits)), np.float32)
+        route(*_addresses(x, m), 40, *_addresses(chosen, mix, scores, keys))
         return chosen.tolist(), mix
 
     def softmax(values: list[float]) -> NDArray[np.float64]:
@@ -179,8 +189,10 @@ def test_routing() -> None:
         assert np.allclose(mix, softmax([logits[e] for e in chosen]), atol=1e-6)
 
 
-def _route(x: int, gate: int, width: int, experts: int, active: int, chosen: int, mix: int, logits: int) -> None:
-    parts.route(x, gate, width, experts, active, chosen, mix, logits)
+def _route(x: int, mixture: int, width: int, chosen: int, mix: int, scores: int, keys: int) -> None:
+    m = record(mixture, parts.MIXTURE_T)
+    routing.logits(x, m, width, 0, m.experts, scores)
+    routing.choose(x, m, width, scores, keys, chosen, mix)
 
 
 def _addresses(*arrays: NDArray[Any]) -> list[int]:

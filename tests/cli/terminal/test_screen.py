@@ -41,7 +41,7 @@ class Drawn:
 
 @pytest.fixture(autouse=True)
 def every_piece_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen, "_PAUSE", -1.0)
+    monkeypatch.setattr(screen, "PAUSE", -1.0)
 
 
 @pytest.mark.parametrize("size", [(60, 12), (20, 5), (100, 30), (33, 8)])
