@@ -12,22 +12,16 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from localmix.backends.numba.blocks import routing
-from localmix.backends.numba.machine.simd import (
-    I16,
-    I32,
+from localmix.backends.numba.machine.simd import I16, I32, half_to_float, load, store, turn, vec
+from localmix.backends.numba.machine.words import (
     exp16,
-    half_to_float,
     int64,
-    load,
     load_f32,
     load_f32x16,
     record,
-    store,
     store_f16,
     store_f32x16,
     swiglu16,
-    turn,
-    vec,
     void,
     word,
 )

@@ -11,21 +11,8 @@ from numba.core import cgutils
 
 from localmix.backends.numba.attend.stored import Stored
 from localmix.backends.numba.machine import isa
-from localmix.backends.numba.machine.simd import (
-    F32,
-    I64,
-    ask,
-    const,
-    fma,
-    fold,
-    int64,
-    load,
-    splat,
-    store,
-    vec,
-    void,
-    word,
-)
+from localmix.backends.numba.machine.simd import F32, I64, ask, const, fma, fold, load, splat, store, vec
+from localmix.backends.numba.machine.words import int64, void, word
 
 FLOATS = vec(F32, 16)
 

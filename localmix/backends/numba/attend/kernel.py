@@ -18,8 +18,8 @@ from localmix.backends.numba.attend.softmax import LEAST, UNSEEN, soften, soften
 from localmix.backends.numba.attend.stored import Stored
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import (
-    I64,
+from localmix.backends.numba.machine.simd import I64, store, turn
+from localmix.backends.numba.machine.words import (
     fma16,
     int64,
     load_f32,
@@ -28,10 +28,8 @@ from localmix.backends.numba.machine.simd import (
     mul16,
     record,
     splat_f32x16,
-    store,
     store_f32,
     store_f32x16,
-    turn,
     void,
     word,
 )

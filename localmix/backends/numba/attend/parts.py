@@ -8,7 +8,7 @@ import numpy as np
 from localmix.backends.numba.blocks.heads import page_offset, query
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import call1
-from localmix.backends.numba.machine.simd import exp_f32, load_f32, record, store_f32, store_i64
+from localmix.backends.numba.machine.words import exp_f32, load_f32, record, store_f32, store_i64
 from localmix.backends.numba.passes.parts import ATTEND_T, NOTHING, Record, add_scaled, pieces_of
 from localmix.backends.numba.passes.records import FEW, SPLIT, SPLITS
 from localmix.engine.cache import PAGE

@@ -21,7 +21,6 @@ from localmix.backends.numba.machine.simd import (
     const,
     fma,
     fold,
-    int64,
     inverse_scale,
     larger,
     load,
@@ -30,10 +29,9 @@ from localmix.backends.numba.machine.simd import (
     store,
     turn,
     vec,
-    void,
     whole,
-    word,
 )
+from localmix.backends.numba.machine.words import int64, void, word
 
 FLOATS, INTS, WORDS = vec(F32, 16), vec(I32, 16), vec(I16, 32)
 # In magnitude: a head's products (records.ROUNDED) of a query and a key stay below 2^31, and 16 of a weight

@@ -16,17 +16,15 @@ from localmix.backends.numba.machine.simd import (
     exp_vector,
     fma,
     fold,
-    int64,
     larger,
     load,
     shuffle,
     splat,
     store,
     vec,
-    void,
     whole,
-    word,
 )
+from localmix.backends.numba.machine.words import int64, void, word
 
 FOUR, SIXTEEN = vec(F32, 4), vec(F32, 16)
 MOST_WEIGHT = 1 << 14  # the largest weight as a whole number

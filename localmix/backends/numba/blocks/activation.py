@@ -6,13 +6,10 @@ import numpy as np
 from llvmlite import ir
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import (
-    const,
-    exp_vector,
+from localmix.backends.numba.machine.simd import const, exp_vector, larger, smaller
+from localmix.backends.numba.machine.words import (
     f32x16,
-    larger,
     load_f32x16,
-    smaller,
     splat_f32x16,
     store_f32,
     store_f32x16,

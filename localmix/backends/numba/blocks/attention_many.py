@@ -11,7 +11,7 @@ from localmix.backends.numba.blocks.heads import keep, page_offset, query
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import call1
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import exp_f32, load_f32, load_i64, record, store_f32, store_i64
+from localmix.backends.numba.machine.words import exp_f32, load_f32, load_i64, record, store_f32, store_i64
 from localmix.backends.numba.passes.parts import (
     ATTEND_T,
     ATTENTION_T,

@@ -16,7 +16,7 @@ from localmix.backends.numba.attend.parts import (
 from localmix.backends.numba.blocks.heads import keep, page_offset
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import load_i64, prefetch, record
+from localmix.backends.numba.machine.words import load_i64, prefetch, record
 from localmix.backends.numba.passes.parts import (
     ATTENTION_T,
     NETWORK_T,

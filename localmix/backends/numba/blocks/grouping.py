@@ -1,7 +1,7 @@
 """Tokens in the order of the experts that serve them, and experts in the order in which they are computed."""
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import copy, load_i32, load_i64, store_i32, store_i64
+from localmix.backends.numba.machine.words import copy, load_i32, load_i64, store_i32, store_i64
 from localmix.backends.numba.passes.parts import Record, done, expert, pieces_of, start_of, take, wait
 from localmix.backends.numba.passes.records import COUNTER, TILES
 

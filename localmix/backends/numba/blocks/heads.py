@@ -3,7 +3,7 @@
 import numpy as np
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import load_f32, record, store_f16, store_f32
+from localmix.backends.numba.machine.words import load_f32, record, store_f16, store_f32
 from localmix.backends.numba.passes.parts import (
     NOTHING,
     ROTATION_BYTES,

@@ -9,7 +9,7 @@ from localmix.backends.numba.blocks.grouping import count_of, group_by_expert, h
 from localmix.backends.numba.blocks.routing import choose, logits
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import (
+from localmix.backends.numba.machine.words import (
     fma16,
     load_f32,
     load_f32x16,

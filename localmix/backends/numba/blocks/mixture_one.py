@@ -9,7 +9,7 @@ from localmix.backends.numba.blocks.activation import combine
 from localmix.backends.numba.blocks.routing import choose, logits
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import load_f32, load_i32, record, store_f32, store_i32
+from localmix.backends.numba.machine.words import load_f32, load_i32, record, store_f32, store_i32
 from localmix.backends.numba.passes.parts import (
     MIXTURE_T,
     NETWORK_T,

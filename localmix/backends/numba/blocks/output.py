@@ -2,7 +2,7 @@
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import load_i32, record
+from localmix.backends.numba.machine.words import load_i32, record
 from localmix.backends.numba.passes.parts import (
     NETWORK_T,
     PRIVATE_T,

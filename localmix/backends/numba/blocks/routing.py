@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import exp_f32, load_f32, load_i32, store_f32, store_i32
+from localmix.backends.numba.machine.words import exp_f32, load_f32, load_i32, store_f32, store_i32
 from localmix.backends.numba.passes.parts import NOTHING, Record, dot
 from localmix.backends.numba.passes.records import SCORES
 

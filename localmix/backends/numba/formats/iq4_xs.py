@@ -8,8 +8,8 @@ from llvmlite import ir
 from localmix.backends.numba.machine.dots import hardware_half
 from localmix.backends.numba.machine.simd import F32, I16, const, half_to_float, vec
 from localmix.backends.numba.products.codes import Codes, offset
-from localmix.backends.numba.products.fields import half, scaled, six_bits_of, small, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
+from localmix.backends.numba.products.scales import half, scaled, six_bits_of, small, words_of_rows
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:

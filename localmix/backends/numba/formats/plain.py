@@ -7,8 +7,8 @@ from llvmlite import ir
 
 import quant
 from localmix.backends.numba.products.codes import Codes, RowScales, Scales, offset
-from localmix.backends.numba.products.fields import halves, two_halves_of_rows
 from localmix.backends.numba.products.kernels import Kernels, kernels
+from localmix.backends.numba.products.scales import halves, two_halves_of_rows
 
 
 def kernels_of(name: str) -> Kernels:

@@ -6,8 +6,8 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.products.codes import Codes
-from localmix.backends.numba.products.fields import scales_and_minima, scales_and_minima_of_rows
 from localmix.backends.numba.products.kernels import kernels
+from localmix.backends.numba.products.scales import scales_and_minima, scales_and_minima_of_rows
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:

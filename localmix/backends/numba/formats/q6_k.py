@@ -7,8 +7,8 @@ from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import F32, I8, const, load, vec
 from localmix.backends.numba.products.codes import Codes, offset
-from localmix.backends.numba.products.fields import half, halves, scaled, words_of_rows
 from localmix.backends.numba.products.kernels import kernels
+from localmix.backends.numba.products.scales import half, halves, scaled, words_of_rows
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:

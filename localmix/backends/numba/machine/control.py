@@ -5,7 +5,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from localmix.backends.numba.machine.simd import I32, I64, call, int64, void, word
+from localmix.backends.numba.machine.simd import I32, I64, call
+from localmix.backends.numba.machine.words import int64, void, word
 
 
 @word(int64, int64, int64)

@@ -3,7 +3,7 @@
 import numba
 
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import any64, load_i8x64, or64, prefetch, record, store_i64
+from localmix.backends.numba.machine.words import any64, load_i8x64, or64, prefetch, record, store_i64
 from localmix.backends.numba.passes.parts import done, take, wait
 from localmix.backends.numba.passes.records import PROBE
 

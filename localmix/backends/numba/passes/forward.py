@@ -2,7 +2,7 @@
 
 from localmix.backends.numba.machine.control import call3, call4
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import record
+from localmix.backends.numba.machine.words import record
 from localmix.backends.numba.passes.parts import BLOCK_BYTES, BLOCK_T, NETWORK_T, STEP_T
 from localmix.backends.numba.passes.records import COUNTER
 

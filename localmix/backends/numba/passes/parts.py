@@ -13,7 +13,7 @@ import numpy as np
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import atomic_add, atomic_load, call1, call_c, pause
-from localmix.backends.numba.machine.simd import (
+from localmix.backends.numba.machine.words import (
     fma16,
     load_f32,
     load_f32x16,

@@ -4,9 +4,7 @@ import numba
 
 from localmix.backends.numba.machine.control import atomic_add, atomic_load, call2, pause
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import (
-    record,
-)
+from localmix.backends.numba.machine.words import record
 from localmix.backends.numba.passes.records import TEAM, offset
 
 TEAM_T = numba.from_dtype(TEAM)

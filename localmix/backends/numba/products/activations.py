@@ -26,7 +26,6 @@ from localmix.backends.numba.machine.simd import (
     concat,
     const,
     float_to_half,
-    int64,
     inverse_scale,
     load,
     power_of_two,
@@ -34,10 +33,9 @@ from localmix.backends.numba.machine.simd import (
     splat,
     store,
     vec,
-    void,
     whole,
-    word,
 )
+from localmix.backends.numba.machine.words import int64, void, word
 from localmix.backends.numba.passes import records
 from localmix.backends.numba.passes.records import SECTIONS
 

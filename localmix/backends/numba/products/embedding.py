@@ -5,7 +5,8 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import F32, I64, const, int64, record, shuffle, store, vec, void, word
+from localmix.backends.numba.machine.simd import F32, I64, const, shuffle, store, vec
+from localmix.backends.numba.machine.words import int64, record, void, word
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_codes, row_order
 from localmix.backends.numba.products.rows import JOB_T, STEP

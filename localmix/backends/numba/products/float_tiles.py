@@ -19,17 +19,14 @@ from localmix.backends.numba.machine.simd import (
     ask,
     const,
     fma,
-    int64,
     load,
-    record,
     splat,
     store,
     turn,
     vec,
-    void,
     with_each,
-    word,
 )
+from localmix.backends.numba.machine.words import int64, record, void, word
 from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.rows import JOB_T
 

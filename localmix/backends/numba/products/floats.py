@@ -9,24 +9,8 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import (
-    F32,
-    I64,
-    Widen,
-    ask,
-    const,
-    float32,
-    fma,
-    int64,
-    load,
-    record,
-    store,
-    store_f32,
-    sum_lanes,
-    vec,
-    void,
-    word,
-)
+from localmix.backends.numba.machine.simd import F32, I64, Widen, ask, const, fma, load, store, sum_lanes, vec
+from localmix.backends.numba.machine.words import float32, int64, record, store_f32, void, word
 from localmix.backends.numba.passes.records import JOB, offset
 from localmix.backends.numba.products.float_tiles import tile_product
 from localmix.backends.numba.products.rows import AHEAD, JOB_T

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import record
+from localmix.backends.numba.machine.words import record
 from localmix.backends.numba.passes.records import LINE, ROWS
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.embedding import unpack_rows

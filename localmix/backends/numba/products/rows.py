@@ -20,25 +20,22 @@ from localmix.backends.numba.machine.simd import (
     I16,
     I32,
     I64,
-    Vector,
     ask,
     const,
     fma,
-    int64,
     join,
     load,
-    record,
     shuffle,
     store,
     sum_lanes,
     vec,
-    void,
-    word,
 )
+from localmix.backends.numba.machine.words import Vector, int64, record, void, word
 from localmix.backends.numba.passes.records import JOB
 from localmix.backends.numba.products.activations import padded, section
 from localmix.backends.numba.products.codes import Codes
-from localmix.backends.numba.products.fields import Neighbours, picked, row_codes, row_order
+from localmix.backends.numba.products.fields import picked, row_codes, row_order
+from localmix.backends.numba.products.scales import Neighbours
 from localmix.backends.numba.products.sums import Sum, begin, signed
 
 JOB_T = numba.from_dtype(JOB)

@@ -13,7 +13,8 @@ from numba.core import cgutils
 
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import I64, ask, const, int64, load, record, store, void, with_each, word
+from localmix.backends.numba.machine.simd import I64, ask, const, load, store, with_each
+from localmix.backends.numba.machine.words import int64, record, void, word
 from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes

@@ -12,7 +12,8 @@ from numba.core import cgutils
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import I8, I64, ask, const, int64, load, record, store, vec, void, word
+from localmix.backends.numba.machine.simd import I8, I64, ask, const, load, store, vec
+from localmix.backends.numba.machine.words import int64, record, void, word
 from localmix.backends.numba.passes.records import COLUMNS, JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
