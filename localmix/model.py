@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any
 
 from localmix import backends, gguf, network, tokenizer
+from localmix.answer import defaults
 from localmix.answer.constrain import Grammars
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
@@ -34,6 +35,7 @@ class Model:
         with concerning(path):
             self.tokenizer = tokenizer.from_metadata(self.file.metadata)
             self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
+        self.defaults = defaults.of_file(self.file.metadata)
         self.backend = backends.pick(backend, threads)
         self.engine = Engine(self.network, self.backend, kv)
         self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
@@ -55,8 +57,9 @@ class Model:
         """Text that continues `prompt` (text, or ids as they are), in pieces.
 
         `options` are the fields of `Options`: max_tokens, stop, temp, top_k, top_p, min_p, repeat_penalty,
-        repeat_last_n, seed, json_schema, grammar. `progress` is called with the tokens of the prompt computed so far
-        and in all; setting `cancel` ends it. With `routing` each piece has `experts`, int32 (L, n, A): see
+        repeat_last_n, seed, json_schema, grammar; what is left out is as the file recommends (`defaults`).
+        `progress` is called with the tokens of the prompt computed so far and in all; setting `cancel` ends it.
+        With `routing` each piece has `experts`, int32 (L, n, A): see
         `localmix.answer.routed`. ContextFullError: the prompt is longer than `context` (None: all that the model was
         trained for). LocalmixError: the routing of a model without experts.
         """
@@ -67,7 +70,9 @@ class Model:
             self.engine.fits(self.tokenizer.at_least(prompt), room.size, "at least ")
         ids = self.tokenizer.encode(prompt, eos=False) if isinstance(prompt, str) else prompt
         continues = len(ids) > 0 and list(ids) != [self.tokenizer.bos]
-        return kind(self, room, ids, Options(**options), continues=continues, progress=progress, cancel=cancel)
+        return kind(
+            self, room, ids, self.defaults.options(options), continues=continues, progress=progress, cancel=cancel
+        )
 
     def chat(self, system: str | None = None, **how: Any) -> "Chat[Model]":
         """A new conversation; `how` is what `Chat` takes. LocalmixError: the file has no chat template."""

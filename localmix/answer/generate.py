@@ -72,6 +72,11 @@ class Generation(Iterator[str]):
         return self._context.size
 
     @property
+    def options(self) -> Options:
+        """All of them, recommended ones among them."""
+        return self._ticket.options
+
+    @property
     def seed(self) -> int:
         """The seed in use: give it again for the same text."""
         return self._ticket.seed

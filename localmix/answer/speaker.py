@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from localmix.answer.defaults import Defaults
 from localmix.answer.options import Options
 from localmix.answer.sampling import Sampler
 from localmix.engine.engine import Engine
@@ -17,5 +18,6 @@ class Speaker(Protocol):
     engine: Engine
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    defaults: Defaults
 
     def sampler(self, options: Options) -> Sampler: ...

@@ -74,6 +74,7 @@ class Ticket:
         self.todo: list[int] = []  # ids that come next into the context
         self.reading = True  # the prompt, which is not all computed
         self.followers: list[Ticket] = []  # other answers to the same prompt
+        self.options = request.options
         self.sampler = speaker.sampler(request.options)
         self.keeps_space = request.continues or self.sampler.held  # at the beginning of the text
         self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space, shown=request.shown)

@@ -135,8 +135,8 @@ def to_json(model: "Model", answer: "Generation") -> str:
     return json_text(fields)
 
 
-def summary(model: "Model", stats: "Stats", seed: int | None = None) -> str:
-    """Backend, instruction set, threads, and how fast it was."""
+def summary(model: "Model", stats: "Stats", seed: int | None = None, chosen: str = "") -> str:
+    """Backend, instruction set, threads, and how fast it was; `chosen`: what the model's file decided."""
     backend = model.backend
     parts = [
         backend.name,
@@ -149,4 +149,6 @@ def summary(model: "Model", stats: "Stats", seed: int | None = None) -> str:
         parts.insert(4, f"{stats.cached_tokens} cached")
     if seed is not None:
         parts.append(f"seed {seed}")
+    if chosen:
+        parts.append(chosen)
     return "localmix: " + ", ".join(parts)

@@ -80,7 +80,7 @@ def chat(
     else:
         total = _answer_lines(conversation, options, output, keeper if resume else None, as_json, thinking)
     if not output.quiet:
-        note(summary(model, total))
+        note(summary(model, total, chosen=model.defaults.said(options)))
 
 
 def _talk_to(
@@ -139,6 +139,8 @@ def _talk(
         read = plain.reader(talk.interrupts)
     if not output.quiet:
         display.note(_head(conversation.model, display.size()[0]))
+        if said := conversation.model.defaults.said(options):
+            display.note(said)
     if conversation.messages:
         talk.show_end()
     loop.run(talk, read)

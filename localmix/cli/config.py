@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from localmix.answer.options import Options
 from localmix.cli import settings
 from localmix.cli.parameters import Json, Output
 from localmix.cli.streams import json_text, note, write
@@ -41,6 +42,8 @@ def _rows(title: str, command: Any, from_file: dict[str, Any]) -> list[dict[str,
             value, source = from_file[option.name], str(settings.path())
         else:
             value, source = option.default() if callable(option.default) else option.default, "default"
+        if value is None:  # a model's file may have another
+            value = getattr(Options, str(option.name), None)
         value = value if isinstance(value, str | int | float | bool | list) else None
         rows.append({"command": title, "name": settings.name(option), "value": value, "from": source})
     return rows

@@ -134,6 +134,11 @@ class Reading:
         return windows.cut(model.tokenizer, windows.read_text(text), self.context or model.network.context, self.chunks)
 
 
+def _chosen(option: str, default: float, help: str) -> Any:
+    """An option that a model's file may have a default for; else it is `default`."""
+    return typer.Option(option, help=help, show_default=f"{default}, or the file's")
+
+
 @dataclass(frozen=True)
 class Answering:
     """How an answer is chosen and when it ends."""
@@ -151,24 +156,27 @@ class Answering:
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="Stop before this text. May be repeated.")
     ] = None
-    temp: Annotated[float, typer.Option("--temp", help="Temperature; 0 takes the most likely.")] = Options.temp
-    top_k: Annotated[int, typer.Option("--top-k", help="Keep the k most likely tokens; 0: all.")] = Options.top_k
-    top_p: Annotated[float, typer.Option("--top-p", help="Keep the most likely up to this total.")] = Options.top_p
-    min_p: Annotated[float, typer.Option("--min-p", help="Drop those below this share of the best.")] = Options.min_p
+    temp: Annotated[float | None, _chosen("--temp", Options.temp, "Temperature; 0 takes the most likely.")] = None
+    top_k: Annotated[int | None, _chosen("--top-k", Options.top_k, "Keep the k most likely tokens; 0: all.")] = None
+    top_p: Annotated[float | None, _chosen("--top-p", Options.top_p, "Keep the most likely up to this total.")] = None
+    min_p: Annotated[float | None, _chosen("--min-p", Options.min_p, "Drop those below this share of the best.")] = None
     repeat_penalty: Annotated[
-        float, typer.Option("--repeat-penalty", help="Divide the logits of recent tokens; 1: off.")
-    ] = Options.repeat_penalty
-    repeat_last_n: Annotated[int, typer.Option("--repeat-last-n", help="How many tokens count as recent; -1: all.")] = (
-        Options.repeat_last_n
-    )
+        float | None,
+        _chosen("--repeat-penalty", Options.repeat_penalty, "Divide the logits of recent tokens; 1: off."),
+    ] = None
+    repeat_last_n: Annotated[
+        int | None,
+        _chosen("--repeat-last-n", Options.repeat_last_n, "How many tokens count as recent; -1: all."),
+    ] = None
     seed: Annotated[
         int | None, typer.Option("-s", "--seed", help="Same seed, same text; -1: a new one.", show_default="a new one")
     ] = Options.seed
 
     def options(self) -> dict[str, Any]:
-        """The fields of `Options`, checked, for `generate` and `send`."""
-        values = {name: value for name, value in vars(self).items() if name in Options.__dataclass_fields__}
-        return vars(Options(**values | {"stop": self.stop or ()}))
+        """The fields of `Options` that are given, checked, for `generate` and `send`."""
+        known = {name: value for name, value in vars(self).items() if name in Options.__dataclass_fields__}
+        given = {name: value for name, value in known.items() if value not in (None, [])}
+        return {name: value for name, value in vars(Options(**given)).items() if name in given}
 
 
 @dataclass(frozen=True)

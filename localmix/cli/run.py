@@ -64,7 +64,7 @@ def run(
         answer = chat.send(text, progress=progress, **options)
     interrupted = show(model, answer, as_json, as_ndjson, unfold=thinking.show_thinking)
     if not output.quiet:
-        note(summary(model, answer.stats, answer.seed if answering.temp else None))
+        note(summary(model, answer.stats, answer.seed if answer.options.temp else None, model.defaults.said(options)))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -93,13 +93,16 @@ def serve(
     place = f"[{host}]" if ":" in host else host
     url = f"http://{place}:{listening.getsockname()[1]}"
 
+    said = model.defaults.said({})
+    recommended = f"localmix: where a request says nothing: {said}\n" if said else ""
+
     def ready() -> None:
         if not output.quiet:
             note(
                 f"localmix: {found.name} at {url}, its interface at {url}/v1; {parallel} answers at once, contexts of "
                 f"{found.context:,} tokens, gaps of at most {max_gap:g} s, "
                 f"{amount(found.budget, 'B') if found.budget else 'any amount'} for keys and values\n"
-                f"localmix: try  curl {url}/v1/chat/completions -d "
+                f"{recommended}localmix: try  curl {url}/v1/chat/completions -d "
                 """'{"messages": [{"role": "user", "content": "Hello"}]}'"""
             )
 

@@ -43,7 +43,7 @@ def answer(reader: "Reader", model: "Model", many: Many, quiet: bool) -> bool:
         interrupted = _write(batching, missing, results, progress)
     finally:
         signal.signal(signal.SIGINT, before)
-    progress.end(model, batching)
+    progress.end(model, batching, model.defaults.said(reader.options))
     return interrupted
 
 
@@ -75,7 +75,7 @@ class _Progress:
         rate = batching.tokens / seconds
         overwrite(f"{self.answered} of {self._total} answered, {batching.active} at once, {rate:.1f} t/s{left}")
 
-    def end(self, model: "Model", batching: "Batching") -> None:
+    def end(self, model: "Model", batching: "Batching", said: str) -> None:
         if self._quiet:
             return
         seconds = time.monotonic() - self._began
@@ -83,5 +83,5 @@ class _Progress:
         note(
             f"localmix: {model.backend.name}, {model.backend.isa}, {self.answered} of {self._total} answered, prompts "
             f"{batching.prompt_tokens} tokens, answers {batching.tokens} tokens, {seconds:.1f} s, "
-            f"{batching.tokens / seconds:.1f} t/s"
+            f"{batching.tokens / seconds:.1f} t/s" + (f", {said}" if said else "")
         )

@@ -10,7 +10,6 @@ from threading import Event
 from typing import Any, Generic, TypeVar
 
 from localmix.answer.generate import Progress
-from localmix.answer.options import Options
 from localmix.answer.speaker import Speaker
 from localmix.conversation.overflow import Notice, Overflow
 from localmix.conversation.reply import Reply
@@ -66,14 +65,15 @@ class Chat(Generic[M]):
     def send(
         self, text: str, *, progress: Progress | None = None, cancel: Event | None = None, **options: Any
     ) -> Reply:
-        """The answer to `text`, generated as it is read. `options` are the fields of `Options`.
+        """The answer to `text`, generated as it is read. `options` are the fields of `Options`; what is
+        left out is as the model's file recommends.
 
         Question and answer join `messages` when the answer ends, also one that was cut short; an answer without
         any text leaves no trace. ContextFullError: the conversation is too long, and is left as it was.
         """
         self._close()
         self.model.engine.fits(self.model.tokenizer.at_least(text), self.context.size, "at least ")
-        chosen = Options(**options)
+        chosen = self.model.defaults.options(options)
         messages = [*self.messages, Message("user", text)]
 
         def keep(answer: Reply) -> None:

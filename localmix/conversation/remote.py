@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+from localmix.answer.defaults import Defaults
 from localmix.answer.options import Options
 from localmix.answer.stats import Stats
 from localmix.answer.text import Reason
@@ -30,7 +31,8 @@ _LOOK = 0.2  # seconds between two looks at an interrupt
 _REASONS: dict[str, Reason] = {"stop": "end", "length": "length", "tool_calls": "end"}
 # Our options by OpenAI's names, then by llama.cpp's, which other servers ignore.
 _NAMES = {"max_tokens": "max_tokens", "temp": "temperature", "top_p": "top_p", "seed": "seed", "top_k": "top_k",
-          "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n"}  # fmt: skip
+          "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n",
+          "stop": "stop", "grammar": "grammar"}  # fmt: skip
 
 
 class Server:
@@ -87,6 +89,7 @@ class RemoteModel:
         self.network = SimpleNamespace(experts=0, active=0)
         self.tokenizer = SimpleNamespace(encode=self._encode)
         self.sampler = self._unseen
+        self.defaults = Defaults()  # the server knows the file, and fills in what it is not told
 
     def _unseen(self, *given: Any) -> None:
         """The server chooses, and checks what it is given."""
@@ -136,7 +139,9 @@ class RemoteChat:
         self.messages = first + [message for message in self.messages if message.role != "system"]
 
     def send(self, text: str, *, progress: Any = None, **options: Any) -> "RemoteAnswer":
-        """The answer to `text`, as it comes. Question and answer join `messages` when it ends."""
+        """The answer to `text`, as it comes; what `options` leave out the server chooses. See `Chat.send`."""
+        given = {name: value for name, value in options.items() if value not in (None, ())}
+        values = vars(Options(**given))
         if self._answer is not None:
             self._answer.close()
         messages = [*self.messages, Message("user", text)]
@@ -147,7 +152,9 @@ class RemoteChat:
             self.context.ids = range(min(answer.used, self.context.size))
 
         effort = "none" if self.think is False else self.effort
-        self._answer = RemoteAnswer(self.model, self.context, messages, Options(**options), effort, keep)
+        self._answer = RemoteAnswer(
+            self.model, self.context, messages, {name: values[name] for name in given}, effort, keep
+        )
         return self._answer
 
     def reset(self) -> None:
@@ -169,7 +176,7 @@ class RemoteAnswer(Iterator[str]):
     model: RemoteModel
     context: _Room
     messages: Sequence[Message]
-    options: Options
+    options: Mapping[str, Any]  # those that were given
     effort: str | None
     on_end: Callable[["RemoteAnswer"], None]
     text: str = ""
@@ -182,7 +189,7 @@ class RemoteAnswer(Iterator[str]):
     stats: Stats = field(default_factory=Stats)
 
     def __post_init__(self) -> None:
-        self.seed = self.options.seed
+        self.seed = self.options.get("seed")
         self._pieces = self._run()
 
     @property
@@ -249,19 +256,17 @@ class RemoteAnswer(Iterator[str]):
             self.used = usage["prompt_tokens"] + usage["completion_tokens"]
 
     def _body(self) -> dict[str, Any]:
-        o = self.options
         said = [{"role": message.role, "content": message.content} for message in self.messages]
         body: dict[str, Any] = {"model": self.model.name, "messages": said, "stream": True}
         body["stream_options"] = {"include_usage": True}
-        body |= {theirs: value for ours, theirs in _NAMES.items() if (value := getattr(o, ours)) is not None}
+        given = self.options
+        body |= {theirs: given[ours] for ours, theirs in _NAMES.items() if ours in given}
         if self.effort is not None:
             body["reasoning_effort"] = self.effort
-        if o.stop:
-            body["stop"] = list(o.stop)
-        if o.json_schema is not None:
-            schema = json.loads(o.json_schema) if isinstance(o.json_schema, str) else o.json_schema
+        if (schema := given.get("json_schema")) is not None:
+            schema = json.loads(schema) if isinstance(schema, str) else schema
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        return body | ({"grammar": o.grammar} if o.grammar is not None else {})
+        return body
 
 
 def _read(found: http.client.HTTPResponse, lines: "queue.Queue[bytes | Exception | None]") -> None:

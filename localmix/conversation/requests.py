@@ -46,7 +46,7 @@ class Reader:
         if not isinstance(id, str | int):
             raise LocalmixError(f"the id {id!r}: expected a string or a whole number")
         own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
-        options = Options(**{**self.options, **own})
+        options = self.model.defaults.options({**self.options, **own})
         self.model.sampler(options)  # a schema or grammar that is wrong is said now
         shown = frozenset[int]() if self.raw else self.markup.shown(self.model.tokenizer)
         ids = self.model.engine.checked(self._encode(row), self.context or self.model.engine.network.context)

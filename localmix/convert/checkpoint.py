@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from localmix import network
+from localmix.convert import sampling
 from localmix.convert.arrange import Lookup
 from localmix.convert.matrix import Held, Matrix
 from localmix.convert.safetensors import Named
@@ -96,7 +97,7 @@ def assemble(
         fits(matrix, name, shape)
         tensors[name] = Source(shape, matrix)
     folder = config.path.parent
-    keys = metadata | read_vocabulary(folder, vocabulary, config, notes)
+    keys = metadata | sampling.recommended(folder, notes) | read_vocabulary(folder, vocabulary, config, notes)
     return Checkpoint(folder, source.files, Model(layers, experts), keys, tensors, notes)
 
 

@@ -22,7 +22,7 @@ _SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence
 
 
 def options(service: Service, body: Sampling, limit: int | None) -> Options:
-    """The options of an answer of at most `limit` tokens. ApiError: one that cannot be."""
+    """The options of an answer of at most `limit` tokens; the model's file fills in. ApiError: one that cannot be."""
     given: dict[str, Any] = {name: getattr(body, name) for name in _SAME if getattr(body, name) is not None}
     if body.temperature is not None:
         given["temp"] = body.temperature
@@ -33,7 +33,7 @@ def options(service: Service, body: Sampling, limit: int | None) -> Options:
     if bias := _bias(service, body):
         given["logit_bias"] = bias
     try:
-        return Options(**given, **_held(body))
+        return service.model.defaults.options(given | _held(body))
     except LocalmixError as error:
         raise ApiError(400, str(error), param=str(error).partition(" ")[0]) from None
 

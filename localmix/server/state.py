@@ -86,7 +86,7 @@ async def props(request: Request) -> Response:
     template = service.model.template
     return json(
         {
-            "default_generation_settings": {"n_ctx": service.context, "params": {}},
+            "default_generation_settings": {"n_ctx": service.context, "params": _recommended(service)},
             "total_slots": service.parallel,
             "model_path": service.model.file.path.name,
             "model_alias": service.name,
@@ -97,6 +97,13 @@ async def props(request: Request) -> Response:
             "max_gap": service.gap,
         }
     )
+
+
+def _recommended(service: Service) -> dict[str, float]:
+    """How answers are chosen where a request says nothing, by llama.cpp's names."""
+    options = service.model.defaults.options({})
+    names = {"temperature": options.temp, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p}
+    return names | {"repeat_penalty": options.repeat_penalty, "repeat_last_n": options.repeat_last_n}
 
 
 def _text(service: Service, id: int | None) -> str:

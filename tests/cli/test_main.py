@@ -53,7 +53,7 @@ def test_help_states_the_defaults(command: str) -> None:
     text = " ".join(localmix(command, "--help").stdout.split())
     for name in ("temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n"):
         described = text.partition(f"--{name.replace('_', '-')} ")[2]
-        assert described.partition("[default: ")[2].startswith(f"{getattr(Options, name)}]")
+        assert described.partition("[default: ")[2].startswith(f"({getattr(Options, name)}, or the file's)]")
 
 
 def test_an_error_is_one_line_and_exit_code_1() -> None:

@@ -21,7 +21,7 @@ from localmix.store.pulled import resolve
 if TYPE_CHECKING:
     from localmix.cli.terminal.talk import Talk
 
-_NAMES = [field.name for field in fields(Options)]
+NAMES = [field.name for field in fields(Options)]
 _SETTING = re.compile(r"([^\s=]*)(?:\s*=\s*|\s+|$)(.*)", re.DOTALL)  # temp=0.2, temp = 0.2, temp 0.2
 _LABEL = 14  # columns of the names in /stats, and one at the right
 _NOTHING = ("none", "off")
@@ -45,14 +45,19 @@ def set_option(talk: "Talk", rest: str) -> None:
         return
     if name:
         key = name.lstrip("-").replace("-", "_")
-        if key not in _NAMES:
-            near = difflib.get_close_matches(key, [*_NAMES, *_THINKING], n=1, cutoff=0)[0]
+        if key not in NAMES:
+            near = difflib.get_close_matches(key, [*NAMES, *_THINKING], n=1, cutoff=0)[0]
             raise LocalmixError(f"unknown option {name}: did you mean {near}? /set lists all")
         if text.strip():
-            changed = Options(**talk.options | {key: _value(key, text.strip())})
-            talk.model.sampler(changed)  # a schema or grammar that is wrong is said now
-            talk.options = vars(changed)
-    table(talk, [(key, _shown(talk.options[key])) for key in ([key] if name else _NAMES)])
+            changed = talk.options | {key: _value(key, text.strip())}
+            talk.model.sampler(talk.model.defaults.options(changed))  # a schema or grammar that is wrong is said now
+            talk.options = changed
+    now, recommended = vars(talk.model.defaults.options(talk.options)), talk.model.defaults.values
+    of_file = {key for key in recommended if talk.options.get(key) is None}
+    table(
+        talk,
+        [(key, _shown(now[key]) + ", from the file" * (key in of_file)) for key in ([key] if name else NAMES)],
+    )
 
 
 def set_thinking(talk: "Talk", key: str, text: str) -> bool:

@@ -6,7 +6,7 @@ Ctrl-C during an answer keeps what there is of it; two in a row leave.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from localmix.cli.terminal import commands
+from localmix.cli.terminal import commands, information
 from localmix.cli.terminal.modes import quiet
 from localmix.cli.terminal.talk import FULL, Talk
 from localmix.conversation import shelf
@@ -54,6 +54,6 @@ def completer(talk: Talk) -> "Completer":
     """Completes what commands take."""
     from localmix.cli.terminal.completion import Commands
 
-    arguments = {"set": lambda: [*talk.options, "think", "reasoning_effort"], "load": shelf.names}
+    arguments = {"set": lambda: [*information.NAMES, "think", "reasoning_effort"], "load": shelf.names}
     paths = (name for name, command in commands.COMMANDS.items() if command.path)
     return Commands(commands.COMMANDS, arguments, paths)

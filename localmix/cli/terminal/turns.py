@@ -20,7 +20,7 @@ _LONGEST_TOKEN = 100  # bytes, about: what has more a token is not even read
 
 def regen(talk: "Talk", rest: str) -> None:
     question = _last_question(talk)
-    if talk.options["seed"] is not None:
+    if talk.options.get("seed") is not None:
         talk.display.note("the seed is set: the answer will be the same; /set seed none picks a new one each time")
     talk.ask(question, instead=True)
 
