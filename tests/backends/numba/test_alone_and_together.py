@@ -1,16 +1,14 @@
-"""With 32 registers logits do not depend on who else is in a batch, nor on how prompts are cut, to the last bit."""
+"""Logits do not depend on who else is in a batch, nor on how prompts are cut, to the last bit."""
 
 import numpy as np
 import pytest
 
 import localmix
-from localmix.backends.numba.machine import isa
 from localmix.engine.batch import Batch
 from localmix.model import Model
 from localmix.store.bundled import model_path
 from quant.format import Floats
 
-pytestmark = pytest.mark.skipif("avx512f" not in isa.active().needs, reason="fewer registers")
 STEPS = 3
 LENGTHS = (1, 2, 66, 300, 600, 255)  # of prompts; more than 256 positions are attended to in parts
 TEXTS = [np.random.default_rng(n).integers(3, 4096, n + STEPS).tolist() for n in LENGTHS]

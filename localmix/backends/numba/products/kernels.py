@@ -10,6 +10,7 @@ from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.embedding import unpack_rows
 from localmix.backends.numba.products.rows import JOB_T, row_product
 from localmix.backends.numba.products.strips import most_tokens, strips_product
+from localmix.backends.numba.products.tables import table_product
 from localmix.backends.numba.products.tiles import tile_product
 
 
@@ -30,20 +31,30 @@ def kernels(codes: Codes) -> Kernels:
 
 
 def _one_token(codes: Codes, wide: bool) -> Any:
-    """The kernel y[r] = w[r] · x, which gives what tiles give wherever strips are multiplied, but for formats with a
-    field of single bits: turning these takes longer than reading them from memory.
+    """The kernel y[r] = w[r] · x, which gives what tiles give wherever there are 16 rows.
+
+    Strips, but for formats with a field of single bits: turning these takes longer than reading them from memory.
     """
-    rows = row_product(codes, wide)
-    if not most_tokens(codes, wide) or any(part.run == 1 for part in codes.parts):
-        return rows
-    by_rows, strips = inner(rows), strips_product(codes, wide, 1)
+    by_rows = inner(row_product(codes, wide))
+    if most_tokens(codes, wide) and not any(part.run == 1 for part in codes.parts):
+        strips = strips_product(codes, wide, 1)
+
+        @native(1)
+        def gemv(job: int) -> None:
+            j = record(job, JOB_T)
+            if j.rows < ROWS:
+                by_rows(job)
+            else:
+                strips(job, 1, (j.scratch + LINE - 1) // LINE * LINE)
+
+        return gemv
+    by_table = table_product(codes, wide)
 
     @native(1)
-    def gemv(job: int) -> None:
-        j = record(job, JOB_T)
-        if j.rows < ROWS:
+    def gemv_by_table(job: int) -> None:
+        if record(job, JOB_T).rows < ROWS:
             by_rows(job)
         else:
-            strips(job, 1, (j.scratch + LINE - 1) // LINE * LINE)
+            by_table(job)
 
-    return gemv
+    return gemv_by_table

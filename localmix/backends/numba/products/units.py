@@ -93,20 +93,39 @@ def multiply(
     a unit; `scales` are these groups and the addresses of their scales, which their minima follow.
     """
     tokens, group = range(len(sums)), codes.group
-    dots = {g: [begin(b, codes, wide, _zeros(codes, x, t, group * g), many=True) for t in tokens] for g, _ in scales}
+
+    def start(token: int, column: int) -> Callable[[], Any] | None:
+        return (lambda: zeros(codes, x, token, column)) if codes.zero else None
+
+    dots = {g: [begin(b, codes, wide, start(t, group * g), many=True) for t in tokens] for g, _ in scales}
     for column, code in found:
         for t, dot in enumerate(dots[column // group]):
             dot.add(code, Four(x, t, column))
     for g, at in scales:
-        own = load(b, INTS, at, align=LINE)
         for t in tokens:
-            d = x.load(I32, t, "scales", group * g)
-            scale = b.bitcast(b.add(own, splat(b, d, 16)), FLOATS)
-            value = fma(b, b.sitofp(dots[g][t].value(), FLOATS), scale, b.load(sums[t]))
-            if not codes.zero:
-                s = x.load(F32, t, f"floats{group}", group * g)
-                value = fma(b, load(b, FLOATS, at, LINE, align=LINE), splat(b, b.fneg(s), 16), value)
-            b.store(value, sums[t])
+            b.store(added(b, codes, dots[g][t].value(), at, x, t, group * g, b.load(sums[t])), sums[t])
+
+
+def added(
+    b: ir.IRBuilder,
+    codes: Codes,
+    dots: Any,
+    scales: Any,
+    x: "Columns",
+    token: int,
+    column: int,
+    total: Any,
+) -> Any:
+    """total + the products with a group of codes, which begins at a column: the whole numbers `dots`, and where its
+    scales lie, which its minima follow.
+    """
+    own, d = load(b, INTS, scales, align=LINE), x.load(I32, token, "scales", column)
+    scale = b.bitcast(b.add(own, splat(b, d, 16)), FLOATS)
+    total = fma(b, b.sitofp(dots, FLOATS), scale, total)
+    if not codes.zero:
+        s = x.load(F32, token, f"floats{codes.group}", column)
+        total = fma(b, load(b, FLOATS, scales, LINE, align=LINE), splat(b, b.fneg(s), 16), total)
+    return total
 
 
 class Columns:
@@ -133,17 +152,10 @@ class Columns:
         return load(b, kind, b.add(self._rows[token], self._distances[name]), column * size // 32, align=4)
 
 
-def _zeros(codes: Codes, x: Columns, token: int, column: int) -> Callable[[], Any] | None:
+def zeros(codes: Codes, x: Columns, token: int, column: int) -> Any:
     """What the zero point of the codes of a group takes off, in every lane."""
-    if not codes.zero:
-        return None
-    b = x.b
-
-    def zeros() -> Any:
-        negated = x.load(I32, token, f"sums{codes.group}", column)
-        return b.shl(splat(b, negated, 16), const(INTS, codes.zero.bit_length() - 1))
-
-    return zeros
+    negated = x.load(I32, token, f"sums{codes.group}", column)
+    return x.b.shl(splat(x.b, negated, 16), const(INTS, codes.zero.bit_length() - 1))
 
 
 @dataclass(frozen=True)
