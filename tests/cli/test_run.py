@@ -13,6 +13,7 @@ from small_models import DATA, STORIES, chatty_stories, escaping_stories
 STORY = (DATA / "stories260K" / "stories260K.greedy200.expected.txt").read_text()
 GREEDY = ("run", "-m", STORIES, "--raw", "--temp", 0)
 LONG = 30_000  # tokens; seconds on any machine
+SOON = 8  # seconds: at once for a hand, several where other tests keep the cores busy
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_ctrl_c_ends_an_answer(chatty_path: Path, terminal: Callable[..., Termin
     screen.type("\x03")
     start = time.monotonic()
     assert screen.end() in (0, 130)  # 0: it was faster than the hand
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < SOON
     assert "Traceback" not in screen.seen
 
 
@@ -142,7 +143,7 @@ def test_ctrl_c_ends_a_long_prompt(
     start = time.monotonic()
     screen.type("\x03")
     assert screen.end() == 130
-    assert time.monotonic() - start < 2  # one, and one for a busy machine
+    assert time.monotonic() - start < SOON
     assert "Traceback" not in screen.seen
     assert f"localmix: {backend}" in screen.seen
 

@@ -11,8 +11,9 @@ from localmix.backends.numba.machine import native
 from localmix.backends.numba.passes.buffers import Buffers, slots_of
 from localmix.backends.numba.passes.listener import Listener
 from localmix.backends.numba.passes.program import Program
-from localmix.backends.numba.passes.records import ROTATION, SPAN
+from localmix.backends.numba.passes.records import SPAN
 from localmix.backends.numba.passes.team import Team, yield_address
+from localmix.backends.numba.passes.turns import Turns
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache
@@ -32,6 +33,7 @@ class Engine:
         self._forward = native.address("passes.forward.forward")
         self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._unpack = program.unpack()
+        self._turns = Turns(program.ropes)
 
     def step(
         self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None
@@ -111,12 +113,8 @@ class Engine:
 
     def _inputs(self, batch: Batch, cache: Cache) -> list[NDArray]:
         """Rotations, spans and pages of a batch: what the record points to."""
-        s, turned = self._buffers.step, list[NDArray]()
-        rotations = np.zeros(len(self._program.ropes), ROTATION)
-        for row, rope in zip(rotations, self._program.ropes, strict=True):
-            angle = batch.positions[:, None] * rope.inverse  # (T, n)
-            turned += [(f(angle) * rope.scale).astype(np.float32) for f in (np.cos, np.sin)]
-            row["cos"], row["sin"] = (part.ctypes.data for part in turned[-2:])
+        s = self._buffers.step
+        rotations, turned = self._turns.of(batch.positions)
         spans = np.zeros(len(batch.spans), SPAN)
         pages: list[int] = []
         for row, span in zip(spans, batch.spans, strict=True):
