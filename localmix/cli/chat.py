@@ -95,7 +95,8 @@ def _talk_to(
     as_json: bool,
 ) -> None:
     """With a server's model, in the same terminal."""
-    from localmix.conversation.remote import RemoteChat, RemoteModel, Server
+    from localmix.conversation.remote import RemoteChat, RemoteModel
+    from localmix.conversation.remote_server import Server
 
     conversation: Any = RemoteChat(RemoteModel(Server(url, key)), system, _notice)
     conversation.think_so(**thinking.options())

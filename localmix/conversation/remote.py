@@ -4,72 +4,28 @@ It looks like `localmix.conversation.chat.Chat` to whoever talks, and keeps the 
 the conversation depends on. What a server does not tell (threads, experts, the ids of an answer) is empty here.
 """
 
-import http.client
 import json
-import queue
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 from localmix.answer.defaults import Defaults
 from localmix.answer.options import Options
 from localmix.answer.stats import Stats
 from localmix.answer.text import Reason
 from localmix.conversation.overflow import Notice, Overflow
+from localmix.conversation.remote_server import Events, Server, said_by
 from localmix.errors import LocalmixError
 from localmix.markup import Said
 from localmix.template import Message
 
-_SECONDS = 600.0  # that a server may say nothing
-_LOOK = 0.2  # seconds between two looks at an interrupt
 _REASONS: dict[str, Reason] = {"stop": "end", "length": "length", "tool_calls": "end"}
 # Our options by OpenAI's names, then by llama.cpp's, which other servers ignore.
 _NAMES = {"max_tokens": "max_tokens", "temp": "temperature", "top_p": "top_p", "seed": "seed", "top_k": "top_k",
           "min_p": "min_p", "repeat_penalty": "repeat_penalty", "repeat_last_n": "repeat_last_n",
           "stop": "stop", "grammar": "grammar"}  # fmt: skip
-
-
-class Server:
-    """Where it is, and who asks. LocalmixError: what cannot be reached, or what the server says against it."""
-
-    def __init__(self, url: str, key: str | None = None) -> None:
-        self.url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise LocalmixError(f"--server {url}: expected an address such as http://127.0.0.1:8080")
-        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._place, self._path = parts.netloc, parts.path
-        self._headers = {"content-type": "application/json", "connection": "close"} | (
-            {"authorization": f"Bearer {key}"} if key else {}
-        )
-
-    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """What is answered to a question."""
-        with self.open(path, body)[0] as found:
-            return found.read()
-
-    def open(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[http.client.HTTPResponse, socket.socket]:
-        """The response to a question, its body unread, and the socket that it comes through."""
-        connection = self._kind(self._place, timeout=_SECONDS)
-        try:
-            raw = None if body is None else json.dumps(body).encode()
-            connection.request("GET" if body is None else "POST", self._path + path, raw, self._headers)
-            through = connection.sock
-            found = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise LocalmixError(f"{self.url}: {getattr(error, 'strerror', error)}: is the server running?") from None
-        if found.status != 200:
-            with found:
-                said = _said(found.read())
-            raise LocalmixError(f"{self.url}: {said or found.reason} ({found.status})")
-        return found, through
 
 
 class RemoteModel:
@@ -224,20 +180,21 @@ class RemoteAnswer(Iterator[str]):
         self._pieces.close()  # type: ignore[attr-defined]
 
     def _run(self) -> Iterator[Said]:
-        found, through = self.model.server.open("/v1/chat/completions", self._body())
-        lines: queue.Queue[bytes | Exception | None] = queue.Queue()
-        threading.Thread(target=_read, args=(found, lines), daemon=True).start()
+        events = Events(self.model.server, "/v1/chat/completions", self._body())
         try:
-            for event in _events(lines, self.context):
+            for event in events.each(self._look):
                 yield from self._take(event)
         finally:
-            with suppress(OSError):  # it has ended by itself
-                through.shutdown(socket.SHUT_RDWR)
+            events.close()
             self.on_end(self)
+
+    def _look(self) -> None:
+        if self.context.pause is not None:
+            self.context.pause()
 
     def _take(self, event: Mapping[str, Any]) -> Iterator[Said]:
         if "error" in event:
-            raise LocalmixError(f"{self.model.server.url}: {_said(json.dumps(event).encode())}")
+            raise LocalmixError(f"{self.model.server.url}: {said_by(json.dumps(event).encode())}")
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             if thought := delta.get("reasoning_content") or delta.get("reasoning"):
@@ -267,40 +224,3 @@ class RemoteAnswer(Iterator[str]):
             schema = json.loads(schema) if isinstance(schema, str) else schema
             body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         return body
-
-
-def _read(found: http.client.HTTPResponse, lines: "queue.Queue[bytes | Exception | None]") -> None:
-    """In a thread, so that an interrupt need not wait for the next line."""
-    try:
-        with found:
-            for line in found:
-                lines.put(line)
-        lines.put(None)
-    except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:  # also: it was closed
-        lines.put(error)
-
-
-def _events(lines: "queue.Queue[bytes | Exception | None]", room: _Room) -> Iterator[dict[str, Any]]:
-    while True:
-        try:
-            line = lines.get(timeout=_LOOK)
-        except queue.Empty:
-            if room.pause is not None:
-                room.pause()
-            continue
-        if line is None or isinstance(line, Exception):
-            if line is not None:
-                raise LocalmixError(f"the server broke off: {line}")
-            return
-        if line.startswith(b"data:") and (raw := line[5:].strip()) != b"[DONE]":
-            yield json.loads(raw)
-
-
-def _said(raw: bytes) -> str:
-    """The message of an error, in any of the shapes that servers give it."""
-    try:
-        error = json.loads(raw)
-        error = error.get("error", error)
-        return str(error.get("message", error) if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
-        return raw.decode("utf-8", "replace")[:200].strip()

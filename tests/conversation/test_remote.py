@@ -9,7 +9,8 @@ from command_line import localmix as run
 from server.conftest import Served, served
 
 import localmix
-from localmix.conversation.remote import RemoteChat, RemoteModel, Server
+from localmix.conversation.remote import RemoteChat, RemoteModel
+from localmix.conversation.remote_server import Server
 from localmix.errors import LocalmixError
 
 

@@ -1,0 +1,143 @@
+"""What `/v1/responses` is asked, as types, and the chat completion that it stands for.
+
+https://platform.openai.com/docs/api-reference/responses
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from localmix.server import limits
+from localmix.server.bodies import (
+    ChatCompletion,
+    Chosen,
+    Function,
+    FunctionSchema,
+    JsonSchema,
+    Message,
+    Part,
+    ResponseFormat,
+    Tool,
+    ToolCall,
+)
+from localmix.server.errors import ApiError
+
+
+class Item(Struct, kw_only=True):
+    """A message, a call, its output, or thinking."""
+
+    type: str | None = None
+    role: str | None = None
+    content: str | list[Part] | None = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[Part] | None = None
+
+
+class Format(Struct, kw_only=True):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    schema: dict[str, Any] | None = None
+
+
+class TextFormat(Struct, kw_only=True):
+    format: Format | None = None
+
+
+class ToolSpec(Struct, kw_only=True):
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ToolName(Struct, kw_only=True):
+    type: str
+    name: str | None = None
+
+
+class Reasoning(Struct, kw_only=True):
+    effort: str | None = None
+
+
+class ResponsesBody(Struct, kw_only=True):
+    """/v1/responses"""
+
+    input: str | Annotated[list[Item], Meta(max_length=limits.MESSAGES)] | None = None
+    instructions: str | None = None
+    model: str | None = None
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    text: TextFormat | None = None
+    tools: Annotated[list[ToolSpec], Meta(max_length=limits.TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolName | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
+    previous_response_id: str | None = None
+    conversation: str | dict[str, Any] | None = None
+    background: bool | None = None
+    metadata: dict[str, Any] | None = None
+
+
+def chat_of(body: ResponsesBody) -> ChatCompletion:
+    """The same request as a chat completion. ApiError: it needs a memory between requests."""
+    for name in ("previous_response_id", "conversation", "background"):
+        if getattr(body, name):
+            raise ApiError(400, f"{name}: nothing is kept between requests: send the whole input", param=name)
+    messages = [Message(role="system", content=body.instructions)] if body.instructions else []
+    messages += _messages(body.input)
+    if not any(message.role != "system" for message in messages):
+        raise ApiError(400, "input: expected a text or messages", param="input")
+    tools = [
+        Tool(function=FunctionSchema(name=tool.name, description=tool.description, parameters=tool.parameters))
+        for tool in body.tools or ()
+        if tool.type == "function" and tool.name
+    ]
+    form = body.text.format if body.text is not None else None
+    choice = body.tool_choice
+    return ChatCompletion(
+        messages=messages,
+        max_tokens=body.max_output_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        seed=body.seed,
+        tools=tools,
+        tool_choice=Chosen(function=Function(name=choice.name)) if isinstance(choice, ToolName) else choice,
+        parallel_tool_calls=body.parallel_tool_calls,
+        reasoning_effort=body.reasoning.effort if body.reasoning is not None else None,
+        response_format=None
+        if form is None
+        else ResponseFormat(type=form.type, json_schema=JsonSchema(schema=form.schema) if form.schema else None),
+    )
+
+
+def _messages(given: str | Sequence[Item] | None) -> list[Message]:
+    if given is None or isinstance(given, str):
+        return [Message(role="user", content=given)] if given else []
+    found: list[Message] = []
+    thought = None
+    for place, item in enumerate(given):
+        kind = item.type or "message"
+        if kind == "message":
+            found.append(Message(role=item.role or "user", content=item.content, reasoning_content=thought))
+            thought = None
+        elif kind == "function_call":
+            call = ToolCall(id=item.call_id, function=Function(name=item.name, arguments=item.arguments))
+            if found and found[-1].tool_calls:
+                found[-1].tool_calls.append(call)
+            else:
+                found.append(Message(role="assistant", tool_calls=[call], reasoning_content=thought))
+            thought = None
+        elif kind == "function_call_output":
+            found.append(Message(role="tool", content=item.output, tool_call_id=item.call_id))
+        elif kind == "reasoning":
+            parts = item.content if isinstance(item.content, list) else []
+            thought = "".join(part.text or "" for part in parts) or None
+        else:
+            raise ApiError(400, f"input[{place}]: found an item of type {kind!r}, expected a message", param="input")
+    return found
