@@ -108,7 +108,7 @@ def main() -> None:
     seconds = time.perf_counter() - began - peer[2]
     for name, (metrics, _, taken) in (("localmix", mine), ("llama.cpp", peer)):
         print(f"{name:<10} acc {metrics['acc,none']:.4f} acc_norm {metrics['acc_norm,none']:.4f} {taken:.1f} s")
-    alike = mean(np.argmax(a) == np.argmax(b) for a, b in zip(mine[1], peer[1], strict=True))
+    alike = mean(bool(np.argmax(a) == np.argmax(b)) for a, b in zip(mine[1], peer[1], strict=True))
     far = max(abs(a - b) for x, y in zip(mine[1], peer[1], strict=True) for a, b in zip(x, y, strict=True))
     print(f"same choice {alike:.2%}, log-likelihoods differ by {far:.3f} at most")
     print(

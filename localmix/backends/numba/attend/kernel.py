@@ -73,6 +73,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
     def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
         """16 keys are turned and 16 values widened, once for all queries."""
         room = j.room
+        # scratch: scores, then weights, of four queries (4, 16) and what keeps their sums (4,); keys; values.
         turned, values, weights = scratch + 512, scratch + 512 + 64 * room, scratch  # (room, 16), (16, room)
         for c in range(0, room, 16):
             turn_keys(page + j.keys + at, j.row, c, turned + c * 64)
@@ -93,6 +94,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
     @inner
     def many_rounded(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
         """They are made whole numbers besides."""
+        # scratch: weights (4, 16); (16,) scales of keys, logarithms and inverses of those of values; keys and values.
         room, weights, scales = j.room, scratch, scratch + 256
         keys, values = scratch + 512, scratch + 512 + 32 * room
         round_keys(page + j.keys + at, j.row, room, keys, scales)
@@ -123,12 +125,12 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
             store_f32(j.l + 4 * i, np.float32(0))
             for c in range(0, j.room, 16):
                 store_f32x16(j.o + 4 * (i * j.room + c), splat_f32x16(np.float32(0)))
-        if rounds and not j.few:
+        if rounds and not j.few:  # in place: each query is used against all keys, and by this kernel alone
             for i in range(fours):
                 round_query(j.q + 4 * i * j.room, j.room)
         for p in range(j.p0, j.p1, 16):
             page = load_i64(j.pages + 8 * (p // PAGE))
-            at = p % PAGE * j.row
+            at = p % PAGE * j.row  # of a head's positions in this page: 16 never cross into the next
             if j.few:
                 few(j, p, page, at, fours, scratch)
             else:

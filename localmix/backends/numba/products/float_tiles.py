@@ -58,10 +58,11 @@ def tile_product(size: int, widen: Widen) -> Any:
 
         def multiply(n: int) -> None:
             xs, ys = _tokens(b, job, n, t, k, y)
+            # Between two tiles of a row its sums rest in y: adding goes on in the same order.
             fresh = b.icmp_signed("==", k, I64(0))
             old = [b.select(fresh, const(FLOATS, 0.0), load(b, FLOATS, at, align=4)) for at in ys]
             sums = [cgutils.alloca_once_value(b, value) for value in old]
-            whole = b.and_(columns, I64(-4))
+            whole = b.and_(columns, I64(-4))  # four columns in flight hide a load; the rest come one by one
             for start, end, step in ((I64(0), whole, 4), (whole, columns, 1)):
                 with cgutils.for_range_slice(b, start, end, I64(step)) as (c, _):
                     at = b.add(tile, b.mul(c, I64(LINE)))
@@ -78,9 +79,10 @@ def tile_product(size: int, widen: Widen) -> Any:
 
         def multiply(n: int) -> None:
             xs, ys = _tokens(b, job, n, I64(0), I64(0), y)
-            rows, whole = _rows(b, w, row_bytes, last), b.and_(width, I64(-16))
+            rows, whole = _rows(b, w, row_bytes, last), b.and_(width, I64(-16))  # columns that turn as squares
             sums = [cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in ys]
             with cgutils.for_range_slice(b, I64(0), whole, I64(16)) as (k, _):
+                # The next 16 rows follow in memory: asked for at the pace at which these are read.
                 for line in range(0, 16 * ROWS * size, 64):
                     ask(b, b.add(b.add(ahead, b.mul(k, I64(ROWS * size))), I64(line)), 2)
                 _add(b, _sixteen(b, size, widen, rows, k), xs, k, sums)
@@ -96,12 +98,12 @@ def tile_product(size: int, widen: Widen) -> Any:
         j = record(job, JOB_T)
         tile = (j.scratch + 63) // 64 * 64
         for start in range(0, j.rows, ROWS):
-            r = max(min(start, j.rows - ROWS), 0)
+            r = max(min(start, j.rows - ROWS), 0)  # the last tile overlaps the one before; fewer rows are one tile
             w, y, last = j.w + r * j.row_bytes, j.y + 4 * r, min(ROWS, j.rows) - 1
             if j.tokens <= most:
                 ahead = w + ROWS * j.row_bytes if start + ROWS < j.rows else j.then
                 without_tile(job, j.tokens, w, last, y, ahead)
-            else:
+            else:  # a tile for all tokens, part of the width after part, so that it stays in the second level
                 for k in range(0, j.width, COLUMNS):
                     columns = min(COLUMNS, j.width - k)
                     pack(w + k * size, j.row_bytes, last, columns, tile)

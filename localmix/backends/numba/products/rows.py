@@ -192,15 +192,16 @@ def row_product(codes: Codes, wide: bool) -> Any:
         j = record(job, JOB_T)
         width = padded(j.width)
         full = j.width // STEP
-        half = (j.rows + 1) // 2
-        other = (j.rows - half) * j.row_bytes
+        half = (j.rows + 1) // 2  # rows of each stream; of an odd number both read the one in the middle
+        other = (j.rows - half) * j.row_bytes  # from a row of the first stream to its neighbour in the second
         end = j.w + half * j.row_bytes  # of the first stream, where what comes next begins
-        jump = j.then - end
+        jump = j.then - end  # past the end, what is asked for lies in the next piece of work
         for r in range(half):
             a = j.w + r * j.row_bytes
             c = a + other
             acc = nothing()
             for i in range(full):
+                # Each line once: a step moves on by as many lines as it asks for.
                 early = a + AHEAD
                 early += jump if early >= end else 0
                 for line in range(lines):
@@ -209,7 +210,7 @@ def row_product(codes: Codes, wide: bool) -> Any:
                 acc = step(acc, a, c, j.x, width, i * STEP)
                 a += stride
                 c += stride
-            if per > 1:
+            if per > 1:  # blocks of 32 (or 128): a width may end within a step
                 k = full * STEP
                 while k < j.width:
                     acc = tail(acc, a, c, (j.width - k) // block, j.x, width, k)
