@@ -32,6 +32,7 @@ FLOORS = (
     ("quant",),
     ("localmix.errors", "localmix.notices", "localmix.amounts"),
     ("localmix.gguf", "localmix.tokenizer"),
+    ("localmix.stream",),
     ("localmix.template",),
     ("localmix.store",),
     ("localmix.engine.batch", "localmix.engine.weights", "localmix.engine.cache", "localmix.answer.options",

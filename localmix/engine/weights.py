@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.gguf.tensors import Extent
 from quant.format import Floats, Format
 
 
@@ -19,6 +20,7 @@ class Weight:
     format: Format
     shape: tuple[int, int]
     data: NDArray
+    extent: Extent | None = None  # where it lies in a file, if it comes from one
 
     def rows(self, index: slice | NDArray) -> Floats:
         """The chosen rows as float32 (n, in). The only way from blocks to numbers: a few rows at a time."""

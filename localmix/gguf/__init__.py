@@ -9,7 +9,7 @@ read a real vocabulary. Layout: https://github.com/ggml-org/ggml/blob/master/doc
 from localmix.gguf.metadata import Reserved, Value
 from localmix.gguf.patch import patch
 from localmix.gguf.reader import File, open
-from localmix.gguf.tensors import Tensor, TensorInfo
+from localmix.gguf.tensors import Extent, Tensor, TensorInfo
 from localmix.gguf.writer import Writer
 
-__all__ = ["File", "Reserved", "Tensor", "TensorInfo", "Value", "Writer", "open", "patch"]
+__all__ = ["Extent", "File", "Reserved", "Tensor", "TensorInfo", "Value", "Writer", "open", "patch"]

@@ -17,7 +17,7 @@ from localmix.errors import FileFormatError
 from localmix.gguf import kinds, shards
 from localmix.gguf.header import Header, read_header
 from localmix.gguf.metadata import Value, plain
-from localmix.gguf.tensors import Tensor
+from localmix.gguf.tensors import Extent, Tensor
 
 
 class File:
@@ -83,5 +83,6 @@ def _views(header: Header, data: mmap.mmap) -> list[Tensor]:
     for placed in header.tensors:
         info = placed.info
         blocks = raw[placed.start : placed.end].view(info.format.dtype).reshape(info.block_shape)
-        tensors.append(Tensor(info.name, info.shape, info.format, blocks))
+        extent = Extent(header.path, placed.start, info.nbytes)
+        tensors.append(Tensor(info.name, info.shape, info.format, blocks, extent))
     return tensors

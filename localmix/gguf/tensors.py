@@ -6,6 +6,7 @@ Shapes are row-major, outermost dimension first. The file holds them the other w
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from numpy.typing import NDArray
 
@@ -31,6 +32,19 @@ class TensorInfo:
         return math.prod(self.block_shape) * self.format.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class Extent:
+    """`size` bytes of a file, from byte `start` on."""
+
+    path: Path
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A tensor of an open file. `data` is a read-only view on the map: (*shape[:-1], shape[-1] // block)."""
@@ -39,6 +53,7 @@ class Tensor:
     shape: tuple[int, ...]
     format: Format
     data: NDArray
+    extent: Extent  # where the blocks lie in the file
 
     @property
     def nbytes(self) -> int:
@@ -49,3 +64,8 @@ class Tensor:
     def address(self) -> int:
         """Where the first block lies in memory. Valid while `data`, or any view of it, is alive."""
         return int(self.data.__array_interface__["data"][0])
+
+    def extent_of(self, part: NDArray) -> Extent:
+        """Where a part of the blocks, a view of `data` without gaps, lies in the file."""
+        offset = int(part.__array_interface__["data"][0]) - self.address
+        return Extent(self.extent.path, self.extent.start + offset, part.nbytes)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from localmix import gguf
 from localmix.engine.weights import Weight, vector
@@ -61,7 +62,7 @@ class Found:
 
     def matrix(self, name: str, shape: tuple[int, int]) -> Weight:
         t = self.take(name, shape)
-        return Weight(name, t.format, (t.shape[0], t.shape[1]), t.data)
+        return _part(t, name, t.data)
 
     def small(self, name: str, shape: tuple[int, ...]) -> Floats:
         t = self.take(name, shape)
@@ -79,7 +80,7 @@ class Found:
             return Stack(gate, up, down)
         t = self.take(fused, (count, 2 * hidden, width))  # an expert's gate first
         gate, up = (
-            tuple(Weight(f"{fused}[{e}]", t.format, (hidden, width), t.data[e, rows]) for e in range(count))
+            tuple(_part(t, f"{fused}[{e}]", t.data[e, rows]) for e in range(count))
             for rows in (slice(hidden), slice(hidden, None))
         )
         return Stack(gate, up, down)
@@ -88,7 +89,7 @@ class Found:
         name = stem + _EXPERTS + _WEIGHT
         if name in self:
             t = self.take(name, (count, rows, width))
-            return tuple(Weight(f"{name}[{e}]", t.format, (rows, width), t.data[e]) for e in range(count))
+            return tuple(_part(t, f"{name}[{e}]", t.data[e]) for e in range(count))
         return tuple(self.matrix(f"{stem}.{e}{_WEIGHT}", (rows, width)) for e in range(count))
 
     def finish(self) -> None:
@@ -129,6 +130,11 @@ class Wanted:
         for role, shape in roles.items():
             self.shapes[f"{stem}_{role}{_EXPERTS}{_WEIGHT}"] = (count, *shape)
         return Stack(*((_nothing(stem, shape),) * count for shape in roles.values()))
+
+
+def _part(t: gguf.Tensor, name: str, blocks: NDArray) -> Weight:
+    """A matrix that is all of a tensor, or consecutive rows of it: `blocks` (out, in // block)."""
+    return Weight(name, t.format, (len(blocks), t.shape[-1]), blocks, t.extent_of(blocks))
 
 
 def _nothing(name: str, shape: tuple[int, int]) -> Weight:

@@ -1,0 +1,259 @@
+"""A bounded pool of experts: slots of one size, filled from files by several readers, the least recently used given up.
+
+An expert is asked for with `hold`, which begins to read it where it is not here, waited for with `wait`, part by part,
+and given back with `release`; until then it stays. Knows files and numbers, no backend and no arithmetic.
+"""
+
+import ctypes
+import mmap
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from localmix.errors import LocalmixError
+from localmix.gguf.tensors import Extent
+from localmix.stream.files import PAGE, DirectFile
+from localmix.stream.readers import PIECE, READERS, Piece, Readers
+
+Key = tuple[int, int]  # layer, expert
+
+
+@dataclass(eq=False)
+class Held:
+    """An expert in a slot, or on its way there; `addresses` of its parts, as they are once these have come."""
+
+    key: Key
+    slot: int
+    addresses: tuple[int, ...]
+    left: list[int]  # pieces of each part that are still to come
+    pins: int = 0
+    error: LocalmixError | None = None
+
+    def here(self, parts: Iterable[int]) -> bool:
+        """Whether these parts have come. Errors count as here: `wait` raises them."""
+        return self.error is not None or not any(self.left[part] for part in parts)
+
+
+@dataclass
+class Counts:
+    """Since the pool was made. `wanted` experts, of which so many were `hits`; seconds that somebody `waited`."""
+
+    wanted: int = 0
+    hits: int = 0
+    bytes_read: int = 0
+    waited: float = 0.0
+
+
+@dataclass
+class _Table:
+    """What is in the slots: of all layers in order of last use, and of each layer."""
+
+    free: list[int]
+    used: OrderedDict[Key, Held] = field(default_factory=OrderedDict)
+    layers: dict[int, OrderedDict[Key, Held]] = field(default_factory=dict)
+
+    def touch(self, held: Held) -> None:
+        for table in (self.used, self.layers.setdefault(held.key[0], OrderedDict())):
+            table[held.key] = held
+            table.move_to_end(held.key)
+
+    def drop(self, held: Held) -> None:
+        if self.used.get(held.key) is held:
+            del self.used[held.key], self.layers[held.key[0]][held.key]
+
+
+class Pool:
+    """`experts`: where the parts of each expert lie. `slots`: how many of them have room."""
+
+    def __init__(self, experts: Mapping[Key, Sequence[Extent]], slots: int, readers: int = READERS) -> None:
+        self._experts = {key: tuple(parts) for key, parts in experts.items()}
+        self.slots = min(slots, len(self._experts))
+        self.slot_bytes = slot_bytes(self._experts.values())
+        self._files = {path: DirectFile(path) for path in {p.path for parts in self._experts.values() for p in parts}}
+        for file in self._files.values():
+            file.forget()
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked process has its own
+        self._memory = mmap.mmap(-1, self.slots * self.slot_bytes, flags=private)
+        self._view = memoryview(self._memory)
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._layers = 1 + max(layer for layer, _ in self._experts)
+        self._readers = Readers(readers)
+        self.counts = Counts()
+        self._begin_anew()
+
+    @property
+    def experts(self) -> int:
+        """In the files, of all layers."""
+        return len(self._experts)
+
+    @property
+    def direct(self) -> bool:
+        """Whether reads go past the system's cache."""
+        return all(file.direct for file in self._files.values())
+
+    @property
+    def reading(self) -> float:
+        """Seconds in which anything was being read."""
+        return self._readers.busy
+
+    def hold(self, keys: Sequence[Key], turn: int | None = None) -> list[Held]:
+        """Have these, and read those that are not here, in this order; none is given up before its `release`.
+
+        `turn`: the layer of a pass that takes all layers in turn and most of their experts, so that those which were
+        used last are wanted last. MemoryError: more than there are slots.
+        """
+        if self._process != os.getpid():  # what another process was reading never comes
+            self._begin_anew()
+        with self._changed:
+            found: dict[Key, Held] = {}
+            for key in keys:  # what is here is held before room is made for the rest
+                held = self._table.used.get(key)
+                if held is not None:
+                    self._pin(held)
+                    found[key] = held
+            self.counts.wanted += len(keys)
+            self.counts.hits += len(found)
+            try:
+                for key in keys:
+                    if key not in found:
+                        found[key] = self._begin(key, turn)
+                    self._table.touch(found[key])
+            except BaseException:
+                self._unpin(found.values())
+                raise
+            return [found[key] for key in keys]
+
+    def has(self, key: Key) -> bool:
+        """Whether an expert is here, or on its way."""
+        with self._changed:
+            return key in self._table.used
+
+    def room(self) -> int:
+        """Slots that nobody holds."""
+        return self.slots - self._pinned
+
+    def wait(self, held: Held, parts: Iterable[int]) -> tuple[int, ...]:
+        """The addresses of these parts, once they have come. LocalmixError: they cannot be read."""
+        parts = tuple(parts)
+        if not held.here(parts):
+            began = time.perf_counter()
+            with self._changed:
+                while not held.here(parts):
+                    self._changed.wait()
+                self.counts.waited += time.perf_counter() - began
+        if held.error is not None:
+            raise held.error
+        return tuple(held.addresses[part] for part in parts)
+
+    def release(self, every: Iterable[Held]) -> None:
+        with self._changed:
+            self._unpin(every)
+
+    def check(self) -> None:
+        """FileFormatError: a file is not what it was when the pool was made, so nothing read from it counts."""
+        for file in self._files.values():
+            file.check()
+
+    def _begin(self, key: Key, turn: int | None) -> Held:
+        """Find a slot and have it filled."""
+        slot = self._slot(turn)
+        start, addresses, pieces = slot * self.slot_bytes, [], []
+        held = Held(key, slot, (), [0] * len(self._experts[key]))
+        self._pin(held)
+        for part, extent in enumerate(self._experts[key]):
+            first, end = _pages(extent)
+            addresses.append(self._base + start + extent.start - first)
+            for at in range(first, end, PIECE):
+                size = min(PIECE, end - at)
+                target = self._view[start + at - first : start + at - first + size]
+                need = min(extent.end - at, size)  # the last page may reach beyond the file's end
+                pieces.append(Piece(self._files[extent.path], target, at, need, _Done(self, held, part, size)))
+                held.left[part] += 1
+            start += end - first
+        held.addresses = tuple(addresses)
+        self._readers.add(pieces)
+        return held
+
+    def _slot(self, turn: int | None) -> int:
+        """One that is free, or that of the expert to give up; waits for slots that nobody wants any more."""
+        table = self._table
+        while not table.free:
+            held = self._idle(turn)
+            if held is not None:
+                table.drop(held)
+                return held.slot
+            if self._pinned == self.slots:
+                raise MemoryError(f"the pool has {self.slots} slots, and all are in use")
+            self._changed.wait()
+        return table.free.pop()
+
+    def _idle(self, turn: int | None) -> Held | None:
+        """The expert to give up."""
+        if turn is None:
+            every: Iterable[Held] = self._table.used.values()
+        else:
+            turns = ((turn - back) % self._layers for back in range(self._layers))
+            layers = (self._table.layers[layer] for layer in turns if layer in self._table.layers)
+            every = (held for layer in layers for held in reversed(layer.values()))
+        return next((held for held in every if not held.pins and not any(held.left)), None)
+
+    def _came(self, held: Held, part: int, size: int, error: LocalmixError | None) -> None:
+        """A reader is done with a piece."""
+        with self._changed:
+            held.left[part] -= 1
+            self.counts.bytes_read += size
+            if error is not None:
+                held.error = held.error or error
+                self._table.drop(held)
+            self._free(held)
+            self._changed.notify_all()
+
+    def _pin(self, held: Held) -> None:
+        self._pinned += held.pins == 0
+        held.pins += 1
+
+    def _unpin(self, every: Iterable[Held]) -> None:
+        for held in every:
+            held.pins -= 1
+            self._pinned -= held.pins == 0
+            self._free(held)
+        self._changed.notify_all()
+
+    def _free(self, held: Held) -> None:
+        """The slot of what could not be read, once nobody reads into it or looks at it."""
+        if held.error is not None and not held.pins and not any(held.left) and held.slot >= 0:
+            self._table.free.append(held.slot)
+            held.slot = -1
+
+    def _begin_anew(self) -> None:
+        """With nothing in the slots."""
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._table = _Table(list(range(self.slots)))
+        self._pinned = 0  # slots that somebody holds
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What a reader calls when it is done with a piece."""
+
+    pool: Pool
+    held: Held
+    part: int
+    size: int
+
+    def __call__(self, error: LocalmixError | None) -> None:
+        self.pool._came(self.held, self.part, self.size, error)
+
+
+def slot_bytes(experts: Iterable[Sequence[Extent]]) -> int:
+    """What the largest expert takes in memory: whole pages around each part."""
+    return max(sum(end - first for first, end in map(_pages, parts)) for parts in experts)
+
+
+def _pages(extent: Extent) -> tuple[int, int]:
+    """Where the whole pages around it begin and end."""
+    return extent.start // PAGE * PAGE, -(-extent.end // PAGE) * PAGE

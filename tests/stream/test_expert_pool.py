@@ -1,0 +1,209 @@
+"""The pool of experts: a hard limit, what is given up, and what happens where reading fails."""
+
+import ctypes
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from localmix.errors import FileFormatError, LocalmixError
+from localmix.gguf import Extent
+from localmix.stream import readers
+from localmix.stream.files import PAGE, DirectFile
+from localmix.stream.pool import Held, Key, Pool
+
+LAYERS, EXPERTS, PARTS = 3, 4, 3
+SIZES = (5000, 9001, 4096)  # of gate, up and down, at odd places
+KEYS = [(layer, e) for layer in range(LAYERS) for e in range(EXPERTS)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "experts"
+    path.write_bytes(np.random.default_rng(0).bytes(100 + len(KEYS) * sum(SIZES)))
+    return path
+
+
+def experts(path: Path) -> dict[Key, list[Extent]]:
+    found, at = {}, 100
+    for key in KEYS:
+        found[key] = [Extent(path, at + sum(SIZES[:part]), SIZES[part]) for part in range(PARTS)]
+        at += sum(SIZES)
+    return found
+
+
+def pool(path: Path, slots: int) -> Pool:
+    return Pool(experts(path), slots)
+
+
+def check(pool: Pool, held: Held, path: Path) -> None:
+    """What is at the addresses is what the file has there."""
+    data = path.read_bytes()
+    for address, extent in zip(pool.wait(held, range(PARTS)), experts(path)[held.key], strict=True):
+        assert address % PAGE == extent.start % PAGE
+        assert ctypes.string_at(address, extent.size) == data[extent.start : extent.end]
+
+
+def names(pool: Pool) -> set[Key]:
+    return {key for key in KEYS if pool.has(key)}
+
+
+def once(pool: Pool, *keys: Key, turn: int | None = None) -> None:
+    found = pool.hold(keys, turn)
+    for held in found:
+        pool.wait(held, range(PARTS))
+    pool.release(found)
+
+
+def test_every_expert_is_what_the_file_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localmix.stream.pool.PIECE", PAGE)  # several pieces each
+    made = pool(file, 2)
+    for key in KEYS + KEYS[::-1]:
+        found = made.hold([key])
+        check(made, found[0], file)
+        made.release(found)
+    assert made.counts.wanted == 2 * len(KEYS)
+    assert made.counts.hits == 2  # the last two of the way there
+    assert made.counts.bytes_read >= (2 * len(KEYS) - 2) * sum(SIZES)
+    assert made.reading > 0
+
+
+def test_the_least_recently_used_is_given_up(file: Path) -> None:
+    made = pool(file, 3)
+    once(made, (0, 0), (0, 1))
+    once(made, (1, 0))
+    once(made, (0, 0))
+    once(made, (2, 3))
+    assert names(made) == {(0, 0), (1, 0), (2, 3)}
+
+
+def test_in_turn_the_last_used_is_given_up(file: Path) -> None:
+    """Layer after layer, all experts of each: the first layers' stay until they are wanted again."""
+    made = pool(file, 6)
+    for layer in range(LAYERS):
+        for e in range(EXPERTS):
+            once(made, (layer, e), turn=layer)
+    assert {key for key in names(made) if key[0] == 0} == {(0, e) for e in range(EXPERTS)}
+    before = made.counts.hits
+    for e in range(EXPERTS):
+        once(made, (0, e), turn=0)
+    assert made.counts.hits - before == EXPERTS
+
+
+def test_what_is_held_stays(file: Path) -> None:
+    made = pool(file, 3)
+    held = made.hold([(0, 0), (0, 1)])
+    assert made.room() == 1
+    for key in KEYS[4:]:
+        once(made, key)
+    assert made.has((0, 0))
+    assert made.has((0, 1))
+    again = made.hold([(0, 0)])
+    with pytest.raises(MemoryError, match="3 slots, and all are in use"):
+        made.hold([(2, 0), (2, 1)])
+    assert made.room() == 1  # the failed one holds nothing
+    for one in held:
+        check(made, one, file)
+    made.release(held)
+    assert made.room() == 2
+    made.release(again)
+    assert made.room() == 3
+
+
+def test_parts_come_one_by_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs gate and up does not wait for down."""
+    gate = threading.Event()
+    read = DirectFile.read
+
+    def slow(self: DirectFile, target: memoryview, at: int, need: int) -> None:
+        if at >= (100 + SIZES[0] + SIZES[1]) // PAGE * PAGE:
+            assert gate.wait(10)
+        read(self, target, at, need)
+
+    monkeypatch.setattr(DirectFile, "read", slow)
+    made = pool(file, 2)
+    [held] = made.hold([(0, 0)])
+    made.wait(held, (0, 1))
+    assert not held.here((2,))
+    gate.set()
+    check(made, held, file)
+    made.release([held])
+
+
+def test_a_cut_file_is_an_error_and_leaves_the_pool_whole(file: Path) -> None:
+    made = pool(file, 2)
+    once(made, (0, 0))
+    os.truncate(file, 200)
+    for _ in range(3):
+        found = made.hold([(2, 0), (2, 1)])
+        with pytest.raises(FileFormatError, match="was cut while in use"):
+            made.wait(found[0], range(PARTS))
+        with pytest.raises(FileFormatError, match="was cut while in use"):
+            made.wait(found[1], range(PARTS))
+        made.release(found)
+        assert made.room() == 2
+        assert not made.has((2, 0))
+    with pytest.raises(FileFormatError, match="was written to"):
+        made.check()
+
+
+def test_an_error_passes_with_its_cause(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails once: who asks then hears of it, who asks later gets the expert."""
+    made, read = pool(file, 2), DirectFile.read
+
+    def broken(self: DirectFile, target: memoryview, at: int, need: int) -> None:
+        raise LocalmixError("cannot be read")
+
+    monkeypatch.setattr(DirectFile, "read", broken)
+    with pytest.raises(LocalmixError, match="cannot be read"):
+        once(made, (0, 0))
+    monkeypatch.setattr(DirectFile, "read", read)
+    made = pool(file, 1)
+    found = made.hold([(0, 0)])
+    check(made, found[0], file)
+
+
+def test_an_abandoned_pass_leaves_reads_that_the_next_waits_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = DirectFile.read
+
+    def slow(self: DirectFile, target: memoryview, at: int, need: int) -> None:
+        time.sleep(0.02)
+        read(self, target, at, need)
+
+    monkeypatch.setattr(DirectFile, "read", slow)
+    made = pool(file, 1)
+    made.release(made.hold([(0, 0)]))
+    found = made.hold([(1, 1)])
+    check(made, found[0], file)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_reads_for_itself(file: Path) -> None:
+    made = pool(file, 2)
+    once(made, (0, 0))
+    child = os.fork()
+    if child == 0:
+        try:
+            found = made.hold([(1, 2), (0, 0)])
+            for held in found:
+                check(made, held, file)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    found = made.hold([(0, 0)])
+    check(made, found[0], file)
+
+
+def test_threads_end_with_the_pool(file: Path) -> None:
+    made = pool(file, 2)
+    once(made, (0, 0))
+    mine = [thread for thread in threading.enumerate() if thread.name.startswith("localmix-reader")]
+    assert len(mine) >= readers.READERS
+    del made
+    for thread in mine[-readers.READERS :]:
+        thread.join(5)
+        assert not thread.is_alive()
