@@ -4,9 +4,12 @@ import gc
 import threading
 import time
 
+import numpy as np
 from small_models import STORIES
 
 import localmix
+from localmix.backends.numba.passes.records import TEAM
+from localmix.backends.numba.passes.team import _Crew, _work
 
 
 def workers() -> int:
@@ -25,3 +28,22 @@ def test_threads_end_with_their_model() -> None:
     while workers() > before:
         assert time.monotonic() < deadline, f"{workers() - before} threads are left"
         time.sleep(0.01)
+
+
+def test_a_pass_that_begins_while_a_thread_gives_up_is_not_slept_through() -> None:
+    """Between giving up and sleeping a thread waits for the interpreter, which the one that begins a pass holds."""
+    crew, served = _Crew(np.zeros(1, TEAM), 1), list[int]()
+
+    def serve(_: int, thread: int) -> int:
+        served.append(thread)
+        if len(served) == 1:
+            crew.record["epoch"] += 1  # nobody was asleep yet, so no bell is rung
+        else:
+            crew.dismiss()
+        return 0
+
+    thread = threading.Thread(target=_work, args=(crew, serve, 0), daemon=True)
+    thread.start()
+    thread.join(10)
+    crew.dismiss()
+    assert served == [1, 1]

@@ -49,8 +49,8 @@ def _work(crew: _Crew, serve: Callable[..., int], i: int) -> None:
     """The life of worker i: serve until there is nothing to do for a while, then sleep."""
     address, epochs = crew.record.ctypes.data, crew.record["epoch"]
     while not crew.dismissed:
+        epoch = int(epochs[0])  # read before: a pass may begin while this thread, which has given up, waits to run on
         serve(address, i + 1)
-        epoch = int(epochs[0])
         crew.asleep[i] = True
         if epoch != int(epochs[0]) and crew.asleep[i]:
             crew.asleep[i] = False
