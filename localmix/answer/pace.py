@@ -9,7 +9,8 @@ _KEPT = 0.9  # of the weight of a pass, with each that follows
 _LEAST = 16  # tokens of a prompt in a pass: with fewer, reading the weights takes all the time
 _GUESS = 64  # tokens of a prompt in the first pass
 _FEW = 8  # tokens up to which a pass reads but some of the experts: such passes tell nothing of larger ones
-_SPREAD = 4.0  # tokens by which passes must differ for a line
+_SPREAD = 0.2  # of the tokens of a pass, by which passes must differ for a line to count as much as its absence
+_GROWTH = 1.5  # of the tokens of the pass before, at most: a line tells little of what is far from it
 
 
 class Pace:
@@ -18,6 +19,7 @@ class Pace:
     def __init__(self, gap: float | None) -> None:
         self.gap = gap
         self._weight = self._tokens = self._seconds = self._squares = self._products = 0.0  # sums
+        self._last = 0  # tokens of the pass before
 
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
@@ -32,12 +34,13 @@ class Pace:
             return min(most - answers, _GUESS)
         begin, each = self._line()
         seconds = max(_SHARE * self.gap * (1 if answers else 2), 2 * begin)
-        room = int((seconds - begin) / each) - answers
-        return max(min(most - answers, room), _LEAST)
+        room = min((seconds - begin) / each, _GROWTH * max(self._last, _GUESS))
+        return max(min(most, int(room)) - answers, _LEAST)
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A pass of so many tokens took so long."""
         if tokens > _FEW:
+            self._last = tokens
             self._weight = _KEPT * self._weight + 1
             self._tokens = _KEPT * self._tokens + tokens
             self._seconds = _KEPT * self._seconds + seconds
@@ -45,12 +48,11 @@ class Pace:
             self._products = _KEPT * self._products + tokens * seconds
 
     def _line(self) -> tuple[float, float]:
-        """Seconds of any pass, and of each token."""
+        """Seconds of any pass, and of each token. Passes of one size make no line: then all is the tokens'."""
         tokens, seconds = self._tokens / self._weight, self._seconds / self._weight
         spread = self._squares / self._weight - tokens * tokens
-        if spread > _SPREAD * _SPREAD:
-            each = (self._products / self._weight - tokens * seconds) / spread
-            begin = seconds - each * tokens
-            if each > 0 and begin >= 0:
-                return begin, each
-        return 0.0, max(seconds / tokens, 1e-9)
+        common = self._products / self._weight - tokens * seconds
+        doubt = (_SPREAD * tokens) ** 2
+        each = (common + doubt * seconds / tokens) / (spread + doubt)
+        each = min(max(each, 1e-9), seconds / tokens)
+        return seconds - each * tokens, each
