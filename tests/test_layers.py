@@ -31,6 +31,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 FLOORS = (
     ("quant",),
     ("localmix.errors", "localmix.notices", "localmix.amounts"),
+    ("localmix.help",),
     ("localmix.gguf", "localmix.tokenizer"),
     ("localmix.stream",),
     ("localmix.template",),

@@ -18,6 +18,7 @@ from localmix.cli.chat import chat
 from localmix.cli.config import config
 from localmix.cli.doctor import doctor
 from localmix.cli.eval import eval
+from localmix.cli.help import help
 from localmix.cli.info import info
 from localmix.cli.list import list
 from localmix.cli.parameters import grouped
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, passkey, quality, eval),
-    *(pull, list, rm, config, doctor),
+    *(pull, list, rm, config, doctor, help),
 )
 for command in COMMANDS:
     app.command()(grouped(command))

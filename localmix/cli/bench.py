@@ -41,7 +41,10 @@ def bench(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")] = False,
 ) -> None:
-    """Measure prompts, decoding, batches and depth on random tokens, and the share of the memory bus in use."""
+    """Measure how fast a model reads prompts and decodes.
+
+    On random tokens, in batches and at depth, with the share of the memory bus in use.
+    """
     from localmix.measure.bench import Plan
 
     plan = Plan(_numbers("-p", prompts), decoded, _numbers("-b", batches), _numbers("-d", depths), repeats)

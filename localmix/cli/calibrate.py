@@ -28,7 +28,9 @@ def calibrate(
     backend: BackendOption = "numba",
     threads: Threads = None,
 ) -> None:
-    """Collect the mean square of every matrix's inputs over a text, expert by expert.
+    """Collect the mean square of every matrix's inputs over a text.
+
+    Expert by expert, for localmix quantize --imatrix.
 
     Example: localmix calibrate mixtral.F16.gguf wiki.train.raw -o mixtral.imatrix.gguf
     """

@@ -49,10 +49,10 @@ def chat(
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Talk with a model. In a terminal /help shows what there is.
+    """Talk with a model.
 
-    Without a terminal each line of stdin is answered: echo hi | localmix chat. With --server the model is one that a
-    server has, and nothing is kept on this disk.
+    In a terminal /help shows what there is. Without one each line of stdin is answered: echo hi | localmix chat. With
+    --server the model is one that a server has, and nothing is kept on this disk.
     """
     if server is not None:
         if resume or path is not None:

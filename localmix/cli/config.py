@@ -12,9 +12,10 @@ from localmix.cli.streams import json_text, note, write
 
 
 def config(context: typer.Context, output: Output, as_json: Json = False) -> None:
-    """Show the settings in force and where each came from: the environment, the settings file, or the default.
+    """Show the settings in force, and where each came from.
 
-    Every option can be set: in the file, as top-p = 0.9, or in a variable, as LOCALMIX_TOP_P=0.9.
+    That is the environment, the settings file, or the default. Every option can be set: in the file, as
+    top-p = 0.9, or in a variable, as LOCALMIX_TOP_P=0.9.
     """
     assert context.parent is not None
     rows = [

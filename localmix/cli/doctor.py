@@ -29,9 +29,10 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no bandwidths, no expected speed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what this machine is, whether a model fits and how fast it will be, and the command to run.
+    """Show whether a model fits this machine, and how fast it will be.
 
-    MODEL may be on the hub and not here yet. --selftest instead checks the GPU's kernels against the reference.
+    Also what this machine is, and the command to type. MODEL may be on the hub and not here yet. --selftest instead
+    checks the GPU's kernels against the reference.
     """
     found: dict[str, Any] = {"machine": machine(measure=not (quick or selftest), threads=threads)}
     if not selftest:

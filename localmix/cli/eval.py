@@ -52,7 +52,9 @@ def eval(
     kv: KeysValues = "f16",
     as_json: Json = False,
 ) -> None:
-    """Run benchmarks of lm-evaluation-harness, which pip install 'localmix[eval]' brings.
+    """Run benchmarks of lm-evaluation-harness.
+
+    pip install 'localmix[eval]' brings it.
 
     Example: localmix eval mixtral --tasks arc_easy,hellaswag --limit 500
     """

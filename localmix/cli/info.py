@@ -22,7 +22,7 @@ _WIDTH = 100  # of a value in a table
 
 
 def info(output: Output, path: ModelArgument = None, model: ModelOption = None, as_json: Json = False) -> None:
-    """Show what is in a model file: metadata, tensors, sizes, and what a token costs."""
+    """Show what is in a model file, and what a token costs."""
     from localmix import gguf
     from localmix.measure import inventory
     from localmix.store.bundled import model_path

@@ -6,7 +6,7 @@ from localmix.cli.streams import json_text, note, write
 
 
 def list(output: Output, as_json: Json = False) -> None:
-    """List the models that were pulled: name, size, file."""
+    """List the models that were pulled."""
     from localmix.store import pulled as store
 
     models = store.pulled()

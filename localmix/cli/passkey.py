@@ -38,7 +38,9 @@ def passkey(
     kv: KeysValues = "f16",
     as_json: Json = False,
 ) -> None:
-    """Hide a number at each depth of texts of each length, and see whether the model finds it.
+    """Hide numbers in long texts, and see whether the model finds them.
+
+    A number at each depth of texts of each length.
 
     Example: localmix passkey mixtral --lengths 1k,4k,16k --text book.txt --html context.html
     """

@@ -28,7 +28,9 @@ def perplexity(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how well a model predicts a text, as llama.cpp does: windows of the context, the second half scored.
+    """Measure how well a model predicts a text, as llama.cpp does.
+
+    Windows of the context are read, and the second half of each is scored.
 
     Example: localmix perplexity mixtral.Q4_K_M.gguf wiki.test.raw --compare mixtral.Q8_0.gguf
     """

@@ -29,10 +29,11 @@ def pull(
         str | None, typer.Option("--format", help="Weight format, such as Q4_K_M.", show_default="Q4_K_M")
     ] = None,
 ) -> None:
-    """Download a model from the Hugging Face hub; a checkpoint without a GGUF file of that format is converted.
+    """Download a model from the Hugging Face hub.
 
-    An interrupted download goes on where it stopped. HF_TOKEN and HF_ENDPOINT are honoured; models lie in
-    LOCALMIX_MODELS. Example: localmix pull mixtral, then localmix chat mixtral.
+    A checkpoint without a GGUF file of that format is converted. An interrupted download continues where it stopped.
+    HF_TOKEN and HF_ENDPOINT are honoured; models are kept in LOCALMIX_MODELS.
+    Example: localmix pull mixtral, then localmix chat mixtral.
     """
     from localmix.store import hub, variants
     from localmix.store import pulled as store

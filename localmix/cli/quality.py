@@ -36,7 +36,9 @@ def quality(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Compare formats of one model: size, bits, perplexity, divergence from the best of them, routers, speed.
+    """Compare formats of one model: size, loss, routers, speed.
+
+    Loss is perplexity, and the divergence from the file that has most bits.
 
     Example: localmix quality mixtral.Q8_0.gguf mixtral.Q4_K_M.gguf mixtral.Q3_K_M.gguf --text wiki.test.raw
     """

@@ -41,7 +41,9 @@ def routes(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show which experts serve which texts: shares, balance, how often consecutive tokens keep theirs.
+    """Show which experts serve which texts.
+
+    Their shares, the balance, and how often consecutive tokens keep theirs.
 
     Example: localmix routes mixtral stories.txt code.py sums.txt --simulate-cache 8G,16G
     """

@@ -36,7 +36,7 @@ def serve(
             "-c",
             "--ctx",
             callback=all_if_zero,
-            help="Tokens each; 0: all.",
+            help="Tokens of context for each answer; 0: all.",
             show_default="all the model has",
         ),
     ] = None,
@@ -48,7 +48,7 @@ def serve(
         typer.Option(
             "--kv-memory",
             metavar="SIZE",
-            help="For keys and values, and prompts remembered; 0: no bound, none remembered.",
+            help="For keys and values; 0: no bound, and no prompts remembered.",
             show_default="half of what is free",
         ),
     ] = None,

@@ -80,7 +80,8 @@ def defaults(group: Command, found: Mapping[str, Any]) -> dict[str, dict[str, An
             if key not in own:
                 raise _unknown(f"[{title}] {key}", own)
         merged = {key: value for key, value in every.items() if key in own} | tables.get(title, {})
-        result[title] = {own[key].name: _checked(own[key], value) for key, value in merged.items()}
+        if merged:  # a key "help", of a command without settings, would be taken for --help
+            result[title] = {own[key].name: _checked(own[key], value) for key, value in merged.items()}
     return result
 
 

@@ -21,6 +21,7 @@ _RULE = 20  # columns
 _TAB = 4  # columns
 _WORD = re.compile(r"\S+\s*|\s+")
 _GAP = 2  # columns between those of a table
+_NARROW = 24  # columns of text below which a table is better a list
 # A line of dashes below a paragraph would make it a heading: while "- item" arrives, that is wrong for a moment.
 _parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("lheading")
 
@@ -34,11 +35,14 @@ def split(source: str) -> tuple[str, str]:
     return "".join(row + "\n" for row in rows[:last]), "\n".join(rows[last:])
 
 
-def lines(source: str, width: int, theme: Theme) -> list[Text]:
-    """The lines that show `source`, prose no wider than `width`; those of code are as long as they are."""
+def lines(source: str, width: int, theme: Theme, *, flow: bool = False) -> list[Text]:
+    """The lines that show `source`, prose no wider than `width`; those of code are as long as they are.
+
+    `flow`: the lines of a paragraph are one, as in a text that was wrapped for its file.
+    """
     source = harmless(source)
     rows = source.split("\n")
-    page = _Page(theme)
+    page = _Page(theme, " " if flow else "\n")
     found: list[Text] = []
     for node in SyntaxTreeNode(_parser.parse(source)).children:
         if found and node.map and not rows[node.map[0] - 1].strip():
@@ -50,8 +54,8 @@ def lines(source: str, width: int, theme: Theme) -> list[Text]:
 class _Page:
     """Blocks and what is inside them."""
 
-    def __init__(self, theme: Theme) -> None:
-        self._theme = theme
+    def __init__(self, theme: Theme, between: str) -> None:
+        self._theme, self._between = theme, between
 
     def block(self, node: SyntaxTreeNode, width: int) -> list[Text]:
         """The lines of one block."""
@@ -99,23 +103,34 @@ class _Page:
         return line
 
     def _table(self, node: SyntaxTreeNode, width: int) -> list[Text]:
-        """Columns as wide as their widest cell; a table that is too wide has its cells below each other."""
+        """Columns as wide as their widest cell, the widest column as wide as there is room.
+
+        Where that would be narrow the cells are below each other.
+        """
         rows = [[self._inline(cell) for cell in row.children] for part in node.children for row in part.children]
         for cell in rows[0]:
             cell.stylize(self._theme.styles["strong"])
         widths = [max(row[i].cell_len for row in rows if i < len(row)) for i in range(len(rows[0]))]
-        if sum(widths) + _GAP * (len(widths) - 1) > width:
-            return self._list_of_cells(rows, width)
-        found = [self._row(row, widths) for row in rows]
+        over, widest = sum(widths) + _GAP * (len(widths) - 1) - width, widths.index(max(widths))
+        if over > 0:
+            widths[widest] -= over
+            if widths[widest] < _NARROW:
+                return self._list_of_cells(rows, width)
         rule = (" " * _GAP).join(self._theme.sign("rule") * w for w in widths)
-        return [found[0], self._theme.styled(rule, "quiet"), *found[1:]]
+        head, *body = (self._row(row, widths) for row in rows)
+        return [*head, self._theme.styled(rule, "quiet"), *(line for lines in body for line in lines)]
 
-    def _row(self, row: list[Text], widths: list[int]) -> Text:
-        line = Text()
-        for cell, width in zip(row, widths, strict=False):
-            line = line + cell + Text(" " * (width - cell.cell_len + _GAP))
-        line.rstrip()
-        return line
+    def _row(self, row: list[Text], widths: list[int]) -> list[Text]:
+        cells = [wrap(cell, width) for cell, width in zip(row, widths, strict=False)]
+        found = []
+        for index in range(max(map(len, cells), default=0)):
+            line = Text()
+            for cell, width in zip(cells, widths, strict=False):
+                part = cell[index] if index < len(cell) else Text()
+                line = line + part + Text(" " * (width - part.cell_len + _GAP))
+            line.rstrip()
+            found.append(line)
+        return found
 
     def _list_of_cells(self, rows: list[list[Text]], width: int) -> list[Text]:
         found: list[Text] = []
@@ -140,7 +155,7 @@ class _Page:
                     self._address(text, links.pop())
             else:
                 style = " ".join([*styles, self._theme.styles["code"] if kind == "code_inline" else ""])
-                text.append(_plain(token), style.strip())
+                text.append(self._between if token.type == "softbreak" else _plain(token), style.strip())
                 if kind == "image":
                     self._address(text, str(token.attrs.get("src", "")))
         text.expand_tabs(_TAB)  # nobody knows how wide the terminal's are
@@ -170,6 +185,6 @@ def wrap(text: Text, width: int) -> list[Text]:
 
 
 def _plain(token: Token) -> str:
-    if token.type in ("softbreak", "hardbreak"):
+    if token.type == "hardbreak":
         return "\n"
     return harmless(token.content).replace("\n", " ")
