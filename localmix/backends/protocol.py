@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from localmix.engine.batch import Batch
 from localmix.engine.weights import Weight
+from localmix.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from localmix.answer.sampling import Sampler
     from localmix.network.decoder import Network
+    from localmix.stream.pool import Pool
 
 # Called after a pass with the experts (L, T, A) int32 that each layer chose for each token of the batch, the one of
 # most weight first. A is 0 for a network without experts.
@@ -53,5 +55,17 @@ class Backend(Protocol):
     spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
 
     def cache(self, network: "Network", context: int, kv: str) -> Any: ...
-    def decoder(self, network: "Network", inputs: Inputs | None = None) -> Step:
-        """LocalmixError, UnsupportedError: what this backend does not carry out, by name."""
+
+    streams: bool  # whether experts may be in a pool that is filled from the disk
+
+    def decoder(self, network: "Network", inputs: Inputs | None = None, pool: "Pool | None" = None) -> Step:
+        """`pool`: where the experts are that a router chooses; None: all in the memory that weights are views of.
+
+        LocalmixError, UnsupportedError: what this backend does not carry out, by name.
+        """
+
+
+def refuse_pool(backend: str, pool: "Pool | None") -> None:
+    """UnsupportedError, of a backend that has all experts in its memory."""
+    if pool is not None:
+        raise UnsupportedError(f"the {backend} backend does not stream experts from the disk: use --backend numba")

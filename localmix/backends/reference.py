@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.backends.eager import run
-from localmix.backends.protocol import Inputs, Pause, Step, Watch
+from localmix.backends.protocol import Inputs, Pause, Step, Watch, refuse_pool
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache
 from localmix.engine.weights import Weight
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router
 from localmix.network.decoder import Network
 from localmix.network.rope import turned
+from localmix.stream.pool import Pool
 from quant.format import Floats
 
 _CHUNK = 1 << 20  # weights dequantized at a time
@@ -28,6 +29,7 @@ class Reference:
     name = "reference"
     isa = "numpy"
     spares = False
+    streams = False
     threads = 1
 
     def embed(self, weight: Weight, ids: NDArray) -> Floats:
@@ -112,7 +114,8 @@ class Reference:
         a = network.layers[0].attention
         return Cache(len(network.layers), a.kv_heads, a.size, context, kv)
 
-    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
+    def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
+        refuse_pool(self.name, pool)
         backend = self if inputs is None else _Listening(inputs)
 
         def step(batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:

@@ -10,22 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from localmix.backends.protocol import Backend, Chooses, Pause, Watch
+from localmix.backends.protocol import Backend, Chooses, Inputs, Pause, Step, Watch
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
+from localmix.stream.pool import Pool
 from quant.format import Floats
 
 
 class Engine:
-    """`kv` is how caches keep keys and values, unless they are asked for otherwise."""
+    """`kv` is how caches keep keys and values, unless they are asked for otherwise. `pool`: where the experts are;
+    None: in memory.
+    """
 
-    def __init__(self, network: Network, backend: Backend, kv: str = "f16") -> None:
-        self.network, self.backend, self.kv = network, backend, kv
+    def __init__(self, network: Network, backend: Backend, kv: str = "f16", pool: Pool | None = None) -> None:
+        self.network, self.backend, self.kv, self.pool = network, backend, kv, pool
         self.chunk = chunk(self.network.products)  # tokens of a prompt that are computed at once
-        self._step = backend.decoder(network)
+        self._step = self.decoder()
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self._lock = threading.Lock()
+
+    def decoder(self, inputs: Inputs | None = None) -> Step:
+        """The network's forward pass, of which `inputs` hears what matrices are multiplied with."""
+        return self.backend.decoder(self.network, inputs, self.pool)
 
     def cache(self, context: int | None = None, kv: str | None = None) -> Any:
         """An empty cache for sequences of up to `context` tokens (None: what the model was trained for).

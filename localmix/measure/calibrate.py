@@ -31,7 +31,7 @@ def calibrate(model: "Model", windows: Sequence[Window], dataset: str, progress:
     LocalmixError: the model's backend does not tell what it multiplies (mlx).
     """
     collector = _Collector(model.network.experts)
-    step = model.backend.decoder(model.network, collector)
+    step = model.engine.decoder(collector)
     cache = model.engine.cache(max(map(len, windows), default=1))
     done, total = 0, sum(map(len, windows))
     for window in windows:

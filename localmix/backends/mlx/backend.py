@@ -21,11 +21,12 @@ from localmix.backends.mlx.matrix import Arithmetic
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.step import Step
-from localmix.backends.protocol import Inputs
+from localmix.backends.protocol import Inputs, refuse_pool
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
 from localmix.network.decoder import Network
+from localmix.stream.pool import Pool
 from quant.format import Floats
 
 
@@ -37,6 +38,7 @@ class MlxBackend:
 
     name = "mlx"
     spares = False
+    streams = False
     threads = 1  # of the host; MLX has its own
 
     def __init__(
@@ -162,8 +164,9 @@ class MlxBackend:
         self._caches.add(cache)
         return cache
 
-    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
-        """LocalmixError: the network does not fit in the device's memory, or `inputs` are asked for."""
+    def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
+        """LocalmixError: the network does not fit in the device's memory, or `inputs` or a `pool` are asked for."""
+        refuse_pool(self.name, pool)
         if inputs is not None:
             raise LocalmixError("the mlx backend does not expose what it multiplies: use --backend numba")
         room = self.device.room

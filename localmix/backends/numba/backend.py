@@ -9,12 +9,14 @@ from localmix.backends.numba.machine import isa
 from localmix.backends.numba.passes.engine import Engine
 from localmix.backends.numba.passes.program import Program
 from localmix.backends.numba.passes.records import room
+from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
 from localmix.backends.protocol import Inputs, Pause, Step, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import Cache, storage
 from localmix.errors import LocalmixError
 from localmix.network.decoder import Network
+from localmix.stream.pool import Pool
 
 
 class NumbaBackend:
@@ -22,6 +24,7 @@ class NumbaBackend:
 
     name = "numba"
     spares = True
+    streams = True
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
@@ -35,8 +38,9 @@ class NumbaBackend:
         storage(kv).elements(a.size)  # refused here: with `room` it might pass
         return Cache(len(network.layers), a.kv_heads, room(a.size), context, kv)
 
-    def decoder(self, network: Network, inputs: Inputs | None = None) -> Step:
-        engine = Engine(Program(network, self.threads), self._team, inputs)
+    def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
+        program = Program(network, self.threads, pooled=pool is not None)
+        engine = Engine(program, self._team, inputs) if pool is None else Streamed(program, self._team, pool, inputs)
 
         def step(
             batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None

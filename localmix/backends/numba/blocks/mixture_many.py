@@ -47,15 +47,15 @@ from localmix.backends.numba.products.activations import padded
 def mixture(step: int, block: int, thread: int, counter: int) -> None:
     s, m = record(step, STEP_T), record(block, MIXTURE_T)
     n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
-    _routed(s, n, m, own, counter)
+    routed(s, n, m, own, counter)
     group_by_expert(s, m, counter + COUNTER)  # two phases
-    _gate_up(s, n, m, own, counter + 3 * COUNTER)
-    _down(s, n, m, own, counter + 4 * COUNTER)
-    _add(s, n, m, counter + 5 * COUNTER)
+    gate_up(s, n, m, own, counter + 3 * COUNTER)
+    down(s, n, m, own, counter + 4 * COUNTER)
+    add(s, n, m, counter + 5 * COUNTER)
 
 
 @inner
-def _routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+def routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     """xf, xq and the experts of every token."""
     pieces = pieces_of(s.tokens, SHARE)
     piece = take(counter)
@@ -77,9 +77,11 @@ def _routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
 
 
 @inner
-def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+def gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     """A piece is TILES hidden columns of one expert, all its tokens: gate, up, activation, and one vector of int8."""
-    pieces = load_i64(s.used) * hidden_pieces(m, 0) + (hidden_pieces(m, m.experts) if m.shared else 0)
+    pieces = load_i64(s.used) * hidden_pieces(m, 0)
+    if m.shared and s.shared:
+        pieces += hidden_pieces(m, m.experts)
     turn, coming = take(counter), take(counter)
     while turn < pieces:
         e, piece = in_turn(s, m, turn, hidden_pieces(m, 0))
@@ -105,10 +107,10 @@ def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None
 
 
 @inner
-def _down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+def down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     """A piece is TILES rows of one expert's down projection, all its tokens."""
     each = pieces_of(n.width, TILES)
-    pieces = (load_i64(s.used) + m.shared) * each
+    pieces = (load_i64(s.used) + min(m.shared, s.shared)) * each
     turn, coming = take(counter), take(counter)
     while turn < pieces:
         e, piece = in_turn(s, m, turn, each)
@@ -123,7 +125,7 @@ def _down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
 
 
 @inner
-def _add(s: Record, n: Record, m: Record, counter: int) -> None:
+def add(s: Record, n: Record, m: Record, counter: int) -> None:
     """x += the weighted sum of each token's experts, added up as for one token."""
     pieces, residual = pieces_of(s.tokens, SHARE), np.float32(m.residual)
     piece = take(counter)

@@ -5,6 +5,8 @@ The experts chosen are shared by those threads that have a piece: one that comes
 attention_one.py.
 """
 
+from typing import Any
+
 from localmix.backends.numba.blocks.activation import combine
 from localmix.backends.numba.blocks.routing import choose, logits
 from localmix.backends.numba.machine.compiler import inner
@@ -40,13 +42,13 @@ def mixture(step: int, block: int, thread: int, counter: int) -> None:
     s, m = record(step, STEP_T), record(block, MIXTURE_T)
     n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
     norm(s.x, m.norm, own.xf)
-    _scores(s, n, m, own, counter)
+    scores(s, n, m, own, counter)
     _gate_up(s, n, m, own, counter + COUNTER)
     _down(s, n, m, own, counter + 2 * COUNTER)
 
 
 @inner
-def _scores(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
+def scores(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     """Into s.scores by all threads together, or into own.one by each."""
     if m.router == 0:
         return
@@ -62,9 +64,14 @@ def _scores(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
 
 
 @inner
+def scores_of(s: Record, n: Record, m: Record, own: Record) -> Any:
+    """Where `scores` left them."""
+    return own.one if m.experts * n.width < ROUTER else s.scores
+
+
+@inner
 def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
-    scores = own.one if m.experts * n.width < ROUTER else s.scores
-    choose(own.xf, m, n.width, scores, own.two, own.chosen, own.mix)
+    choose(own.xf, m, n.width, scores_of(s, n, m, own), own.two, own.chosen, own.mix)
     quantize(own.xf, own.xq, n.width, n.wide)
     each, chunk = pieces_of(_hidden(m, 0), _chunk(m, 0)), _chunk(m, 0)
     routed = m.active * each
@@ -79,18 +86,25 @@ def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None
         e = load_i32(own.chosen + 4 * slot)
         rows_of_piece = chunk if slot < m.active else _chunk(m, m.experts)
         first = (piece - slot * each) * rows_of_piece
-        gate, up = expert(m.gate, e), expert(m.up, e)
+        gate = expert(m.gate, e)
         rows = min(rows_of_piece, gate.rows - first)
-        product(gate, first, rows, own.job, own.xf, own.xq, own.one, up.data + first * up.row_bytes)
         then = gate.data + first * gate.row_bytes
         if coming < pieces:
             later = min(coming // each, m.active)
             after = expert(m.gate, load_i32(own.chosen + 4 * later))
             then = start_of(after, coming - later * each, chunk if later < m.active else rows_of_piece, 0)
-        product(up, first, rows, own.job, own.xf, own.xq, own.two, then)
-        combine(m, own.one, own.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
+        hidden_rows(s, m, own, slot, e, first, rows, then)
         piece, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
+
+
+@inner
+def hidden_rows(s: Record, m: Record, own: Record, slot: int, e: int, first: int, rows: int, then: int) -> None:
+    """Rows first.. of the hidden state of a slot, which expert e serves; `then` as for a product."""
+    gate, up = expert(m.gate, e), expert(m.up, e)
+    product(gate, first, rows, own.job, own.xf, own.xq, own.one, up.data + first * up.row_bytes)
+    product(up, first, rows, own.job, own.xf, own.xq, own.two, then)
+    combine(m, own.one, own.two, rows, s.hidden_floats + slot * s.hidden_floats_bytes + 4 * first)
 
 
 @inner

@@ -62,8 +62,9 @@ class Buffers:
         self._tokens = 0
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
-        phases = self._sizes.layers * (max(PHASES["attention"]) + max(PHASES["mixture"])) + max(PHASES["output"])
+        phases = self._sizes.layers * sum(max(counts) for counts in PHASES.values())
         self.counters = np.zeros(phases * COUNTER // 8 + 8, np.int64)
+        self.step["shared"] = 1
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
 
     def grow(self, tokens: int) -> None:
@@ -100,7 +101,7 @@ class Buffers:
             "place": slots * 4,
             "order": slots * 4,
             "starts": (c.experts + 2) * 8,
-            "used": (c.experts + 1) * 8,
+            "used": (c.experts + 2) * 8,
             "gathered": slots * int(s["xq_bytes"]),
             "gathered_floats": slots * int(s["xf_bytes"]),
             "hidden": slots * int(s["hidden_bytes"]),

@@ -68,7 +68,8 @@ class Engine:
         for _ in self._layers(batch, pause, last):
             pass
         wanted = batch.only_wanted()
-        self._blocks(2 * last, 2 * last + 1, keys_only=True)
+        keys = self._program.starts[last]
+        self._blocks(keys, keys + 1, keys_only=True)
         x = self._buffers.rows("x", (len(batch), self._network.width), np.float32)
         x[: len(wanted)] = x[batch.wanted]
         inputs = self._inputs(wanted, cache)
@@ -91,17 +92,17 @@ class Engine:
 
     def _run(self, first: int, last: int) -> None:
         """Layers first to last (exclusive), and the output after the last of all. A listener hears of each block."""
-        finish = last == len(self._network.layers)
+        finish, starts = last == len(self._network.layers), self._program.starts
         if self._listener is None:
-            self._blocks(2 * first, 2 * last, finish)
+            self._blocks(starts[first], starts[last], finish)
             return
         for layer in range(first, last):
-            self._blocks(2 * layer, 2 * layer + 1)
+            self._blocks(starts[layer], starts[layer] + 1)
             self._listener.attention(layer)
-            self._blocks(2 * layer + 1, 2 * layer + 2)
+            self._blocks(starts[layer] + 1, starts[layer + 1])
             self._listener.mixture(layer)
         if finish:
-            self._blocks(2 * last, 2 * last, finish=True)
+            self._blocks(starts[last], starts[last], finish=True)
             self._listener.output()
 
     def _blocks(self, first: int, last: int, finish: bool = False, keys_only: bool = False) -> None:

@@ -3,8 +3,9 @@
 Records are filled from the fields of the blocks; what a record has no place for must be neutral, or is refused by name.
 """
 
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
@@ -38,15 +39,25 @@ from quant.format import Format
 
 SMALL = 1536  # widths up to this have activations of 16 bits
 PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
-_PASSES = ("blocks.mixture_many.mixture", "blocks.attention_many.attention", "blocks.mixture_one.mixture",
-           "blocks.attention_one.attention", "blocks.output.output", "passes.forward.forward")  # fmt: skip
+# The blocks that a layer is computed as, and the modules of their kernels for one token (_one) and for many (_many).
+WHOLE = (("attention", "attention"), ("mixture", "mixture"))
+STREAMED = (("attention", "attention"), *(("streamed", part) for part in ("route", "gate_up", "down", "add")))
+_OTHERS = "blocks.output.output", "passes.forward.forward"
 
 
 class Program:
-    """The records of one network; keeps alive what they point to."""
+    """The records of one network; keeps alive what they point to.
 
-    def __init__(self, network: Network, threads: int) -> None:
+    `pooled`: experts that a router chooses are not in memory; where they are is said with `place`, and until then
+    their addresses are 0. `starts`: the number of the first block of each layer, and how many there are.
+    """
+
+    def __init__(self, network: Network, threads: int, pooled: bool = False) -> None:
         self.network, self.threads = network, threads
+        self.streamed = [pooled and layer.mixture.router is not None for layer in network.layers]
+        self._kinds = [kind for streamed in self.streamed for kind in (STREAMED if streamed else WHOLE)]
+        lengths = [len(STREAMED if streamed else WHOLE) for streamed in self.streamed]
+        self.starts = [0, *itertools.accumulate(lengths)]
         self.wide = wide(network.width)
         for weight in (network.token_embd, *matrices(network)):
             formats.need(weight.format)
@@ -56,17 +67,17 @@ class Program:
         self.ropes = list(dict.fromkeys(layer.attention.rope for layer in network.layers if layer.attention.rope))
         self._attention = np.zeros(len(network.layers), ATTENTION)
         self._mixture = np.zeros(len(network.layers), MIXTURE)
-        self._blocks = np.zeros(2 * len(network.layers), BLOCK)
+        self._blocks = np.zeros(len(self._kinds), BLOCK)
+        self._tables: list[list[NDArray]] = []
         for i, layer in enumerate(network.layers):
             self._fill_attention(self._attention[i], layer.attention, i)
-            self._fill_mixture(self._mixture[i], layer.mixture)
+            self._fill_mixture(self._mixture[i], layer.mixture, self.streamed[i])
             self._attention[i]["residual"] = self._mixture[i]["residual"] = layer.scale
-            for kind, row, at in (
-                ("attention", self._blocks[2 * i], self._attention[i : i + 1]),
-                ("mixture", self._blocks[2 * i + 1], self._mixture[i : i + 1]),
-            ):
-                row["at"] = at.ctypes.data
-                row["one"] = native.address(f"blocks.{kind}_one.{kind}")
+            for b in range(self.starts[i], self.starts[i + 1]):
+                module, kind = self._kinds[b]
+                row: Any = self._blocks[b]
+                row["at"] = (self._attention if kind == "attention" else self._mixture)[i : i + 1].ctypes.data
+                row["one"] = native.address(f"blocks.{module}_one.{kind}")
                 row["phases_one"], row["phases_many"] = PHASES[kind]
         self.record = np.zeros((), NETWORK)
         n = self.record
@@ -92,10 +103,15 @@ class Program:
         if self._without_tiles:
             for row, format in self._weights:
                 row["gemm"] = self._kernel(format, "gemm")
-            for i, row in enumerate(self._blocks):
-                kind = ("attention", "mixture")[i % 2]
-                row["many"] = native.address(f"blocks.{kind}_many.{kind}")
+            for row, (module, kind) in zip(self._blocks, self._kinds, strict=True):
+                row["many"] = native.address(f"blocks.{module}_many.{kind}")
             self._without_tiles = False
+
+    def place(self, layer: int, e: int, roles: Iterable[int], addresses: Iterable[int]) -> None:
+        """Say where matrices of a streamed expert are: 0 gate, 1 up, 2 down. Address 0: nowhere."""
+        tables = self._tables[layer]
+        for role, address in zip(roles, addresses, strict=True):
+            tables[role]["data"][e] = address
 
     def unpack(self) -> Callable[[int], NDArray[np.float32]]:
         """The function that gives a row of the embedding as floats, scaled as the network wants."""
@@ -127,7 +143,7 @@ class Program:
         for name in ("q", "k", "v", "output"):
             self._linear(row[name], getattr(a, name))
 
-    def _fill_mixture(self, row: Any, m: Mixture) -> None:
+    def _fill_mixture(self, row: Any, m: Mixture, streamed: bool) -> None:
         filled(m, row, {"experts", "router", "shared", "shared_gate"})
         self._norm(row["norm"], m.norm)
         row["experts"], row["active"], row["shared"] = len(m.experts), 1, m.shared is not None
@@ -144,15 +160,22 @@ class Program:
         filled(m.experts, row, {"activation", "gate_bias", "up_bias", "down_bias"})
         filled(m.experts.activation, row, {"kind"})
         row["kind"] = ACTIVATIONS.index(m.experts.activation.kind)
-        for name in ("gate", "up", "down"):
-            row[name] = self._table([m.experts] if m.shared is None else [m.experts, m.shared], name)
+        parts = [m.experts] if m.shared is None else [m.experts, m.shared]
+        tables = [self._table(parts, name) for name in ("gate", "up", "down")]
+        self._tables.append(tables)
+        row["gate"], row["up"], row["down"] = (table.ctypes.data for table in tables)
+        if streamed:
+            for table in tables:
+                table["data"][: len(m.experts)] = 0
 
     def _kernels(self) -> Iterator[str]:
         """The names of those that this network will need, the largest first."""
         used = {one.format.name: one.format for one in matrices(self.network)}
         for name in ("gemm", "gemv"):
             yield from (self._kernel_name(format, name) for format in used.values())
-        yield from _PASSES
+        kinds = dict.fromkeys(reversed(self._kinds))
+        yield from (f"blocks.{module}_{count}.{kind}" for count in ("many", "one") for module, kind in kinds)
+        yield from _OTHERS
 
     def _kernel_name(self, format: Format, name: str) -> str:
         wide = self.wide and format.block > 1
@@ -177,7 +200,7 @@ class Program:
         self._weight(row, linear.weight)
         row["bias"] = self._address(linear.bias)
 
-    def _table(self, parts: list[Experts], role: str) -> int:
+    def _table(self, parts: list[Experts], role: str) -> NDArray:
         """The matrices of one role of all experts, one after another."""
         table = np.zeros(sum(map(len, parts)), WEIGHT)
         rows = iter(table)
@@ -187,8 +210,7 @@ class Program:
                 row: Any = next(rows)
                 self._weight(row, weight)
                 row["bias"] = self._address(None if biases is None else biases[e])
-        self._alive.append(table)
-        return table.ctypes.data
+        return table
 
     def _weight(self, row: Any, w: Weight) -> None:
         rows, width = w.shape

@@ -70,12 +70,15 @@ ROTATION = _record("cos sin")
 # Rows of T tokens: x (the residual stream), q, k, v, mixed (attention's result), xf and xq (a block's input as floats
 # and quantized), scores (the routers' E), chosen, mix and place (a token's slots). Rows of all slots, grouped by
 # expert: order (the slot's token), gathered and gathered_floats (its input), hidden and hidden_floats (its hidden
-# state), outs (its result). starts (E + 2): an expert's first slot. used (1 + E): how many experts have tokens, and
-# which, fewest tokens first. *_bytes are strides. partials: attention's splits when decoding.
+# state), outs (its result). starts (E + 2): an expert's first slot. used (2 + E): how many experts have tokens, and
+# which, fewest tokens first; where experts are streamed, those of them that a pass computes, of one token its slots.
+# `shared`: whether the shared expert of many tokens is computed. *_bytes are strides. partials: attention's splits
+# when decoding.
 STEP = _record(
     "network first last alone finish tokens logits counters yields private private_bytes x rotations pages spans "
     "span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes scores chosen mix place "
-    "order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only"
+    "order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only "
+    "shared"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
@@ -107,7 +110,15 @@ PROBE = _record("start size streams ahead counters result")
 COUNTER = 128  # bytes of a phase's counter: pieces taken and pieces done, a cache line each
 
 # Phases of each block for one token and for many: how many counters a kernel uses.
-PHASES = {"attention": (3, 6), "mixture": (3, 6), "output": (1, 2)}
+PHASES = {
+    "attention": (3, 6),
+    "mixture": (3, 6),
+    "output": (1, 2),
+    "route": (2, 3),
+    "gate_up": (1, 1),
+    "down": (1, 1),
+    "add": (1, 1),
+}
 
 KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
 

@@ -1,0 +1,210 @@
+"""Experts in a pool: logits are those of the resident model, to the last bit, however small the pool is."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import quantized_models
+import random_families
+from numpy.typing import NDArray
+
+import localmix
+from localmix import gguf, network
+from localmix.backends.numba.backend import NumbaBackend
+from localmix.engine import streaming
+from localmix.engine.batch import Batch
+from localmix.engine.engine import Engine
+from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
+from localmix.stream.files import DirectFile
+from localmix.stream.pool import Pool
+from quant import FORMATS
+
+# Sizes of passes, each of some of the sequences: a prompt, decoding, a batch of three, a prompt beside two answers.
+PASSES: Sequence[dict[int, int]] = ({0: 40}, {0: 1}, {0: 1}, {1: 7, 2: 19}, {0: 1, 1: 1, 2: 1}, {0: 1, 1: 9, 2: 1})
+FAMILIES = ("mixtral", "qwen3moe", "qwen2moe", "gpt-oss", "granitemoe_shared")
+
+
+def engine(path: Path, slots: int | None = None, threads: int = 2) -> Engine:
+    loaded = network.load(gguf.open(path))
+    if slots is None:
+        return Engine(loaded, NumbaBackend(threads))
+    return Engine(streaming.owned(loaded), NumbaBackend(threads), pool=Pool(streaming.experts(loaded), slots))
+
+
+def logits(engine: Engine, *, every: bool = False) -> list[NDArray]:
+    """Of each pass."""
+    random, cache, at = np.random.default_rng(0), engine.cache(64), {}
+    sequences = [cache.new() for _ in range(3)]
+    found = []
+    for sizes in PASSES:
+        parts = []
+        for which, size in sizes.items():
+            ids = random.integers(3, engine.network.vocabulary, size).tolist()
+            parts.append((sequences[which], at.get(which, 0), ids))
+            at[which] = at.get(which, 0) + size
+        found.append(engine.forward(Batch.of(parts, every=every), cache).copy())
+    return found
+
+
+def same(a: list[NDArray], b: list[NDArray]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("streamed")
+    return {name: random_families.make(folder / f"{name}.gguf", name) for name in FAMILIES}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits_are_those_of_the_resident_model(name: str, paths: dict[str, Path]) -> None:
+    """From two experts up, fewer than a token of a layer needs, to all of them."""
+    resident = engine(paths[name])
+    expected = logits(resident), logits(resident, every=True)
+    layers = len(resident.network.layers)
+    for slots in (2, 2 * layers, 4 * layers, 6 * layers):
+        streamed = engine(paths[name], slots)
+        assert same(logits(streamed), expected[0]), slots
+        assert same(logits(streamed, every=True), expected[1]), slots
+        assert streamed.pool is not None
+        counts = streamed.pool.counts
+        assert streamed.pool.room() == slots  # nothing stays held
+        assert counts.hits < counts.wanted
+        if slots == 6 * layers:
+            assert counts.wanted - counts.hits <= 6 * layers  # each is read once
+        streamed.pool.check()
+
+
+def test_quantized_experts(folder: Path) -> None:
+    """Formats with kernels of their own, more threads than pieces."""
+    size, format = quantized_models.SIZE, FORMATS["q4_k"]
+    assert format.quantize is not None
+    weights = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32) / 16
+    path = quantized_models.to_gguf(format, format.quantize(weights, None), folder / "streamed.gguf")
+    expected = logits(engine(path))
+    for threads in (1, 3):
+        assert same(logits(engine(path, 3, threads)), expected)
+
+
+def test_a_prompt_reads_each_expert_once(paths: dict[str, Path]) -> None:
+    """In the last layer only those of the tokens whose logits are wanted."""
+    streamed = engine(paths["mixtral"], 2)
+    assert streamed.pool is not None
+    cache = streamed.cache(64)
+    seen: list[NDArray] = []
+    ids = np.random.default_rng(0).integers(3, 300, 40).tolist()
+    streamed.forward(Batch.of([(cache.new(), 0, ids)], every=True), cache, watch=seen.append)
+    used = sum(len(np.unique(layer)) for layer in seen[0])
+    assert streamed.pool.counts.wanted == used
+    assert np.array_equal(seen[0], watched(engine(paths["mixtral"]), ids))
+
+
+def watched(engine: Engine, ids: list[int]) -> NDArray:
+    cache, seen = engine.cache(64), list[NDArray]()
+    engine.forward(Batch.of([(cache.new(), 0, ids)], every=True), cache, watch=seen.append)
+    return seen[0]
+
+
+def test_what_matrices_are_multiplied_with(paths: dict[str, Path]) -> None:
+    """A listener hears the same."""
+
+    def heard(engine: Engine) -> dict[str, NDArray]:
+        found: dict[str, NDArray] = {}
+        step = engine.decoder(lambda weights, x: found.update({w.name: x.copy() for w in weights}))
+        cache = engine.cache(64)
+        batch = Batch.of([(cache.new(), 0, list(range(3, 30)))])
+        cache.reserve(batch)
+        step(batch, cache)
+        return found
+
+    expected, found = heard(engine(paths["qwen2moe"])), heard(engine(paths["qwen2moe"], 4))
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_pass_that_is_interrupted_leaves_no_trace(paths: dict[str, Path]) -> None:
+    streamed, resident = engine(paths["mixtral"], 4), engine(paths["mixtral"])
+    assert streamed.pool is not None
+    cache, own, calls = streamed.cache(64), resident.cache(64), []
+    batch = Batch.of([(cache.new(), 0, list(range(3, 40)))])
+
+    def pause() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        streamed.forward(batch, cache, pause=pause)
+    assert streamed.pool.room() == 4
+    expected = resident.forward(Batch.of([(own.new(), 0, list(range(3, 40)))]), own)
+    assert np.array_equal(streamed.forward(batch, cache), expected)
+
+
+def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
+    path = shutil.copy(paths["mixtral"], tmp_path / "cut.gguf")
+    streamed = engine(path, 4)
+    cache = streamed.cache(64)
+    sequence = cache.new()
+    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(FileFormatError, match="was written to while in use: load the model again"):
+        streamed.forward(Batch.of([(sequence, 3, [3, 4, 5])]), cache)
+
+
+def test_a_disk_that_fails_is_an_error_and_then_forgotten(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass that meets it ends without a trace; the next one, when the disk is well again, is right."""
+    streamed, resident = engine(paths["qwen3moe"], 4), engine(paths["qwen3moe"])
+    assert streamed.pool is not None
+    cache, own, read = streamed.cache(64), resident.cache(64), DirectFile.read
+    sequence, same_there = cache.new(), own.new()
+    for one, where, kept in ((streamed, sequence, cache), (resident, same_there, own)):
+        one.forward(Batch.of([(where, 0, [3, 4, 5])]), kept)
+
+    def broken(self: DirectFile, target: memoryview, at: int, need: int) -> None:
+        target[:need] = b"\xff" * need
+        raise LocalmixError("model.gguf: cannot be read at byte 0: Input/output error: check the disk")
+
+    monkeypatch.setattr(DirectFile, "read", broken)
+    for size in (1, 9):
+        with pytest.raises(LocalmixError, match="Input/output error"):
+            streamed.forward(Batch.of([(sequence, 3, list(range(30, 30 + size)))]), cache)
+        assert streamed.pool.room() == 4
+    monkeypatch.setattr(DirectFile, "read", read)
+    got = streamed.forward(Batch.of([(sequence, 3, [7])]), cache)
+    assert np.array_equal(got, resident.forward(Batch.of([(same_there, 3, [7])]), own))
+
+
+def test_other_backends_refuse_a_pool_by_name(paths: dict[str, Path], backend: str) -> None:
+    if backend == "numba":
+        return
+    from localmix import backends
+
+    loaded = network.load(gguf.open(paths["mixtral"]))
+    with pytest.raises(UnsupportedError, match=f"the {backend} backend does not stream experts.*--backend numba"):
+        Engine(loaded, backends.pick(backend), pool=Pool(streaming.experts(loaded), 4))
+
+
+def test_what_stays_in_memory(paths: dict[str, Path]) -> None:
+    """All that every token is multiplied with is the program's own, the embedding a view of the file."""
+    loaded = network.load(gguf.open(paths["qwen2moe"]))
+    owned = streaming.owned(loaded)
+    layer = owned.layers[0]
+    kept = [layer.attention.q.weight, owned.output.weight]
+    assert layer.mixture.shared is not None
+    kept += [layer.mixture.shared.gate[0], layer.mixture.shared.down[0]]
+    assert all(weight.data.flags.owndata for weight in kept)
+    assert not owned.token_embd.data.flags.owndata
+    assert streaming.owned_bytes(loaded) < sum(t.nbytes for t in gguf.open(paths["qwen2moe"]).tensors.values())
+    assert localmix.load(paths["qwen2moe"]).engine.pool is None
