@@ -1,7 +1,7 @@
 """Puts loads on `localmix serve` and on llama-server, in turn and on one file, and prints both sides and ratios.
 
 By hand, on a quiet machine; no other model may be in use:
-    python tests/peers/serving.py MODEL.gguf --peer path/to/llama-server [--rounds 1] [-t 2] [--loads crowd,beside]
+    python tests/peers/serving.py MODEL.gguf --peer "llama-server --no-repack" [--rounds 1] [-t 2] [--loads crowd,alone]
 Three loads, each with text that no server has seen: `crowd`: 16 clients of 40 words each want 48 tokens; `alone`: a
 prompt of 3,500 words; `beside`: the same while one answer runs and a short request comes, /health asked all the time.
 The total of the crowd is compared with `localmix run --file`, too, which answers the same requests without a server.
@@ -13,6 +13,7 @@ import http.client
 import json
 import random
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -166,7 +167,7 @@ def measured(command: list[str], loads: list[str], seed: int) -> Figures:
     port = free_port()
     with served([*command, "--port", str(port)], port):
         load = Load(port, seed)
-        load.ask(load.text(40), 2)
+        load.ask(load.text(300), 2)  # maps the file and touches every expert
         found: Figures = {}
         for name in loads:
             one = getattr(load, name)()
@@ -196,14 +197,15 @@ def from_file(localmix: list[str], model: str, threads: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
-    parser.add_argument("--peer", help="a llama-server")
+    parser.add_argument("--peer", help="a llama-server, and options that suit it best here")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("-t", "--threads", default="2")
     parser.add_argument("--loads", default="crowd,alone,beside")
     given = parser.parse_args()
     localmix, loads = [str(Path(sys.executable).with_name("localmix"))], given.loads.split(",")
     ours = [*localmix, "serve", given.model, "--parallel", str(CLIENTS), "-t", given.threads, "-c", "8192"]
-    theirs = [given.peer, "-m", given.model, "-np", str(CLIENTS), "-kvu", "-t", given.threads, "-c", "32768"]
+    theirs = [*shlex.split(given.peer or ""), "-m", given.model, "-np", str(CLIENTS), "-kvu", "-t", given.threads]
+    theirs += ["-c", "32768"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers, too
     rounds: list[tuple[Figures, Figures]] = []
     for place in range(given.rounds):
