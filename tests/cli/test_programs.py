@@ -8,8 +8,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from command_line import MAIN, ROOT, environment, localmix
+from command_line import MAIN, environment, localmix
 from small_models import STORIES
+
+from localmix import help as pages
 
 RAW = ("run", "-m", STORIES, "--raw", "Once upon a time", "-q")
 POINT = {
@@ -73,7 +75,7 @@ def test_exit_codes() -> None:
     """0, 1 and 2 here; 130 and 141 are seen in test_run and test_run_file."""
     help = localmix("--help")
     text = " ".join(help.stdout.partition("Exit codes: ")[2].partition("\n\n")[0].split())
-    table = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = re.findall(r"^\| (\d+) \|", pages.page("start"), re.MULTILINE)
     assert [re.match(r"\d+", part.strip()).group() for part in text.split(";")] == table  # type: ignore[union-attr]
     assert help.returncode == 0
     assert localmix("run", "-m", "none.gguf", "hi").returncode == 1
