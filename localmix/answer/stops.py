@@ -7,7 +7,7 @@ class Stops:
     """Holds back what may be the beginning of a stop string, so that no part of one is ever seen."""
 
     def __init__(self, strings: Sequence[str]) -> None:
-        self.found = False
+        self.found: str | None = None  # the string that ended the text
         self._strings = strings
         self._pending = ""
 
@@ -16,10 +16,11 @@ class Stops:
         if not self._strings:
             return text
         text = self._pending + text
-        starts = [at for at in map(text.find, self._strings) if at >= 0]
+        starts = [(at, string) for string in self._strings if (at := text.find(string)) >= 0]
         if starts:
-            self.found, self._pending = True, ""
-            return text[: min(starts)]
+            at, self.found = min(starts)
+            self._pending = ""
+            return text[:at]
         certain = len(text) - max(begun(text, string) for string in self._strings)
         self._pending = text[certain:]
         return text[:certain]

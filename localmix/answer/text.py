@@ -34,6 +34,11 @@ class Text:
     def ended(self) -> bool:
         return self.reason != "interrupted"
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended it."""
+        return self._stops.found
+
     def push(self, id: int) -> str:
         """The text that is certain with this id; nothing of a stop string is ever seen."""
         if id in self._end_ids:
@@ -41,7 +46,7 @@ class Text:
             return self.rest()
         self.ids.append(id)
         piece = self._stops.push(self._stream.push(id))
-        if self._stops.found:
+        if self._stops.found is not None:
             self.reason = "stop"
         elif len(self.ids) == self._limit:
             self.reason = "length"

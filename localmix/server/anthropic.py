@@ -131,7 +131,7 @@ class _Told:
     def end(self) -> list[bytes]:
         last = {
             "type": "message_delta",
-            "delta": {"stop_reason": self._reason(), "stop_sequence": None},
+            "delta": {"stop_reason": self._reason(), "stop_sequence": self._ticket.written.stopped_by},
             "usage": {"output_tokens": len(self._ticket.ids)},
         }
         return [*self._close(), event(last, "message_delta"), event({"type": "message_stop"}, "message_stop")]
@@ -144,7 +144,7 @@ class _Told:
             "model": self._service.name,
             "content": self._blocks if done else [],
             "stop_reason": self._reason() if done else None,
-            "stop_sequence": None,
+            "stop_sequence": self._ticket.written.stopped_by,
             "usage": {
                 "input_tokens": self._prompt - self._ticket.stats.cached_tokens,
                 "cache_read_input_tokens": self._ticket.stats.cached_tokens,

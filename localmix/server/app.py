@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from localmix.server import anthropic, chat, completions, ollama, responses, state, tokens
+from localmix.server import anthropic, chat, completions, native, ollama, responses, state, tokens
 from localmix.server.errors import ApiError, as_api_error, response
 from localmix.server.guard import Guard
 from localmix.server.service import Service
@@ -36,6 +36,8 @@ _POST: dict[str, Endpoint] = {
     "/v1/chat/completions": chat.chat_completions,
     "/chat/completions": chat.chat_completions,
     "/v1/completions": completions.completions,
+    "/completion": native.completion,
+    "/completions": native.completion,
     "/v1/responses": responses.responses,
     "/v1/messages": anthropic.messages,
     "/v1/messages/count_tokens": anthropic.count_tokens,

@@ -129,7 +129,7 @@ class _Answer:
         if not self._body.logprobs or not scores:
             return {"content": [], "refusal": None} if self._body.logprobs else None
         first, self._scored = not self._scored, True
-        return choices.chat_logprobs(self._service, self._ticket, scores, first=first)
+        return {"content": choices.logprobs(self._service, self._ticket, scores, first=first), "refusal": None}
 
 
 def _call(call: Call) -> dict[str, Any]:

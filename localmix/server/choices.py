@@ -21,8 +21,11 @@ FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length"
 _SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed")
 
 
-def options(service: Service, body: Sampling, limit: int | None) -> Options:
-    """The options of an answer of at most `limit` tokens; the model's file fills in. ApiError: one that cannot be."""
+def options(service: Service, body: Sampling, limit: int | None, *, texts: bool = False) -> Options:
+    """The options of an answer of at most `limit` tokens; the model's file fills in. ApiError: one that cannot be.
+
+    `texts`: logit_bias may name texts, which stand for all of their tokens.
+    """
     given: dict[str, Any] = {name: getattr(body, name) for name in _SAME if getattr(body, name) is not None}
     if body.temperature is not None:
         given["temp"] = body.temperature
@@ -30,7 +33,7 @@ def options(service: Service, body: Sampling, limit: int | None) -> Options:
         given["max_tokens"] = limit
     if body.stop is not None:
         given["stop"] = tuple(text for text in ([body.stop] if isinstance(body.stop, str) else body.stop) if text)
-    if bias := _bias(service, body):
+    if bias := _bias(service, body, texts):
         given["logit_bias"] = bias
     try:
         return service.model.defaults.options(given | _held(body))
@@ -66,14 +69,16 @@ def timings(stats: Stats) -> dict[str, Any]:
         "cache_n": stats.cached_tokens,
         "prompt_n": stats.prompt_tokens,
         "prompt_ms": round(1000 * stats.prompt_seconds, 3),
+        "prompt_per_token_ms": round(1000 * stats.prompt_seconds / max(stats.prompt_tokens, 1), 3),
         "prompt_per_second": round(stats.prompt_rate, 3),
         "predicted_n": stats.tokens,
         "predicted_ms": round(1000 * stats.decode_seconds, 3),
+        "predicted_per_token_ms": round(1000 * stats.decode_seconds / max(stats.decode_tokens, 1), 3),
         "predicted_per_second": round(stats.decode_rate, 3),
     }
 
 
-def chat_logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, first: bool) -> dict[str, Any]:
+def logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, first: bool) -> list[dict[str, Any]]:
     """Log-probabilities as chat completions have them; the bytes of all tokens are the answer's.
 
     `first`: these are the first of the answer, from which the space that SentencePiece begins with is taken.
@@ -85,14 +90,13 @@ def chat_logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, 
         raw = b"" if tokenizer.is_control(id) else tokenizer.piece(id)
         if bare and not place and tokenizer.adds_space:
             raw = raw.removeprefix(b" ")
-        return {"token": raw.decode("utf-8", "replace"), "logprob": finite(logprob), "bytes": list(raw)}
+        return {"id": id, "token": raw.decode("utf-8", "replace"), "logprob": finite(logprob), "bytes": list(raw)}
 
-    content = [
+    return [
         named(score.id, score.logprob, place)
         | {"top_logprobs": [named(id, logprob, place) for id, logprob in score.top]}
         for place, score in enumerate(scores)
     ]
-    return {"content": content, "refusal": None}
 
 
 def finite(logprob: float) -> float:
@@ -121,16 +125,23 @@ def _held(body: Sampling) -> dict[str, Any]:
     return {"json_schema": schema if isinstance(schema, dict) else ({} if schema else {"not": {}})}
 
 
-def _bias(service: Service, body: Sampling) -> dict[int, float]:
+def _biased(service: Service, name: str | int, texts: bool) -> list[int]:
+    """The ids that an entry of logit_bias means: one, or those of a text."""
+    if str(name).isdigit():
+        return [int(name)]
+    if not texts or not isinstance(name, str):
+        raise ApiError(400, f"logit_bias: found {name!r}, expected ids of tokens", param="logit_bias")
+    return service.model.tokenizer.encode(name, bos=False, eos=False)
+
+
+def _bias(service: Service, body: Sampling, texts: bool) -> dict[int, float]:
     found: dict[int, float] = {}
     pairs = body.logit_bias.items() if isinstance(body.logit_bias, dict) else (body.logit_bias or ())
     for name, number in pairs:
-        if not str(name).isdigit():
-            raise ApiError(400, f"logit_bias: found {name!r}, expected ids of tokens", param="logit_bias")
         if number is True or not abs(number) <= _MOST_BIAS:
             raise ApiError(400, f"logit_bias: found {number}, expected -100 to 100, or false", param="logit_bias")
         never = number is False or number == -_MOST_BIAS
-        found[int(name)] = -math.inf if never else float(number)
+        found |= dict.fromkeys(_biased(service, name, texts), -math.inf if never else float(number))
     if body.ignore_eos:
         found |= dict.fromkeys(service.model.tokenizer.end_ids, -math.inf)
     if too_high := [id for id in found if id >= service.model.network.vocabulary]:

@@ -25,7 +25,10 @@ _MAX_TOKENS = 16  # as OpenAI has it
 
 async def completions(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Completion)
-    prompts = await run_in_threadpool(_prompts, service, body)
+    if body.suffix or (body.best_of or 1) > (body.n or 1):
+        name = "suffix" if body.suffix else "best_of"
+        raise ApiError(400, f"{name} is not supported: leave it out", param=name)
+    prompts = await run_in_threadpool(prompts_of, service, body.prompt)
     made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
     head = service.head("text_completion", "cmpl")
     stream = Stream(service.worker, made)
@@ -55,13 +58,9 @@ async def completions(request: HttpRequest) -> Response:
     return await streamed(stream, chunks, end=end)
 
 
-def _prompts(service: Service, body: Completion) -> list[list[int]]:
+def prompts_of(service: Service, given: str | Sequence[Any] | None) -> list[list[int]]:
     """The ids of every prompt. ApiError: there is none, or too many, or none of this model."""
-    given = body.prompt
     tokenizer = service.model.tokenizer
-    if body.suffix or (body.best_of or 1) > (body.n or 1):
-        name = "suffix" if body.suffix else "best_of"
-        raise ApiError(400, f"{name} is not supported: leave it out", param=name)
     if given is None or isinstance(given, str):
         return [tokenizer.encode(given or "", eos=False)]
     if not given:

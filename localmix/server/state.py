@@ -103,6 +103,7 @@ def _recommended(service: Service) -> dict[str, float]:
     """How answers are chosen where a request says nothing, by llama.cpp's names."""
     options = service.model.defaults.options({})
     names = {"temperature": options.temp, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p}
+    names["seed"] = -1 if options.seed is None else options.seed
     return names | {"repeat_penalty": options.repeat_penalty, "repeat_last_n": options.repeat_last_n}
 
 

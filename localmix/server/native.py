@@ -1,0 +1,198 @@
+"""`/completion`: llama.cpp's own interface to text that continues a prompt. No part of a prompt is ever left out.
+
+What its samplers have and ours have not is refused where it would change anything. `cache_prompt` and `id_slot` change
+nothing: an answer has the same bits in any place, with what is remembered or without.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from localmix.answer.options import Options
+from localmix.answer.ticket import Piece, Request, Ticket
+from localmix.server import choices, limits
+from localmix.server.bodies import Sampling, Text
+from localmix.server.completions import prompts_of
+from localmix.server.errors import ApiError
+from localmix.server.service import Service, owner_of, service_of
+from localmix.server.stream import Event, Stream, streamed, whole
+from localmix.server.wire import event, json, read
+
+_STOPS = {"end": "eos", "stop": "word", "length": "limit", "context": "limit"}
+# Samplers that there are none of here, and the values at which they do nothing.
+_OFF = {"mirostat": 0, "typical_p": 1, "dynatemp_range": 0, "xtc_probability": 0, "dry_multiplier": 0}
+
+
+class Native(Sampling, kw_only=True):
+    """/completion"""
+
+    prompt: Text | dict[str, Any] | list[Any] | None = None
+    n_predict: int | None = None
+    max_tokens: int | None = None
+    n_probs: Annotated[int, Meta(ge=0, le=limits.LOGPROBS)] | None = None
+    post_sampling_probs: bool | None = None
+    return_tokens: bool | None = None
+    response_fields: Annotated[list[str], Meta(max_length=limits.STOPS)] | None = None
+    mirostat: float | None = None
+    typical_p: float | None = None
+    dynatemp_range: float | None = None
+    xtc_probability: float | None = None
+    dry_multiplier: float | None = None
+    top_n_sigma: float | None = None
+
+
+async def completion(request: HttpRequest) -> Response:
+    service, body = service_of(request), await read(request, Native)
+    _refuse(body)
+    given = [_text(part) for part in body.prompt] if isinstance(body.prompt, list) else _text(body.prompt)
+    prompts = await run_in_threadpool(prompts_of, service, given)
+    made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
+    stream = Stream(service.worker, made)
+    answers = [_Answer(service, body, ticket, place) for place, ticket in enumerate(stream.tickets)]
+    if not body.stream:
+        pieces = await whole(request, stream)
+        found = [answer.whole(parts) for answer, parts in zip(answers, pieces, strict=True)]
+        return json(found[0] if len(found) == 1 else found)
+
+    def chunks(what: Event) -> Sequence[bytes]:
+        place, parts, ended = what
+        return [event(one) for one in answers[place].parts(parts, ended)]
+
+    return await streamed(stream, chunks)
+
+
+def _refuse(body: Native) -> None:
+    """ApiError: something is asked for that there is not."""
+    for name, off in _OFF.items():
+        if getattr(body, name) not in (None, off):
+            raise ApiError(400, f"{name} is not supported: leave it out", param=name)
+    for name, wanted in (
+        ("top_n_sigma", (body.top_n_sigma or 0) > 0),
+        ("post_sampling_probs", body.post_sampling_probs),
+    ):
+        if wanted:
+            raise ApiError(400, f"{name} is not supported: leave it out", param=name)
+    if (body.n or 1) > 1 and isinstance(body.prompt, list) and not any(isinstance(part, int) for part in body.prompt):
+        raise ApiError(400, "n with several prompts is not supported: send one prompt", param="n")
+
+
+def _text(part: Any) -> Any:
+    """A prompt without its wrapping. ApiError: it has pictures or sounds."""
+    if not isinstance(part, dict):
+        return part
+    if not isinstance(part.get("prompt_string"), str) or part.get("multimodal_data"):
+        raise ApiError(400, "prompt: expected prompt_string, a text, and no multimodal_data", param="prompt")
+    return part["prompt_string"]
+
+
+def _tickets(service: Service, body: Native, prompts: list[list[int]], owner: str) -> list[list[Ticket]]:
+    options = choices.options(
+        service, body, body.n_predict if body.n_predict is not None else body.max_tokens, texts=True
+    )
+    bos = service.model.tokenizer.bos
+    return [
+        choices.tickets(
+            service,
+            Request(0, ids, options, continues=ids != [bos], scores=body.n_probs or None, owner=owner),
+            body.n or 1,
+        )
+        for ids in prompts
+    ]
+
+
+class _Answer:
+    """What is told of one answer."""
+
+    def __init__(self, service: Service, body: Native, ticket: Ticket, place: int) -> None:
+        self._service, self._body, self._ticket, self._place = service, body, ticket, place
+        self._told = 0  # tokens
+
+    def whole(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+        text = "".join(piece.text for piece in pieces)
+        ids = [id for piece in pieces for id in piece.ids] if self._body.return_tokens else []
+        found = {**self._head(text, ids), **self._scores(pieces), **self._tail("\n" in text)}
+        if self._body.response_fields:
+            return {name: _at(found, name) for name in self._body.response_fields if _at(found, name) is not None}
+        return found
+
+    def parts(self, pieces: Sequence[Piece], ended: bool) -> list[dict[str, Any]]:
+        """An object for each piece, and with the end one that says why."""
+        found = []
+        for piece in pieces:
+            if piece.ids or piece.text:
+                found.append({**self._head(piece.text, list(piece.ids)), "stop": False, **self._scores([piece])})
+        if ended:
+            text = self._service.model.tokenizer.decode(self._ticket.ids)
+            found.append({**self._head("", []), **self._tail("\n" in text)})
+        return found
+
+    def _head(self, text: str, ids: list[int]) -> dict[str, Any]:
+        return {
+            "index": self._place,
+            "content": text,
+            "tokens": ids,
+            "id_slot": self._place,
+            "tokens_predicted": len(self._ticket.ids),
+            "tokens_evaluated": len(self._ticket.request.prompt),
+        }
+
+    def _tail(self, has_new_line: bool) -> dict[str, Any]:
+        ticket, tokenizer = self._ticket, self._service.model.tokenizer
+        stream = tokenizer.stream(shown=frozenset(tokenizer.control_tokens.values()))
+        return {
+            "stop": True,
+            "model": self._service.name,
+            "generation_settings": _settings(self._body, ticket),
+            "prompt": "".join(map(stream.push, ticket.request.prompt)) + stream.flush(),
+            "has_new_line": has_new_line,
+            "truncated": False,
+            "stop_type": _STOPS.get(ticket.reason, "none"),
+            "stopping_word": ticket.written.stopped_by or "",
+            "tokens_cached": len(ticket.request.prompt) + len(ticket.ids),
+            "timings": choices.timings(ticket.stats),
+        }
+
+    def _scores(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+        scores = [score for piece in pieces for score in piece.scores]
+        if self._ticket.request.scores is None:
+            return {}
+        first, self._told = not self._told, self._told + len(scores)
+        return {"completion_probabilities": choices.logprobs(self._service, self._ticket, scores, first=first)}
+
+
+def _settings(body: Native, ticket: Ticket) -> dict[str, Any]:
+    """How the answer was chosen, by llama.cpp's names."""
+    options: Options = ticket.options
+    biases = (options.logit_bias or {}).items()
+    most = -1 if options.max_tokens is None else options.max_tokens
+    return {
+        "seed": ticket.seed,
+        "temperature": options.temp,
+        "top_k": options.top_k,
+        "top_p": options.top_p,
+        "min_p": options.min_p,
+        "repeat_penalty": options.repeat_penalty,
+        "repeat_last_n": options.repeat_last_n,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
+        "stop": list(options.stop),
+        "n_predict": most,
+        "max_tokens": most,
+        "n_probs": body.n_probs or 0,
+        "stream": bool(body.stream),
+        "ignore_eos": bool(body.ignore_eos),
+        "logit_bias": [{"token": id, "bias": bias if math.isfinite(bias) else None} for id, bias in biases],
+    }
+
+
+def _at(found: dict[str, Any], path: str) -> Any:
+    """A field, or one within another: `a/b`."""
+    value: Any = found
+    for name in path.split("/"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,150 @@
+"""Runs llama-server's own tests against this server, and says which were left out and why.
+
+By hand, in an environment that has localmix, pytest, requests, filelock and openai; FOLDER is tools/server/tests of
+llama.cpp's source, MODEL a GGUF file of stories260K, which most of those tests are written for:
+    python tests/peers/llama_server_tests.py FOLDER MODEL.gguf [options of pytest, such as -k completion]
+The tests start a program with llama-server's options: this script again, which translates them. They are run as they
+are, but for the texts that they expect: another generator of random numbers tells another story.
+"""
+
+import argparse
+import os
+import stat
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Tests by the ends of their names, and why they are left out.
+LEFT: Mapping[str, str] = {
+    "test_router.py*": "several models: a server has one here",
+    "test_stream.py*": "several models: a server has one here",
+    "test_mcp_servers.py*": "tools that the server runs: it runs none here",
+    "test_tools_builtin.py*": "tools that the server runs: it runs none here",
+    "test_proxy.py*": "a proxy for the page: there is none here",
+    "test_embedding.py*": "embeddings, of other models",
+    "test_rerank.py*": "ranking, of other models",
+    "test_vision_api.py*": "pictures, of other models",
+    "test_lora.py*": "adapters, of other models",
+    "test_speculative.py*": "draft models",
+    "test_slot_save.py*": "slots kept in files: there are none here",
+    "test_sleep.py*": "a model unloaded when idle: it is mapped here, and costs nothing",
+    "test_infill.py*": "filling in the middle, of other models",
+    "test_compat_gcp.py*": "a cloud's wrapping of requests",
+}
+HELD = ("format", "schema", "grammar")  # tests whose texts are held to something, and so are the same everywhere
+
+
+class Plugin:
+    """Chooses among the tests, and counts what is left out."""
+
+    def __init__(self) -> None:
+        self.left: Counter[str] = Counter()
+        self.running = ""
+
+    def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
+        kept, left = [], []
+        for item in items:
+            reason = why(item)
+            if reason is None:
+                kept.append(item)
+            else:
+                self.left[reason] += 1
+                left.append(item)
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+    def pytest_runtest_setup(self, item: Any) -> None:
+        self.running = item.name
+
+    def matches(self, real: Any) -> Any:
+        return lambda regex, text: real(regex, text) if any(word in self.running for word in HELD) else True
+
+
+def why(item: Any) -> str | None:
+    """The reason why a test is left out."""
+    if item.get_closest_marker("slow") is not None:
+        return "needs a model of gigabytes (marked as slow)"
+    name = item.nodeid.removeprefix("unit/")
+    return next((reason for pattern, reason in LEFT.items() if fnmatch(name, pattern)), None)
+
+
+def judge(folder: Path, model: Path, options: list[str]) -> int:
+    import pytest
+
+    sys.modules["wget"] = ModuleType("wget")  # would only fetch models
+    sys.path.insert(0, str(folder))
+    utils: Any = __import__("utils")
+    plugin = Plugin()
+    utils.ServerPreset.load_all = staticmethod(lambda: None)
+    utils.match_regex = plugin.matches(utils.match_regex)
+    with tempfile.TemporaryDirectory() as place:
+        program = Path(place, "llama-server")
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).resolve()}" --serve "{model}" "$@"\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        os.environ["LLAMA_SERVER_BIN_PATH"] = str(program)
+        os.chdir(folder)
+        found = pytest.main(["-q", "-p", "no:cacheprovider", "--tb=short", *options], plugins=[plugin])
+    for reason, count in plugin.left.most_common():
+        print(f"{count:4} left out: {reason}")
+    return int(found)
+
+
+def serve(given: list[str]) -> None:
+    """This server, started with llama-server's options."""
+    import localmix
+    from localmix.answer.defaults import Defaults
+    from localmix.server import start
+    from localmix.server.service import Service
+    from localmix.template import ChatTemplate
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("model")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--alias")
+    parser.add_argument("--api-key")
+    parser.add_argument("--ctx-size", type=int)
+    parser.add_argument("--parallel", type=int, default=4)
+    parser.add_argument("--kv-unified", action="store_true")
+    parser.add_argument("--n-predict", type=int)
+    parser.add_argument("--temp", type=float)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--chat-template")
+    parser.add_argument("--chat-template-file", type=Path)
+    asked, _ = parser.parse_known_args(given)
+    model = localmix.load(asked.model)
+    source = asked.chat_template_file.read_text() if asked.chat_template_file else asked.chat_template
+    if source and "{" not in source and " " not in source:
+        source = CHATML  # llama.cpp knows some templates by name
+    model.template = ChatTemplate(source or CHATML, model.tokenizer)
+    values = {"temp": asked.temp, "seed": asked.seed, "max_tokens": asked.n_predict}
+    model.defaults = Defaults({name: value for name, value in values.items() if value is not None})
+    Service.fingerprint = property(lambda self: "b0-localmix")  # type: ignore[assignment, method-assign]
+    share = 1 if asked.kv_unified else asked.parallel
+    settings = start.Settings(
+        host=asked.host,
+        port=asked.port,
+        keys=[asked.api_key] if asked.api_key else [],
+        name=asked.alias,
+        parallel=asked.parallel,
+        context=asked.ctx_size // share if asked.ctx_size else None,
+        memory=256 << 20,
+    )
+    listening = start.listen(settings)
+    start.serve(start.service(model, settings), settings, listening, lambda: None)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        serve(sys.argv[2:])
+    else:
+        sys.exit(judge(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3:]))
