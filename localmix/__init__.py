@@ -26,14 +26,16 @@ def load(
     backend: str | None = None,
     threads: int | None = None,
     kv: str = "f16",
+    ram: int | None = None,
 ) -> "Model":
     """Open a GGUF file; without a path the bundled model.
 
     `backend` is "numba", "mlx" or "reference"; None takes the fastest that runs here. `threads`: None is one a
-    physical core. `kv`: keys and values of contexts as "f16", "f32", or "q8_0" in half the memory. LocalmixError: what
+    physical core. `kv`: keys and values of contexts as "f16", "f32", or "q8_0" in half the memory. `ram`: bytes that
+    the program may take, None for what is free: experts that do not fit are streamed from the disk. LocalmixError: what
     is wrong with the file, in one line.
     """
     from localmix.model import Model
     from localmix.store.bundled import model_path
 
-    return Model(model_path() if path is None else path, backend, threads, kv)
+    return Model(model_path() if path is None else path, backend, threads, kv, ram)

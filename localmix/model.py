@@ -17,6 +17,7 @@ from localmix.answer.options import Options
 from localmix.answer.routed import Routed
 from localmix.answer.sampling import Sampler
 from localmix.conversation.chat import Chat
+from localmix.engine import streaming
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError, concerning
@@ -28,7 +29,12 @@ class Model:
     """One model on one backend. Use `localmix.load`."""
 
     def __init__(
-        self, path: str | os.PathLike[str], backend: str | None = None, threads: int | None = None, kv: str = "f16"
+        self,
+        path: str | os.PathLike[str],
+        backend: str | None = None,
+        threads: int | None = None,
+        kv: str = "f16",
+        ram: int | None = None,
     ) -> None:
         self.file = gguf.open(path)
         self.network = network.load(self.file)
@@ -37,7 +43,12 @@ class Model:
             self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
         self.defaults = defaults.of_file(self.file.metadata)
         self.backend = backends.pick(backend, threads)
-        self.engine = Engine(self.network, self.backend, kv)
+        with concerning(path):
+            weights = sum(tensor.nbytes for tensor in self.file.tensors.values())
+            self.place = streaming.decide(self.network, self.backend, weights, kv, ram)
+        if self.place.pool is not None:
+            self.network = streaming.owned(self.network)
+        self.engine = Engine(self.network, self.backend, kv, self.place.pool)
         self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
 
     def sampler(self, options: Options) -> Sampler:

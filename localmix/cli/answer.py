@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from localmix.cli.memory import kept
 from localmix.cli.streams import json_text, note, write
 
 if TYPE_CHECKING:
@@ -151,4 +152,6 @@ def summary(model: "Model", stats: "Stats", seed: int | None = None, chosen: str
         parts.append(f"seed {seed}")
     if chosen:
         parts.append(chosen)
+    if place := kept(model):
+        parts.insert(3, place)
     return "localmix: " + ", ".join(parts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localmix.cli.memory import kept
 from localmix.cli.parameters import Engine, Json, ModelArgument, Output
 from localmix.cli.streams import json_text, note, write
 from localmix.errors import LocalmixError
@@ -70,6 +71,8 @@ def _measure(engine: Engine, output: Output, path: Path | None, plan: "Plan", as
             reads = f"; this machine reads {bound() / 1e9:.1f} GB/s from {memory}" if bound else ""
             note(f"{model.file.path}: {b.name} {b.isa}, {b.threads} threads{reads}")
         _write(bench.run(model, plan, bound), as_json, as_csv)
+    if model.place.pool is not None and not output.quiet:
+        note(f"localmix: {kept(model)}")
 
 
 def _write(results: Iterable["Result"], as_json: bool, as_csv: bool) -> None:

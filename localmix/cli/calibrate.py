@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from localmix.cli.parameters import BackendOption, Output, Reading, TextFile, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Output, Ram, Reading, TextFile, Threads
 from localmix.cli.streams import note, overwrite
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -27,6 +28,7 @@ def calibrate(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = "numba",
     threads: Threads = None,
+    ram: Ram = None,
 ) -> None:
     """Collect the mean square of every matrix's inputs over a text.
 
@@ -34,7 +36,6 @@ def calibrate(
 
     Example: localmix calibrate mixtral.F16.gguf wiki.train.raw -o mixtral.imatrix.gguf
     """
-    import localmix
     from localmix.convert.calibration import rare_experts
     from localmix.measure import imatrix
     from localmix.measure.calibrate import calibrate as collect
@@ -43,7 +44,7 @@ def calibrate(
     target = out or Path(model_path.stem + ".imatrix.gguf")
     if target.exists() and not force:
         raise LocalmixError(f"{target}: already exists: choose another name with -o, or overwrite it with --force")
-    model = localmix.load(model_path, backend, threads)
+    model = loaded(model_path, backend, threads, ram=ram)
     windows = reading.windows(model, text)
     found = collect(model, windows, text.name, None if output.quiet else progress())
     overwrite("")

@@ -118,16 +118,13 @@ def _talk(
     theme: str,
 ) -> "Stats":
     """In a terminal."""
-    import localmix
     from localmix.cli.terminal import loop
     from localmix.cli.terminal.display import Display
     from localmix.cli.terminal.talk import Talk
     from localmix.conversation import shelf as sessions
 
     display = Display(theme, output.quiet)
-    talk = Talk(
-        conversation, options, display, keeper, lambda p: localmix.load(p, engine.backend, engine.threads, engine.kv)
-    )
+    talk = Talk(conversation, options, display, keeper, engine.other)
     talk.unfold = thinking.show_thinking
     if display.capable:
         from localmix.cli.terminal import prompt

@@ -12,10 +12,11 @@ import typer
 
 from localmix.amounts import amount
 from localmix.cli.findings import report
-from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Threads
+from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, Ram, Threads
 from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
 from localmix.cli.streams import json_text, write
+from localmix.cli.targets import size
 
 
 def doctor(
@@ -26,6 +27,7 @@ def doctor(
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Run every kernel of the mlx backend here: pass or fail.")
     ] = False,
+    ram: Ram = None,
     quick: Annotated[bool, typer.Option("--quick", help="Measure nothing: no bandwidths, no expected speed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +38,9 @@ def doctor(
     """
     found: dict[str, Any] = {"machine": machine(measure=not (quick or selftest), threads=threads)}
     if not selftest:
-        found["model"] = examine(path, backend, threads, found["machine"], quick=quick)
+        found["model"] = examine(
+            path, backend, threads, found["machine"], quick=quick, ram=None if ram is None else size("--ram", ram)
+        )
     if as_json:
         write(json_text(found, indent=2))
     elif sys.stdout.isatty():
@@ -58,8 +62,9 @@ def machine(measure: bool, threads: int | None) -> dict[str, Any]:
     from localmix.measure import bandwidth
     from localmix.measure import machine as here
     from localmix.store import pulled as store
+    from localmix.stream import memory as free
 
-    memory = here.memory()
+    memory = free.here()
     rows: dict[str, Any] = {
         "localmix": f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         "processor": here.processor(),

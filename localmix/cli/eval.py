@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localmix.cli.parameters import BackendOption, Json, KeysValues, Output, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Json, KeysValues, Output, Ram, Threads
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -50,6 +51,7 @@ def eval(
     backend: BackendOption = None,
     threads: Threads = None,
     kv: KeysValues = "f16",
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Run benchmarks of lm-evaluation-harness.
@@ -66,7 +68,7 @@ def eval(
         raise LocalmixError(f"{include_path}: not a folder: expected one with task files (.yaml)")
     harness = _harness()
     model = harness.LocalmixLM(
-        str(resolve(path)), backend=backend, threads=threads, kv=kv, context=context, progress=_progress(output)
+        loaded(resolve(path), backend, threads, kv, ram), context=context, progress=_progress(output)
     )
     found = evaluated(
         model,

@@ -7,10 +7,6 @@ from typing import Any
 from localmix.amounts import amount
 from localmix.cli.paths import shortened
 
-_FITS = {
-    "resident": "It fits in memory as a whole.",
-    "streamed": "It does not fit in memory as a whole: experts will be read from the disk again and again.",
-}
 _KNOWN = ("localmix", "processor", "numba", "default", "memory_bytes", "free_memory_bytes",
           "memory_speed_bytes_per_second", "disk_speed_bytes_per_second", "model", "size_bytes", "token_reads_bytes",
           "fits", "how", "expected_tokens_per_second", "command")  # fmt: skip
@@ -42,8 +38,11 @@ def _of_machine(rows: Mapping[str, Any]) -> Iterator[str]:
 def _of_model(rows: Mapping[str, Any], columns: int) -> Iterator[str]:
     size, reads = (amount(rows[key], "B") for key in ("size_bytes", "token_reads_bytes"))
     yield f"{shortened(rows['model'], columns)}: {size}, of which each token reads {reads}."
-    why = str(rows["how"]).removeprefix("no: ")
-    yield _FITS.get(rows["fits"], f"It does not fit: {why}.")
+    how = str(rows["how"]).removeprefix("no: ")
+    yield {
+        "resident": "It fits in memory as a whole.",
+        "streamed": f"It does not fit in memory as a whole: {how}.",
+    }.get(rows["fits"], f"It does not fit: {how}.")
     if "expected_tokens_per_second" in rows:
         yield f"Expect about {rows['expected_tokens_per_second']:.3g} tokens per second."
 

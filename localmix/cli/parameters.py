@@ -72,6 +72,15 @@ Threads = Annotated[
         "-t", "--threads", min=-1, callback=all_below_one, help="Threads.", show_default="one per physical core"
     ),
 ]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        "--ram",
+        metavar="SIZE",
+        help="Most memory: experts beyond it stream from the disk.",
+        show_default="what is free",
+    ),
+]
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain text.")]
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser.")
@@ -107,12 +116,17 @@ class Engine:
     backend: BackendOption = None
     threads: Threads = None
     kv: KeysValues = "f16"
+    ram: Ram = None
 
     def load(self, path: Path | None = None) -> "Model":
         """The model: `path` is the command's MODEL argument, if it has one."""
-        import localmix
+        return self.other(chosen(path, self.model))
 
-        return localmix.load(chosen(path, self.model), self.backend, self.threads, self.kv)
+    def other(self, path: Path | None) -> "Model":
+        """Another model, computed the same way; None: the bundled one."""
+        from localmix.cli.memory import loaded
+
+        return loaded(path, self.backend, self.threads, self.kv, self.ram)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localmix.cli.calibrate import progress
-from localmix.cli.parameters import BackendOption, Html, Json, KeysValues, Output, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Html, Json, KeysValues, Output, Ram, Threads
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -36,6 +37,7 @@ def passkey(
     backend: BackendOption = None,
     threads: Threads = None,
     kv: KeysValues = "f16",
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Hide numbers in long texts, and see whether the model finds them.
@@ -44,14 +46,13 @@ def passkey(
 
     Example: localmix passkey mixtral --lengths 1k,4k,16k --text book.txt --html context.html
     """
-    import localmix
     from localmix.cli.tables import show
     from localmix.measure import aside
     from localmix.measure import passkey as measuring
 
     if html is not None:
         aside.check_new(html, force)
-    model = localmix.load(resolve(path), backend, threads, kv)
+    model = loaded(resolve(path), backend, threads, kv, ram=ram)
     wanted = lengths_of(lengths, model.network.context)
     places = [i / (depths - 1) for i in range(depths)] if depths > 1 else [0.5]
     asked = measuring.trials(model.tokenizer, wanted, places, keys)

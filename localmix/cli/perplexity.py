@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localmix.cli.parameters import BackendOption, Json, Output, Reading, TextFile, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Json, Output, Ram, Reading, TextFile, Threads
 from localmix.cli.streams import json_text, overwrite, write
 from localmix.store.pulled import resolve
 
@@ -26,6 +27,7 @@ def perplexity(
     ] = None,
     backend: BackendOption = None,
     threads: Threads = None,
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a model predicts a text, as llama.cpp does.
@@ -34,10 +36,10 @@ def perplexity(
 
     Example: localmix perplexity mixtral.Q4_K_M.gguf wiki.test.raw --compare mixtral.Q8_0.gguf
     """
-    import localmix
     from localmix.measure import perplexity as measuring
 
-    model = localmix.load(resolve(path), backend, threads)
+    of = 1 if compare is None else 2
+    model = loaded(resolve(path), backend, threads, ram=ram, of=of)
     windows = reading.windows(model, text)
     show = None if output.quiet else progress()
     found: Score | Comparison
@@ -45,7 +47,8 @@ def perplexity(
         found = measuring.measure(model, windows, show)
         report, rows = scored(found), table(found)
     else:
-        found = measuring.compare(model, localmix.load(resolve(compare), backend, threads), windows, show)
+        other = loaded(resolve(compare), backend, threads, ram=ram, of=of)
+        found = measuring.compare(model, other, windows, show)
         report, rows = compared(found), comparison_table(found)
     overwrite("")
     context = reading.context or model.network.context

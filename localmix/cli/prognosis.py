@@ -5,58 +5,81 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localmix.amounts import amount
 from localmix.errors import LocalmixError
+from localmix.stream import fit as fitting
 
 if TYPE_CHECKING:
     from localmix.gguf import File
 
 _FITS = {
     "resident": "whole in memory",
-    "streamed": "not whole: experts are read from the disk again and again",
     "no": "no: what every token reads is more than the free memory",
 }
 
 
 def examine(
-    path: Path | None, backend: str | None, threads: int | None, machine: Mapping[str, Any], *, quick: bool
+    path: Path | None,
+    backend: str | None,
+    threads: int | None,
+    machine: Mapping[str, Any],
+    *,
+    quick: bool,
+    ram: int | None = None,
 ) -> dict[str, Any]:
-    """Names and values. LocalmixError: the model is neither here nor on the hub."""
+    """Names and values; `ram`: bytes that may be used, None for what is free.
+
+    LocalmixError: the model is neither here nor on the hub.
+    """
     from localmix import backends
     from localmix.measure import forecast
 
     with _header(path) as (file, place, here):
-        sizes, free = forecast.Sizes.of(file), machine["free_memory_bytes"]
+        sizes, free = forecast.sizes(file), fitting.usable(ram, machine["free_memory_bytes"])
         rows: dict[str, Any] = {
             "model": place,
             "size_bytes": sizes.weights,
             "token_reads_bytes": sizes.shared + sizes.experts_read,
         }
-        how = _FITS
+        how = _FITS | {"streamed": _streamed(sizes, free)}
         if (backend or backends.best()) == "mlx":
             held, room = _on_mlx(file, threads, free)
             no = f"no: it needs {amount(held.weights, 'B')} there, {amount(room, 'B')} free"
-            if backend is None and forecast.fit(held, room) == "no" != forecast.fit(sizes, free):
+            if backend is None and fitting.fit(held, room) == "no" != fitting.fit(sizes, free):
                 backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
             else:
-                sizes, free, how = held, room, _FITS | {"no": no}
-        elif backend is None:
-            rows |= _on_gpu(file, threads, free)
-        fit = forecast.fit(sizes, free)
+                sizes, free, how = held, room, how | {"no": no}
+        elif backend == "reference":
+            sizes = replace(sizes, experts=0)  # which cannot be streamed there
+        else:
+            rows |= _on_gpu(file, threads, free) if backend is None else {}
+        fit = fitting.fit(sizes, free)
         rows |= {"fits": fit, "how": how[fit]}
         if fit != "no" and not quick:
-            rows["expected_tokens_per_second"] = round(_speed(file, here, sizes, fit, backend, threads, machine), 2)
+            seconds = _seconds(file, here, backend, threads)
+            if fit == "streamed":
+                seconds += fitting.misses(sizes, free) / machine["disk_speed_bytes_per_second"]
+            rows["expected_tokens_per_second"] = round(1 / seconds, 2)
         rows["command"] = _command(path, here, sizes, fit, free, backend, threads)
     return rows
+
+
+def _streamed(sizes: Any, free: int) -> str:
+    """What of the experts stays in memory, and what would keep them all there."""
+    room, needs = fitting.room(sizes, free), fitting.needs(sizes)
+    return (
+        f"experts are streamed from the disk: {amount(room, 'B')} of {amount(sizes.experts, 'B')} stay in memory; "
+        f"with {amount(needs, 'B')} all would"
+    )
 
 
 def _on_gpu(file: "File", threads: int | None, free: int) -> dict[str, Any]:
     """Whether a model fits on a GPU that would have to be asked for; nothing where there is none."""
     from localmix import backends
-    from localmix.measure import forecast
 
     if threads is not None or backends.no_mlx() is not None:
         return {}
@@ -64,7 +87,7 @@ def _on_gpu(file: "File", threads: int | None, free: int) -> dict[str, Any]:
     if engine.device.room is None:
         return {}
     held, room = _on_mlx(file, None, free)
-    fits = "does not fit" if forecast.fit(held, room) == "no" else "fits, ask for it with --backend mlx"
+    fits = "does not fit" if fitting.fit(held, room) == "no" else "fits, ask for it with --backend mlx"
     needs = f"needs {amount(held.weights, 'B')}, {amount(room, 'B')} free"
     return {"gpu": f"{engine.device.name}: the model {fits} ({needs})"}
 
@@ -76,37 +99,25 @@ def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
 
     engine: Any = backends.pick("mlx", threads)
     room, own = engine.device.room, engine.device.own
-    return forecast.Sizes.of(file, engine.held), free if room is None else room if own else min(free, room)
+    return forecast.sizes(file, engine.held), free if room is None else room if own else min(free, room)
 
 
-def _speed(
-    file: "File",
-    here: bool,
-    sizes: Any,
-    fit: str,
-    backend: str | None,
-    threads: int | None,
-    machine: Mapping[str, Any],
-) -> float:
+def _seconds(file: "File", here: bool, backend: str | None, threads: int | None) -> float:
+    """That a token takes with everything in memory."""
     from localmix import backends
     from localmix.measure import forecast
 
     engine = backends.pick(backend, threads)
-    seconds = forecast.seconds(file, engine) if here else forecast.seconds_of_absent(file, engine)
-    if fit == "streamed":
-        seconds += forecast.misses(sizes, machine["free_memory_bytes"]) / machine["disk_speed_bytes_per_second"]
-    return 1 / seconds
+    return forecast.seconds(file, engine) if here else forecast.seconds_of_absent(file, engine)
 
 
 def _command(
     path: Path | None, here: bool, sizes: Any, fit: str, free: int, backend: str | None, threads: int | None
 ) -> str:
     """What to type."""
-    from localmix.measure import forecast
-
     if fit == "no":
         return "none: choose a smaller format or model"
-    room = forecast.context(sizes, free)
+    room = fitting.context(sizes, free)
     flags = f" -c {room}" if room < sizes.context else ""
     flags += f" --backend {backend}" if backend else ""
     flags += f" -t {threads}" if threads else ""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localmix.amounts import amount
-from localmix.cli.parameters import BackendOption, Html, Json, Output, Reading, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Html, Json, Output, Ram, Reading, Threads
 from localmix.cli.perplexity import progress
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
@@ -34,6 +35,7 @@ def quality(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
     threads: Threads = None,
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Compare formats of one model: size, loss, routers, speed.
@@ -42,7 +44,6 @@ def quality(
 
     Example: localmix quality mixtral.Q8_0.gguf mixtral.Q4_K_M.gguf mixtral.Q3_K_M.gguf --text wiki.test.raw
     """
-    import localmix
     from localmix.cli.tables import show
     from localmix.measure import aside
     from localmix.measure import quality as measuring
@@ -53,7 +54,7 @@ def quality(
     files = list(dict.fromkeys(given))
     if len(files) < 2:
         raise LocalmixError(f"{files[0]}: only one file: expected two or more formats of one model, or --base")
-    models = [localmix.load(file, backend, threads) for file in files]
+    models = [loaded(file, backend, threads, ram=ram, of=len(files)) for file in files]
     first = files.index(given[-1]) if base is not None else measuring.best(models)
     windows = reading.windows(models[first], text)
     found = measuring.measure(

@@ -8,7 +8,8 @@ import typer
 
 from localmix.amounts import amount
 from localmix.cli.calibrate import progress
-from localmix.cli.parameters import BackendOption, Html, Json, Output, Reading, Threads
+from localmix.cli.memory import loaded
+from localmix.cli.parameters import BackendOption, Html, Json, Output, Ram, Reading, Threads
 from localmix.cli.streams import note, overwrite, write
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
@@ -39,6 +40,7 @@ def routes(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
     threads: Threads = None,
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Show which experts serve which texts.
@@ -47,7 +49,6 @@ def routes(
 
     Example: localmix routes mixtral stories.txt code.py sums.txt --simulate-cache 8G,16G
     """
-    import localmix
     from localmix.cli import routing as shown
     from localmix.cli.tables import show
     from localmix.measure import aside, trace_file
@@ -59,7 +60,7 @@ def routes(
     if trace is not None:
         trace_file.check(trace)
     sizes = pool_sizes(simulate)
-    model = localmix.load(resolve(path), backend, threads)
+    model = loaded(resolve(path), backend, threads, ram=ram)
     found = Routes([_record(model, name, text, reading, output) for name, text in named(texts)])
     rates = _simulated(model, found, sizes)
     if trace is not None:

@@ -14,7 +14,7 @@ from localmix.backends.protocol import Backend, Chooses, Inputs, Pause, Step, Wa
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
-from localmix.stream.pool import Pool
+from localmix.stream.pool import Counts, Pool
 from quant.format import Floats
 
 
@@ -28,6 +28,7 @@ class Engine:
         self.chunk = chunk(self.network.products)  # tokens of a prompt that are computed at once
         self._step = self.decoder()
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
+        self.decoding = Counts()  # what the pool did for tokens decoded one by one
         self._lock = threading.Lock()
 
     def decoder(self, inputs: Inputs | None = None) -> Step:
@@ -77,9 +78,12 @@ class Engine:
         `localmix.backends.protocol`.
         """
         with self._lock:
+            before = None if self.pool is None else self.pool.counts
             cache.reserve(batch)
             logits = self._step(batch, cache, watch, pause)
             cache.commit(batch)
+            if self.pool is not None and before is not None and len(batch) == len(batch.spans):
+                self.decoding += self.pool.counts - before + Counts(tokens=len(batch))
         return logits
 
     def logits(self, ids: Sequence[int], kv: str | None = None) -> Floats:

@@ -1,14 +1,67 @@
-"""What of a network a pool holds, the experts that a router chooses from, and what stays in memory, all the rest."""
+"""Whether a network's experts are in memory or in a pool filled from the disk, which is decided when it is loaded.
 
-from dataclasses import replace
+A pool holds the experts that a router chooses from; all else that every token reads stays in memory.
+"""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from localmix.amounts import amount
+from localmix.backends.protocol import Backend
 from localmix.engine.weights import Weight
+from localmix.errors import LocalmixError, UnsupportedError
 from localmix.gguf.tensors import Extent
 from localmix.network.blocks import Experts, Layer, Linear
 from localmix.network.decoder import Network
-from localmix.stream.pool import Key
+from localmix.stream import fit, memory, probe
+from localmix.stream.pool import Key, Pool, slot_bytes
 
 Parts = dict[Key, tuple[Extent, ...]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where experts are: in `pool`, or, if that is None, all in memory. `needs`: bytes for that, with a short context.
+
+    `disk`: bytes a second that the pool's readers get where nothing is computed. `cache`: bytes that were left for keys
+    and values beside a pool.
+    """
+
+    needs: int
+    pool: Pool | None = None
+    disk: float = 0.0
+    cache: int = 0
+
+
+def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int | None) -> Place:
+    """`weights`: bytes of all tensors; `ram`: bytes that the program may take, None for what is free.
+
+    Where nobody said how much, and neither whole nor streamed it fits, it is mapped as a whole: it will be slow.
+    LocalmixError: it does not fit into `ram`. UnsupportedError: the backend cannot stream what does not.
+    """
+    found = experts(network)
+    total = sum(extent.size for parts in found.values() for extent in parts)
+    read = sum(part.nbytes for layer in network.layers for part in _read(layer))
+    embedding = 0 if network.output.weight is network.token_embd else network.token_embd.nbytes
+    position = backend.cache(network, network.context, kv).position_bytes
+    sizes = fit.Sizes(weights, weights - total - embedding, total, read, position, network.context)
+    available = fit.usable(ram, memory.here().available)
+    needs, slot = fit.needs(sizes), slot_bytes(found.values()) if found else 0
+    if needs <= available:
+        return Place(needs)
+    slots = fit.room(sizes, available) // slot if slot else 0
+    if backend.streams and slots >= 2:
+        pool = Pool(found, slots)
+        return Place(needs, pool, probe.rate(pool), position * min(fit.LEAST, network.context))
+    if ram is None:
+        return Place(needs)
+    said = f"it needs {amount(needs, 'B')} of memory, {amount(ram, 'B')} may be used (--ram)"
+    if not backend.streams:
+        raise UnsupportedError(f"{said}, and the {backend.name} backend does not stream experts: use --backend numba")
+    if not found:
+        raise LocalmixError(f"{said}, and it has no experts to stream: choose a smaller format or model")
+    least = needs - weights + sizes.shared + 2 * slot
+    raise LocalmixError(f"{said}: expected {amount(least, 'B')} at least, for what every token reads and two experts")
 
 
 def experts(network: Network) -> Parts:
@@ -36,20 +89,11 @@ def owned(network: Network) -> Network:
     return replace(network, token_embd=embedding, layers=tuple(map(_layer, network.layers)), output=output)
 
 
-def owned_bytes(network: Network) -> int:
-    """What `owned` takes."""
-    total = network.output.weight.nbytes
-    for layer in network.layers:
-        a = layer.attention
-        total += sum(one.weight.nbytes for one in (a.q, a.k, a.v, a.output))
-        for part in _every_token(layer):
-            total += sum(w.nbytes for w in (*part.gate, *part.up, *part.down))
-    return total
-
-
-def _every_token(layer: Layer) -> list[Experts]:
+def _read(layer: Layer) -> Iterable[Weight]:
+    """Matrices of a layer's experts that one token reads."""
     m = layer.mixture
-    return [m.experts] if m.router is None else [m.shared] if m.shared is not None else []
+    count = m.router.active if m.router else 0
+    return (*m.experts.gate[:count], *m.experts.up[:count], *m.experts.down[:count])
 
 
 def _layer(layer: Layer) -> Layer:

@@ -1,4 +1,4 @@
-"""How a model will run on this machine, found out before it is loaded: whether it fits, and how fast it decodes.
+"""How fast a model will decode on this machine, found out before it is loaded; and its sizes, for whether it fits.
 
 Speed is measured, not looked up: two of its layers are run with the kernels and threads that all will be, and their
 time is scaled by the bytes that a token reads. A model that is not here is stood in for by random weights.
@@ -8,10 +8,9 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 
@@ -25,61 +24,23 @@ from localmix.measure import inventory, synthetic
 from localmix.model import Model
 from localmix.network import load
 from localmix.network.decoder import Network
+from localmix.stream.fit import LEAST, Sizes
 
-Fit = Literal["resident", "streamed", "no"]
-
-PROGRAM = 400 << 20  # bytes for Python, its libraries and activations
-LEAST = 2048  # tokens of context without which a model is of little use
 _WHOLE = 1 << 29  # bytes up to which a model is run whole
 _TOKENS = 24  # timed, after as many in one pass that touch what is to be read
 _ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Bytes of a model: in all, of what every token reads, of all experts, of those a token reads, of its cache."""
-
-    weights: int
-    shared: int
-    experts: int
-    experts_read: int
-    position: int  # keys and values of one token
-    context: int  # tokens
-
-    @classmethod
-    def of(cls, file: File, held: Callable[[str, int], int] | None = None) -> "Sizes":
-        """From a file's header. `held`: what weights take on a backend that has all of them in its memory."""
-        found = inventory.take(file)
-        if held is not None:
-            total = sum(held(part.format, part.weights) for part in found.parts)
-            return cls(total, total, 0, 0, found.kv or 0, found.context or LEAST)
-        experts = [part for part in found.parts if part.role == "experts"]
-        shared = sum(part.bytes for part in found.parts if part.role != "experts")
-        total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
-        return cls(found.bytes, shared, total, read, found.kv or 0, found.context or LEAST)
-
-
-def fit(sizes: Sizes, available: int) -> Fit:
-    """Whether weights and a short context fit into `available` bytes, or what every token reads does, or neither."""
-    fixed = PROGRAM + sizes.position * min(LEAST, sizes.context)
-    if sizes.weights + fixed <= available:
-        return "resident"
-    return "streamed" if sizes.experts and sizes.shared + fixed <= available else "no"
-
-
-def context(sizes: Sizes, available: int) -> int:
-    """Tokens of context that have room beside the weights: all that the model has, or a power of two below."""
-    room = max(available - PROGRAM - sizes.weights, 0) // max(sizes.position, 1)
-    if room >= sizes.context:
-        return sizes.context
-    return 1 << max(room, min(LEAST, sizes.context)).bit_length() - 1
-
-
-def misses(sizes: Sizes, available: int) -> float:
-    """Bytes of experts that a token has to read from the disk, if all are used alike and what fits stays."""
-    room = available - PROGRAM - sizes.position * min(LEAST, sizes.context) - sizes.shared
-    kept = min(max(room, 0) / max(sizes.experts, 1), 1.0)
-    return sizes.experts_read * (1 - kept)
+def sizes(file: File, held: Callable[[str, int], int] | None = None) -> Sizes:
+    """From a file's header. `held`: what weights take on a backend that has all of them in its memory."""
+    found = inventory.take(file)
+    if held is not None:
+        total = sum(held(part.format, part.weights) for part in found.parts)
+        return Sizes(total, total, 0, 0, found.kv or 0, found.context or LEAST)
+    experts = [part for part in found.parts if part.role == "experts"]
+    shared = sum(part.bytes for part in found.parts if part.role != "experts")
+    total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
+    return Sizes(found.bytes, shared, total, read, found.kv or 0, found.context or LEAST)
 
 
 def seconds(file: File, backend: Backend) -> float:

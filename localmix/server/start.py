@@ -11,13 +11,13 @@ import uvicorn
 from localmix.answer.scheduler import Scheduler
 from localmix.engine.batch import Batch
 from localmix.errors import LocalmixError
-from localmix.measure import machine
 from localmix.model import Model
 from localmix.server import app
 from localmix.server.limits import QUEUE
 from localmix.server.metrics import Metrics
 from localmix.server.service import Service
 from localmix.server.worker import Worker
+from localmix.stream import memory
 
 _BACKLOG = 512
 _LEAST_MEMORY = 256 << 20  # bytes
@@ -57,9 +57,11 @@ def service(model: Model, settings: Settings) -> Service:
 
 
 def _budget(model: Model) -> int:
-    """Bytes for keys and values: half of the memory that weights leave free."""
+    """Bytes for keys and values: half of the memory that weights leave free; beside streamed experts what was left."""
+    if model.place.pool is not None:
+        return max(model.place.cache, _LEAST_MEMORY)
     weights = sum(tensor.data.nbytes for tensor in model.file.tensors.values())
-    return max((machine.memory().available - weights) // 2, _LEAST_MEMORY)
+    return max((memory.here().available - weights) // 2, _LEAST_MEMORY)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -4,6 +4,7 @@ An expert is asked for with `hold`, which begins to read it where it is not here
 and given back with `release`; until then it stays. Knows files and numbers, no backend and no arithmetic.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -11,13 +12,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from localmix.errors import LocalmixError
 from localmix.gguf.tensors import Extent
 from localmix.stream.files import PAGE, DirectFile
 from localmix.stream.readers import PIECE, READERS, Piece, Readers
 
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14
 Key = tuple[int, int]  # layer, expert
 
 
@@ -37,14 +39,33 @@ class Held:
         return self.error is not None or not any(self.left[part] for part in parts)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
-    """Since the pool was made. `wanted` experts, of which so many were `hits`; seconds that somebody `waited`."""
+    """What was asked for and done: `wanted` experts, of which so many were `hits`; seconds in which something was
+    being read, and in which somebody `waited`; for how many `tokens`, where that was told.
+    """
 
     wanted: int = 0
     hits: int = 0
     bytes_read: int = 0
+    reading: float = 0.0
     waited: float = 0.0
+    tokens: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / max(self.wanted, 1)
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second, while something was being read."""
+        return self.bytes_read / self.reading if self.reading else 0.0
 
 
 @dataclass
@@ -77,11 +98,14 @@ class Pool:
             file.forget()
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked process has its own
         self._memory = mmap.mmap(-1, self.slots * self.slot_bytes, flags=private)
+        with contextlib.suppress(OSError):  # so that nobody else is promised it; touching it later would slow readers
+            self._memory.madvise(_POPULATE_WRITE)
         self._view = memoryview(self._memory)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._layers = 1 + max(layer for layer, _ in self._experts)
         self._readers = Readers(readers)
-        self.counts = Counts()
+        self._wanted = self._hits = self._bytes_read = 0
+        self._waited = 0.0
         self._begin_anew()
 
     @property
@@ -95,9 +119,24 @@ class Pool:
         return all(file.direct for file in self._files.values())
 
     @property
-    def reading(self) -> float:
-        """Seconds in which anything was being read."""
-        return self._readers.busy
+    def counts(self) -> Counts:
+        """Since the pool was made."""
+        return Counts(self._wanted, self._hits, self._bytes_read, self._readers.busy, self._waited)
+
+    @property
+    def experts_bytes(self) -> int:
+        """Of all experts, in the files."""
+        return sum(part.size for parts in self._experts.values() for part in parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all slots."""
+        return self.slots * self.slot_bytes
+
+    @property
+    def keys(self) -> list[Key]:
+        """Of all experts, layer by layer."""
+        return sorted(self._experts)
 
     def hold(self, keys: Sequence[Key], turn: int | None = None) -> list[Held]:
         """Have these, and read those that are not here, in this order; none is given up before its `release`.
@@ -114,8 +153,8 @@ class Pool:
                 if held is not None:
                     self._pin(held)
                     found[key] = held
-            self.counts.wanted += len(keys)
-            self.counts.hits += len(found)
+            self._wanted += len(keys)
+            self._hits += len(found)
             try:
                 for key in keys:
                     if key not in found:
@@ -143,7 +182,7 @@ class Pool:
             with self._changed:
                 while not held.here(parts):
                     self._changed.wait()
-                self.counts.waited += time.perf_counter() - began
+                self._waited += time.perf_counter() - began
         if held.error is not None:
             raise held.error
         return tuple(held.addresses[part] for part in parts)
@@ -204,7 +243,7 @@ class Pool:
         """A reader is done with a piece."""
         with self._changed:
             held.left[part] -= 1
-            self.counts.bytes_read += size
+            self._bytes_read += size
             if error is not None:
                 held.error = held.error or error
                 self._table.drop(held)

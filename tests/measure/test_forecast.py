@@ -1,4 +1,4 @@
-"""Whether a model fits is arithmetic; how fast it is, a time of some of its layers scaled to all of them."""
+"""How fast a model is, a time of some of its layers scaled to all of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,31 +9,6 @@ from small_models import STORIES
 
 from localmix import backends, gguf
 from localmix.measure import forecast
-from localmix.measure.forecast import LEAST, PROGRAM, Sizes
-
-GIB = 1 << 30
-MIXTRAL = Sizes(weights=25 * GIB, shared=GIB, experts=24 * GIB, experts_read=6 * GIB, position=128 << 10, context=32768)
-
-
-def test_fits() -> None:
-    assert forecast.fit(MIXTRAL, 32 * GIB) == "resident"
-    assert forecast.fit(MIXTRAL, 16 * GIB) == "streamed"
-    assert forecast.fit(MIXTRAL, GIB) == "no"
-    dense = Sizes(weights=25 * GIB, shared=25 * GIB, experts=0, experts_read=0, position=1, context=100)
-    assert [forecast.fit(dense, n * GIB) for n in (26, 16)] == ["resident", "no"]
-
-
-def test_context_that_has_room() -> None:
-    assert forecast.context(MIXTRAL, 64 * GIB) == 32768
-    assert forecast.context(MIXTRAL, PROGRAM + 26 * GIB) == 8192  # 1 GiB is 8,192 positions
-    assert forecast.context(MIXTRAL, 16 * GIB) == LEAST
-
-
-def test_misses_are_the_share_of_experts_without_room() -> None:
-    fixed = PROGRAM + MIXTRAL.shared + LEAST * MIXTRAL.position
-    assert forecast.misses(MIXTRAL, fixed) == 6 * GIB
-    assert forecast.misses(MIXTRAL, fixed + 12 * GIB) == pytest.approx(3 * GIB)
-    assert forecast.misses(MIXTRAL, fixed + 24 * GIB) == 0
 
 
 @pytest.mark.parametrize("absent", [False, True])

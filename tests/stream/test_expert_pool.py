@@ -11,7 +11,7 @@ import pytest
 
 from localmix.errors import FileFormatError, LocalmixError
 from localmix.gguf import Extent
-from localmix.stream import readers
+from localmix.stream import probe, readers
 from localmix.stream.files import PAGE, DirectFile
 from localmix.stream.pool import Held, Key, Pool
 
@@ -67,8 +67,9 @@ def test_every_expert_is_what_the_file_has(file: Path, monkeypatch: pytest.Monke
         made.release(found)
     assert made.counts.wanted == 2 * len(KEYS)
     assert made.counts.hits == 2  # the last two of the way there
+    assert made.counts.hit_rate == 1 / len(KEYS)
     assert made.counts.bytes_read >= (2 * len(KEYS) - 2) * sum(SIZES)
-    assert made.reading > 0
+    assert made.counts.reading > 0
 
 
 def test_the_least_recently_used_is_given_up(file: Path) -> None:
@@ -207,3 +208,10 @@ def test_threads_end_with_the_pool(file: Path) -> None:
     for thread in mine[-readers.READERS :]:
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("slots", [1, 2, 12])
+def test_the_speed_of_the_disk(file: Path, slots: int) -> None:
+    made = pool(file, slots)
+    assert probe.rate(made) > 0
+    assert made.room() == slots

@@ -206,5 +206,4 @@ def test_what_stays_in_memory(paths: dict[str, Path]) -> None:
     kept += [layer.mixture.shared.gate[0], layer.mixture.shared.down[0]]
     assert all(weight.data.flags.owndata for weight in kept)
     assert not owned.token_embd.data.flags.owndata
-    assert streaming.owned_bytes(loaded) < sum(t.nbytes for t in gguf.open(paths["qwen2moe"]).tensors.values())
     assert localmix.load(paths["qwen2moe"]).engine.pool is None

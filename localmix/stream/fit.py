@@ -1,0 +1,62 @@
+"""Whether a model fits into memory: as a whole, or with its experts streamed, or not at all. Arithmetic alone."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Fit = Literal["resident", "streamed", "no"]
+
+PROGRAM = 400 << 20  # bytes for Python, its libraries and activations
+LEAST = 2048  # tokens of context without which a model is of little use
+_SHARE = 15 / 16  # of what is free: other programs want more from time to time
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a model: in all, of what every token reads, of all experts, of those a token reads, of its cache."""
+
+    weights: int
+    shared: int
+    experts: int
+    experts_read: int
+    position: int  # keys and values of one token
+    context: int  # tokens
+
+
+def usable(ram: int | None, available: int) -> int:
+    """Bytes that the program may take: `ram`, or of those `available` all but a margin."""
+    return int(available * _SHARE) if ram is None else ram
+
+
+def fit(sizes: Sizes, available: int) -> Fit:
+    """Whether weights and a short context fit into `available` bytes, or what every token reads does, or neither."""
+    if needs(sizes) <= available:
+        return "resident"
+    return "streamed" if sizes.experts and room(sizes, available) > 0 else "no"
+
+
+def needs(sizes: Sizes) -> int:
+    """What a model takes as a whole, with a short context."""
+    return _fixed(sizes) + sizes.weights
+
+
+def room(sizes: Sizes, available: int) -> int:
+    """Bytes for experts, beside all that stays in memory."""
+    return max(available - _fixed(sizes) - sizes.shared, 0)
+
+
+def context(sizes: Sizes, available: int) -> int:
+    """Tokens of context that have room beside the weights: all that the model has, or a power of two below."""
+    tokens = max(available - PROGRAM - sizes.weights, 0) // max(sizes.position, 1)
+    if tokens >= sizes.context:
+        return sizes.context
+    return 1 << max(tokens, min(LEAST, sizes.context)).bit_length() - 1
+
+
+def misses(sizes: Sizes, available: int) -> float:
+    """Bytes of experts that a token has to read from the disk, if all are used alike and what fits stays."""
+    kept = min(room(sizes, available) / max(sizes.experts, 1), 1.0)
+    return sizes.experts_read * (1 - kept)
+
+
+def _fixed(sizes: Sizes) -> int:
+    return PROGRAM + sizes.position * min(LEAST, sizes.context)

@@ -1,0 +1,26 @@
+"""How fast the disk gives experts, with the readers that a pool has: what its speed is later compared with."""
+
+import time
+
+from localmix.stream.pool import Pool
+
+_SAMPLE = 256 << 20  # bytes that are read at a time
+_ROUNDS = 3  # in the first the memory of slots is touched for the first time
+
+
+def rate(pool: Pool) -> float:
+    """Bytes a second, at best, with nothing computed beside. LocalmixError: the file cannot be read."""
+    count, best, at = max(min(_SAMPLE // pool.slot_bytes, pool.slots), 1), 0.0, 0
+    keys = pool.keys
+    for _ in range(_ROUNDS):
+        chosen = [key for key in keys[at : at + count] if not pool.has(key)]
+        at = at + count if at + 2 * count <= len(keys) else 0
+        before, began = pool.counts.bytes_read, time.perf_counter()
+        found = pool.hold(chosen)
+        try:
+            for held in found:
+                pool.wait(held, range(len(held.addresses)))
+        finally:
+            pool.release(found)
+        best = max(best, (pool.counts.bytes_read - before) / (time.perf_counter() - began))
+    return best
