@@ -119,7 +119,7 @@ class Scheduler:
             return True
         known = self._known()
         room = min(len(ticket.request.prompt) + _ANSWER, known.cache.context)
-        return known.shrink(room * known.cache.position_bytes * (1 + len(ticket.followers)))
+        return known.shrink(known.cache.needs(room) * (1 + len(ticket.followers)))
 
     def _make_room(self) -> None:
         """Where answers have grown over the budget, what is remembered goes, then the youngest waits again."""

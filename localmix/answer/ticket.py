@@ -159,6 +159,8 @@ class Ticket:
         """The prompt is read: choose the first id by the logits (V,) after it."""
         assert self.context is not None
         self.reading = False
+        if not self.lent:
+            self.context.mark()
         if self.written.ended:  # no answer was asked for
             self._emit("")
             return

@@ -36,6 +36,36 @@ Inputs = Callable[[Sequence[Weight], "NDArray[np.float32]"], None]
 Chooses = Callable[[Any, int, list[int], "NDArray", "Sampler"], Iterator[int]]
 
 
+class Cache(Protocol):
+    """Keys and values of many sequences, known by numbers. What else a backend's steps do with it is its own affair.
+
+    A layer with a window may have lost what no coming token sees: a sequence is cut or shared only where `can_share`.
+    """
+
+    @property
+    def context(self) -> int: ...  # most positions of one sequence
+    @property
+    def nbytes(self) -> int: ...  # in use
+    @property
+    def position_bytes(self) -> int: ...  # of one position in all layers
+    @property
+    def page_bytes(self) -> int: ...  # that a sequence grows by at a time
+
+    def new(self) -> int: ...  # an empty sequence
+    def free(self, sequence: int) -> None: ...
+    def length(self, sequence: int) -> int: ...
+    def can_share(self, sequence: int, length: int) -> bool: ...  # whether tokens could follow these first positions
+    def share(self, sequence: int, length: int) -> int: ...  # a new sequence that begins with them
+    def truncate(self, sequence: int, length: int) -> None: ...  # 0, or as `share`
+    def first(self, sequence: int, layer: int) -> int: ...  # the first position that a layer has not lost
+    def needs(self, length: int) -> int: ...  # bytes of a sequence, at most, while it is computed
+    def reserve(self, batch: Batch) -> None: ...  # room for a pass, which counts from `commit` on
+    def commit(self, batch: Batch) -> None: ...
+    def fill(self, sequence: int, length: int) -> None: ...  # with random numbers, to measure at a depth
+    def dump(self, sequence: int) -> "NDArray": ...  # (layers, 2, K, n, ·) as stored; what was lost is anything
+    def restore(self, kv: "NDArray") -> int: ...  # ValueError: such keys and values are no cache's of this kind
+
+
 class Step(Protocol):
     """One network, ready to run."""
 
@@ -54,7 +84,7 @@ class Backend(Protocol):
     threads: int
     spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
 
-    def cache(self, network: "Network", context: int, kv: str) -> Any: ...
+    def cache(self, network: "Network", context: int, kv: str) -> Cache: ...
 
     streams: bool  # whether experts may be in a pool that is filled from the disk
 

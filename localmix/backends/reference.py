@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from localmix.backends.eager import run
 from localmix.backends.protocol import Inputs, Pause, Step, Watch, refuse_pool
 from localmix.engine.batch import Batch
-from localmix.engine.cache import Cache
+from localmix.engine.cache import PagedCache
 from localmix.engine.weights import Weight
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router
 from localmix.network.decoder import Network
@@ -110,9 +110,9 @@ class Reference:
     def to_numpy(self, x: Floats) -> Floats:
         return x
 
-    def cache(self, network: Network, context: int, kv: str) -> Cache:
+    def cache(self, network: Network, context: int, kv: str) -> PagedCache:
         a = network.layers[0].attention
-        return Cache(len(network.layers), a.kv_heads, a.size, context, kv)
+        return PagedCache(len(network.layers), a.kv_heads, a.size, context, kv, network.windows)
 
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         refuse_pool(self.name, pool)

@@ -65,7 +65,7 @@ def save(path: Path, chat: "Chat") -> None:
 def save_cache(path: Path, chat: "Chat") -> None:
     """Write what is new of the keys and values beside the text, if the backend can give them."""
     found = chat.context.dump()
-    if found is None or not found[0]:
+    if not found[0]:
         return
     try:
         kv_file.write(cache_path(path), identity(chat.model.file.path), *found)

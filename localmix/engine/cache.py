@@ -1,73 +1,24 @@
-"""Keys and values of many sequences, in pages of PAGE positions from one pool.
+"""Keys and values of many sequences, in pages of PAGE positions.
 
-A sequence is a list of pages and a length. Sequences may share pages (a common prefix costs nothing); a shared
-page is copied before it is written. Opaque to `network/`: backends read pages, sessions call the verbs.
+A sequence is lists of pages and a length. Sequences may share pages (a common prefix costs nothing); a shared page is
+copied before it is written. Layers that see the same number of positions have a pool of pages to themselves: of those
+with a window only the pages are kept that a coming token may see. Opaque to `network/`: backends read pages, sessions
+call the verbs.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.engine.batch import Batch, Span
-from localmix.errors import ContextFullError, LocalmixError
-from quant import FORMATS
-from quant.format import Floats, Format
+from localmix.engine.batch import CHUNK, Batch, Span
+from localmix.engine.pages import PagePool
+from localmix.engine.storage import storage
+from localmix.errors import ContextFullError
 
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
-SLAB = 64 << 20  # bytes allocated at once: from 4 MiB on NumPy asks for huge pages
-HUGE = 2 << 20  # bytes of a huge page
-
-
-class Storage:
-    """How the d numbers of one head at one position are kept: as elements of `dtype`."""
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = np.dtype(dtype)
-
-    def elements(self, d: int) -> int:
-        """How many hold d numbers. LocalmixError: heads of this size cannot be kept so."""
-        return d
-
-    def encode(self, x: Floats) -> NDArray:
-        """Floats (..., d) as elements (..., n)."""
-        return x.astype(self.dtype)
-
-    def decode(self, kept: NDArray) -> Floats:
-        """Elements (..., n) as floats (..., d)."""
-        return kept.astype(np.float32)
-
-
-class _Blocks(Storage):
-    """As bytes of blocks, quantized as weights are."""
-
-    def __init__(self, format: Format) -> None:
-        super().__init__("uint8")
-        self._format = format
-
-    def elements(self, d: int) -> int:
-        name, block = self._format.name, self._format.block
-        if d % block:
-            raise LocalmixError(f"keys and values as {name}: head size {d} is not a multiple of {block}: use f16")
-        return self._format.row_bytes(d)
-
-    def encode(self, x: Floats) -> NDArray:
-        assert self._format.quantize is not None
-        blocks = self._format.quantize(np.ascontiguousarray(x).reshape(-1, x.shape[-1]), None)
-        return blocks.view(np.uint8).reshape(*x.shape[:-1], -1)
-
-    def decode(self, kept: NDArray) -> Floats:
-        return self._format.dequantize(np.ascontiguousarray(kept).view(self._format.dtype))
-
-
-STORAGES = {"f16": Storage("float16"), "f32": Storage("float32"), "q8_0": _Blocks(FORMATS["q8_0"])}
-
-
-def storage(kv: str) -> Storage:
-    """How keys and values are kept. LocalmixError: no such kind."""
-    if kv not in STORAGES:
-        raise LocalmixError(f"keys and values as {kv!r}: expected one of {', '.join(STORAGES)}")
-    return STORAGES[kv]
+SLACK = PAGE  # positions that are kept before a window, so that a sequence can be cut a little
 
 
 def check_room(length: int, context: int) -> None:
@@ -78,57 +29,113 @@ def check_room(length: int, context: int) -> None:
         )
 
 
-def _zeros(size: int) -> NDArray[np.uint8]:
-    """Bytes on whole huge pages: with small ones attention waits for addresses, half of its time at depth 16,384."""
-    memory = np.zeros(size + HUGE, np.uint8)
-    start = -memory.ctypes.data % HUGE
-    return memory[start : start + size]
+@dataclass
+class _Pages:
+    """Of one sequence in one pool. Those before the window are gone: `first` is the first position that is there."""
+
+    numbers: list[int | None]
+    first: int = 0
 
 
 @dataclass
 class _Sequence:
-    pages: list[int] = field(default_factory=list)
+    pools: list[_Pages]
     length: int = 0
 
 
-class Cache:
-    """The pool. A page is one array (layers, 2, K, PAGE, n): keys then values, n elements a head (see Storage)."""
+class _Layers:
+    """The layers that see `window` positions (0: all), and their pool. A page is (layers, 2, K, PAGE, n)."""
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, context: int, kv: str = "f16") -> None:
+    def __init__(self, window: int, layers: list[int], pool: PagePool) -> None:
+        self.window, self.layers, self.pool = window, layers, pool
+
+    def seen(self, position: int) -> int:
+        """The first position that a token at `position` sees."""
+        return max(position + 1 - self.window, 0) if self.window else 0
+
+    def forget(self, pages: _Pages, length: int) -> None:
+        """Give back what no token from `length` on sees, SLACK less."""
+        first = max(self.seen(length) - SLACK, 0) // PAGE
+        for i in range(pages.first // PAGE, first):
+            if (number := pages.numbers[i]) is not None:
+                self.pool.release(number)
+                pages.numbers[i] = None
+        pages.first = max(pages.first, first * PAGE)
+
+
+class PagedCache:
+    """Keys then values of K heads, n elements a head (see storage.py). `kv`: how they are kept.
+
+    `windows`: how many positions each layer sees, its own included; 0: all of them.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        context: int,
+        kv: str = "f16",
+        windows: Sequence[int] | None = None,
+    ) -> None:
         self.context = context  # most positions of one sequence
         self.kv, self._storage = kv, storage(kv)
-        self.shape = (layers, 2, kv_heads, PAGE, self._storage.elements(head_dim))
-        self.dtype = self._storage.dtype
-        self._head_dim = head_dim
-        self.pages: list[NDArray] = []
-        self._users: list[int] = []  # sequences that hold each page; 0: free
+        self.dtype, self._head_dim = self._storage.dtype, head_dim
+        self._row = (kv_heads, PAGE, self._storage.elements(head_dim))
+        seen = [0] * layers if windows is None else [w if w < context else 0 for w in windows]
+        self._groups = [self._group(window, seen) for window in sorted(set(seen))]
+        where = {layer: (g, i) for g, group in enumerate(self._groups) for i, layer in enumerate(group.layers)}
+        self.places = tuple(where[layer] for layer in range(layers))  # of each layer its pool and its place in a page
         self._sequences: dict[int, _Sequence] = {}
         self._next = 0
 
+    @property
+    def pools(self) -> int:
+        return len(self._groups)
+
     def new(self) -> int:
         """An empty sequence."""
-        return self._add(_Sequence())
+        return self._add(_Sequence([_Pages([]) for _ in self._groups]))
+
+    def can_share(self, sequence: int, length: int) -> bool:
+        """Whether all is there that tokens after the first `length` positions see."""
+        pairs = zip(self._groups, self._sequences[sequence].pools, strict=True)
+        return all(pages.first <= group.seen(length) for group, pages in pairs)
+
+    def first(self, sequence: int, layer: int) -> int:
+        """The first position whose keys and values a layer still has."""
+        return self._sequences[sequence].pools[self.places[layer][0]].first
 
     def share(self, sequence: int, length: int) -> int:
-        """A new sequence whose first `length` positions are those of another."""
+        """A new sequence whose first `length` positions are those of another, for which `can_share` holds."""
         source = self._sequences[sequence]
         assert length <= source.length, (length, source.length)
-        pages = source.pages[: -(-length // PAGE)]
-        for page in pages:
-            self._users[page] += 1
-        return self._add(_Sequence(list(pages), length))
+        assert self.can_share(sequence, length), (length, [pages.first for pages in source.pools])
+        found = []
+        for group, pages in zip(self._groups, source.pools, strict=True):
+            numbers = pages.numbers[: -(-length // PAGE)]
+            for number in numbers:
+                if number is not None:
+                    group.pool.hold(number)
+            found.append(_Pages(numbers, pages.first))
+            group.forget(found[-1], length)
+        return self._add(_Sequence(found, length))
 
     def length(self, sequence: int) -> int:
         return self._sequences[sequence].length
 
     def truncate(self, sequence: int, length: int) -> None:
-        """Forget the positions from `length` on."""
+        """Forget the positions from `length` on: 0, or a length for which `can_share` holds."""
         one = self._sequences[sequence]
         assert length <= one.length, (length, one.length)
+        assert length == 0 or self.can_share(sequence, length), (length, [pages.first for pages in one.pools])
         keep = -(-length // PAGE)
-        for page in one.pages[keep:]:
-            self._users[page] -= 1
-        del one.pages[keep:]
+        for group, pages in zip(self._groups, one.pools, strict=True):
+            for number in pages.numbers[keep:]:
+                if number is not None:
+                    group.pool.release(number)
+            del pages.numbers[keep:]
+            pages.first = pages.first if length else 0
         one.length = length
 
     def free(self, sequence: int) -> None:
@@ -143,94 +150,128 @@ class Cache:
             assert span.start == one.length, (span, one.length)
             check_room(end, self.context)
             first = span.start // PAGE
-            if first < len(one.pages) and self._users[one.pages[first]] > 1:
-                one.pages[first] = self._copy(one.pages[first])
-            while len(one.pages) * PAGE < end:
-                one.pages.append(self._take())
+            for group, pages in zip(self._groups, one.pools, strict=True):
+                if first < len(pages.numbers) and (number := pages.numbers[first]) is not None:
+                    pages.numbers[first] = group.pool.owned(number)
+                while len(pages.numbers) * PAGE < end:
+                    pages.numbers.append(group.pool.take())
 
     def commit(self, batch: Batch) -> None:
         """The batch is computed: its positions count from now on."""
         for span in batch.spans:
-            self._sequences[span.sequence].length = span.start + span.count
+            one = self._sequences[span.sequence]
+            one.length = span.start + span.count
+            for group, pages in zip(self._groups, one.pools, strict=True):
+                group.forget(pages, one.length)
 
-    def table(self, span: Span) -> list[NDArray]:
-        """The pages of a span's sequence, in order."""
-        return [self.pages[page] for page in self._sequences[span.sequence].pages]
+    def addresses(self, span: Span) -> list[list[int]]:
+        """Of each pool the addresses of the pages of a span's sequence, in order; 0: it is gone."""
+        pairs = zip(self._groups, self._sequences[span.sequence].pools, strict=True)
+        return [[0 if i is None else group.pool.addresses[i] for i in pages.numbers] for group, pages in pairs]
 
     def write(self, span: Span, layer: int, k: NDArray, v: NDArray) -> None:
         """Store k and v (count, K, head_dim) of a span's new positions, rounded as the cache keeps them."""
-        pages, both = self.table(span), self._storage.encode(np.stack([k, v]))
+        (pages, place), both = self._pages(span, layer), self._storage.encode(np.stack([k, v]))
         for i in range(span.count):
             page, at = divmod(span.start + i, PAGE)
-            pages[page][layer, :, :, at] = both[:, i]
+            pages[page][place, :, :, at] = both[:, i]
 
     def read(self, span: Span, layer: int) -> tuple[NDArray, NDArray]:
-        """Keys and values (K, n, head_dim) in float32 of all n positions up to the end of the span."""
-        n = span.start + span.count
-        both = np.concatenate([page[layer] for page in self.table(span)], axis=2)[:, :, :n]
+        """Keys and values (K, n, head_dim) in float32 of all n positions up to the end of the span; zeros where they
+        are gone.
+        """
+        n, (pages, place) = span.start + span.count, self._pages(span, layer)
+        both = np.concatenate([page[place] for page in pages], axis=2)[:, :, :n]
         return self._storage.decode(both[0]), self._storage.decode(both[1])
 
     def fill(self, sequence: int, length: int) -> None:
         """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""
         one = self._sequences[sequence]
         assert one.length == 0, one
-        size = (*self.shape[1:4], self._head_dim)
+        heads, positions, _ = self._row
+        size = (2, heads, positions, self._head_dim)
         noise = self._storage.encode(np.random.default_rng(0).standard_normal(size, np.float32))
-        for _ in range(-(-length // PAGE)):
-            one.pages.append(self._take())
-            self.pages[one.pages[-1]][:] = noise
+        for group, pages in zip(self._groups, one.pools, strict=True):
+            pages.first = group.seen(length) // PAGE * PAGE
+            pages.numbers += [None] * (pages.first // PAGE)
+            while len(pages.numbers) * PAGE < length:
+                pages.numbers.append(number := group.pool.take())
+                group.pool.pages[number][:] = noise
         one.length = length
 
     def dump(self, sequence: int) -> NDArray:
-        """Keys and values (layers, 2, K, n, head_dim) of all n positions, as stored."""
+        """Keys and values (layers, 2, K, n, head_dim) of all n positions, as stored; zeros where they are gone."""
         one = self._sequences[sequence]
-        pages = [self.pages[page] for page in one.pages] or [np.empty(self.shape, self.dtype)]
-        return np.concatenate(pages, axis=3)[:, :, :, : one.length]
+        heads, _, elements = self._row
+        found = np.zeros((len(self.places), 2, heads, one.length, elements), self.dtype)
+        for group, pages in zip(self._groups, one.pools, strict=True):
+            for i, number in enumerate(pages.numbers):
+                if number is not None:
+                    part = found[:, :, :, i * PAGE : (i + 1) * PAGE]
+                    part[group.layers] = group.pool.pages[number][:, :, :, : part.shape[3]]
+        return found
 
     def restore(self, kv: NDArray) -> int:
-        """A new sequence of dumped keys and values. ValueError: of another shape or type, or too long."""
-        length, fits = kv.shape[3], (*kv.shape[:3], PAGE, *kv.shape[4:]) == self.shape
-        if not fits or kv.dtype != self.dtype or length > self.context:
-            raise ValueError(f"{kv.dtype} {kv.shape}, expected {self.dtype} {self.shape}")
-        one = _Sequence(length=length)
-        for start in range(0, length, PAGE):
-            part = kv[:, :, :, start : start + PAGE]
-            one.pages.append(self._take())
-            self.pages[one.pages[-1]][:, :, :, : part.shape[3]] = part
+        """A new sequence of dumped keys and values, of which those before a window are not looked at.
+
+        ValueError: of another shape or type, or too long.
+        """
+        heads, _, elements = self._row
+        length, shape = kv.shape[3], (len(self.places), 2, heads, kv.shape[3], elements)
+        if kv.shape != shape or kv.dtype != self.dtype or length > self.context:
+            raise ValueError(f"{kv.dtype} {kv.shape}, expected {self.dtype} {shape}")
+        one = _Sequence([_Pages([], group.seen(length)) for group in self._groups], length)
+        for group, pages in zip(self._groups, one.pools, strict=True):
+            pages.numbers += [None] * (pages.first // PAGE)
+            for start in range(len(pages.numbers) * PAGE, length, PAGE):
+                part = kv[group.layers, :, :, start : start + PAGE]
+                pages.numbers.append(number := group.pool.take())
+                group.pool.pages[number][:, :, :, : part.shape[3]] = part
         return self._add(one)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a key of one head at one position, and of a value."""
+        return self._row[-1] * self.dtype.itemsize
 
     @property
     def position_bytes(self) -> int:
         """Bytes of one position's keys and values in all layers."""
-        layers, both, heads, _, size = self.shape
-        return layers * both * heads * size * self.dtype.itemsize
+        return self.page_bytes // PAGE
 
     @property
     def page_bytes(self) -> int:
-        return self.position_bytes * PAGE
+        """Bytes that a sequence grows by at a time."""
+        return sum(group.pool.page_bytes for group in self._groups)
+
+    def needs(self, length: int) -> int:
+        """Bytes of a sequence of `length` positions, at most, while it is computed."""
+        return sum(group.pool.page_bytes * min(-(-length // PAGE), _most(group.window)) for group in self._groups)
 
     @property
     def nbytes(self) -> int:
         """Of the pages in use."""
-        return self.page_bytes * sum(users > 0 for users in self._users)
+        return sum(group.pool.nbytes for group in self._groups)
+
+    def _group(self, window: int, seen: list[int]) -> _Layers:
+        layers, (heads, positions, elements) = [i for i, w in enumerate(seen) if w == window], self._row
+        shape = (len(layers), 2, heads, positions, elements)
+        return _Layers(window, layers, PagePool(shape, self.dtype, min(-(-self.context // PAGE), _most(window))))
+
+    def _pages(self, span: Span, layer: int) -> tuple[list[NDArray], int]:
+        """The pages of a span's sequence, in order, and the layer's place in each."""
+        number, place = self.places[layer]
+        pool = self._groups[number].pool
+        gone = np.zeros(pool.shape, pool.dtype)
+        numbers = self._sequences[span.sequence].pools[number].numbers
+        return [gone if i is None else pool.pages[i] for i in numbers], place
 
     def _add(self, sequence: _Sequence) -> int:
         self._next += 1
         self._sequences[self._next] = sequence
         return self._next
 
-    def _take(self) -> int:
-        for page, users in enumerate(self._users):
-            if users == 0:
-                self._users[page] = 1
-                return page
-        first, count = len(self.pages), min(-(-self.context // PAGE), max(1, SLAB // self.page_bytes))
-        self.pages += list(_zeros(count * self.page_bytes).view(self.dtype).reshape(count, *self.shape))
-        self._users += [1] + [0] * (count - 1)
-        return first
 
-    def _copy(self, page: int) -> int:
-        fresh = self._take()
-        self.pages[fresh][:] = self.pages[page]
-        self._users[page] -= 1
-        return fresh
+def _most(window: int) -> int:
+    """Pages of a sequence in a pool, at most: the window, what is kept before it, what one pass adds, two ends."""
+    return -(-(window + SLACK + CHUNK) // PAGE) + 2 if window else 1 << 40

@@ -6,12 +6,11 @@ Contexts of one cache advance together, in one pass.
 
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.backends.protocol import Pause, Watch
+from localmix.backends.protocol import Cache, Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
@@ -25,14 +24,17 @@ class Context:
     `watch` and `pause`, which may be set at any time, are called in each pass: see `localmix.backends.protocol`.
     """
 
-    def __init__(self, engine: Engine, size: int | None = None, kv: str | None = None, *, cache: Any = None) -> None:
+    def __init__(
+        self, engine: Engine, size: int | None = None, kv: str | None = None, *, cache: Cache | None = None
+    ) -> None:
         """A sequence in a cache of its own, or in `cache`, whose sizes then count."""
         self.engine = engine
         self.ids: list[int] = []
         self.watch: Watch | None = None
         self.pause: Pause | None = None
         self.cache = engine.cache(size, kv) if cache is None else cache
-        self.sequence: int = self.cache.new()
+        self.sequence = self.cache.new()
+        self._mark: tuple[list[int], int] | None = None  # ids, and a sequence that ends with them
 
     @property
     def size(self) -> int:
@@ -41,13 +43,31 @@ class Context:
     def keep_prefix(self, prompt: Sequence[int]) -> int:
         """Forget everything that `prompt` does not begin with; how many tokens are left.
 
-        The last one of the prompt is never left: computing it gives the logits that come next.
+        The last one of the prompt is never left: computing it gives the logits that come next. Where layers have
+        windows and lost what tokens after the part in common see, it is what `mark` kept of it, or nothing.
         """
-        pairs = zip(self.ids, prompt[:-1], strict=False)
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self.cache.truncate(self.sequence, shared)
-        del self.ids[shared:]
+        shared = _alike(self.ids, prompt[:-1])
+        if not self.can_cut(shared):
+            shared = self._back_to_mark(prompt[:-1])
+        self.cut(shared)
         return shared
+
+    def can_cut(self, length: int) -> bool:
+        """Whether tokens can follow the first `length`."""
+        return length == 0 or self.cache.can_share(self.sequence, length)
+
+    def cut(self, length: int) -> None:
+        """Keep only the first `length` tokens, for which `can_cut` holds."""
+        self.cache.truncate(self.sequence, length)
+        del self.ids[length:]
+
+    def mark(self) -> None:
+        """Remember this point: what follows may be replaced, as thoughts are left out of the next prompt. It costs
+        memory only where layers have windows; another mark, or taking up something else, ends it.
+        """
+        if self.ids and any(self.engine.network.windows):
+            self._forget_mark()
+            self._mark = list(self.ids), self.cache.share(self.sequence, len(self.ids))
 
     def advance(self, ids: Sequence[int]) -> Floats:
         """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
@@ -57,41 +77,75 @@ class Context:
         """Another sequence in the same cache that begins with the first `length` tokens (None: all)."""
         length = len(self.ids) if length is None else length
         other = Context.__new__(Context)
-        other.engine, other.cache, other.watch, other.pause = self.engine, self.cache, None, None
+        other.engine, other.cache, other.watch, other.pause, other._mark = self.engine, self.cache, None, None, None
         other.ids, other.sequence = self.ids[:length], self.cache.share(self.sequence, length)
         return other
 
     def free(self) -> None:
         """Give the sequence back: nothing else may be done with this context."""
+        self._forget_mark()
         self.cache.free(self.sequence)
 
-    def dump(self) -> tuple[list[int], NDArray] | None:
-        """The ids and their keys and values; None from a backend whose cache cannot be saved."""
-        return (self.ids, self.cache.dump(self.sequence)) if hasattr(self.cache, "dump") else None
+    def dump(self) -> tuple[list[int], NDArray]:
+        """The ids and their keys and values."""
+        return self.ids, self.cache.dump(self.sequence)
 
     def restore(self, ids: Sequence[int], kv: NDArray) -> None:
         """Take up what `dump` gave. ValueError: it does not fit this model or this backend."""
-        if not hasattr(self.cache, "restore") or kv.ndim != 5 or kv.shape[3] != len(ids):
+        if kv.ndim != 5 or kv.shape[3] != len(ids):
             raise ValueError("keys and values that do not fit")
         restored = self.cache.restore(kv)
-        self.cache.free(self.sequence)
+        self.free()
         self.sequence, self.ids = restored, list(ids)
 
     def shift(self, keep: int, count: int) -> None:
         """Forget `count` tokens behind the first `keep`. Those after move up, their keys rotated to the new places.
 
+        Where a layer has lost some of the first that it would see then, all is forgotten, to be computed again.
         LocalmixError: they are kept in 8 bits.
         """
-        found = self.dump()
-        if found is None or found[1].dtype.kind != "f":
+        ids, kv = self.dump()
+        if kv.dtype.kind != "f":
             raise LocalmixError("keys and values in 8 bits cannot be shifted: use --when-full drop")
-        ids, kv = found
+        if not self._sees_across(keep, len(ids) - count):
+            self.cut(0)
+            return
         kv = np.concatenate([kv[:, :, :, :keep], kv[:, :, :, keep + count :]], axis=3)
         for layer, (keys, _) in zip(self.engine.network.layers, kv, strict=True):  # (K, n, d)
             rope, moved = layer.attention.rope, keys[:, keep:]
             if rope is not None:
                 moved[:] = turned(moved.astype(np.float32), rope, -count * rope.inverse, 1.0)
         self.restore(ids[:keep] + ids[keep + count :], kv)
+
+    def _sees_across(self, keep: int, length: int) -> bool:
+        """Whether all is there that tokens after `length` see of the first `keep`."""
+        for index, window in enumerate(self.engine.network.windows):
+            seen = max(length + 1 - window, 0) if window else 0
+            if seen < keep and seen < self.cache.first(self.sequence, index):
+                return False
+        return True
+
+    def _back_to_mark(self, prompt: Sequence[int]) -> int:
+        """Take up the mark, as much of it as a prompt begins with; how many tokens that is."""
+        if self._mark is None:
+            return 0
+        ids, marked = self._mark
+        length = _alike(ids, prompt)
+        if length == 0 or not self.cache.can_share(marked, length):
+            return 0
+        self.cache.free(self.sequence)
+        self.sequence, self.ids = self.cache.share(marked, length), ids[:length]
+        return length
+
+    def _forget_mark(self) -> None:
+        if self._mark is not None:
+            self.cache.free(self._mark[1])
+            self._mark = None
+
+
+def _alike(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of what both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def advance(parts: Sequence[tuple[Context, Sequence[int]]], *, every: Sequence[bool] | None = None) -> Floats:

@@ -6,11 +6,10 @@ It knows ids and nothing of text. Which experts it chose is told to whoever asks
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from localmix.backends.protocol import Backend, Chooses, Inputs, Pause, Step, Watch
+from localmix.backends.protocol import Backend, Cache, Chooses, Inputs, Pause, Step, Watch
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
@@ -35,7 +34,7 @@ class Engine:
         """The network's forward pass, of which `inputs` hears what matrices are multiplied with."""
         return self.backend.decoder(self.network, inputs, self.pool)
 
-    def cache(self, context: int | None = None, kv: str | None = None) -> Any:
+    def cache(self, context: int | None = None, kv: str | None = None) -> Cache:
         """An empty cache for sequences of up to `context` tokens (None: what the model was trained for).
 
         LocalmixError: such a context, or such keys and values, cannot be had.
@@ -71,7 +70,7 @@ class Engine:
                 f"the prompt has {at_least}{tokens} tokens, the context holds {size}: shorten it{more}"
             )
 
-    def forward(self, batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
+    def forward(self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None) -> Floats:
         """Run a batch of checked ids and commit it to the cache: logits (W, V). Interrupted, it leaves no trace.
 
         `watch` is called with the experts chosen, int32 (L, T, A), `pause` between layers: see

@@ -6,11 +6,11 @@ decoded has other last bits than one that was read, and with the cache or withou
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.backends.protocol import Cache
 from localmix.engine.cache import PAGE
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
@@ -29,7 +29,7 @@ class _Kept:
 class Prefixes:
     """The prompts of one cache. `budget`: bytes of all its pages, those of answers under way included; None: any."""
 
-    def __init__(self, engine: Engine, cache: Any, budget: int | None) -> None:
+    def __init__(self, engine: Engine, cache: Cache, budget: int | None) -> None:
         self.budget = budget
         self.cache = cache
         self._engine = engine
@@ -42,7 +42,7 @@ class Prefixes:
         wanted = np.asarray(prompt[:-2], np.int32)
         best, length = None, 0
         for one in self._kept:
-            if one.owner == owner and (n := _shared(one.ids, wanted)) > length:
+            if one.owner == owner and (n := _shared(one.ids, wanted)) > length and one.context.can_cut(n):
                 best, length = one, n
         if best is None or length < LEAST:
             return Context(self._engine, cache=self.cache)
@@ -56,7 +56,7 @@ class Prefixes:
         ids = np.array(context.ids[:length], np.int32)
         for one in [one for one in self._kept if one.owner == owner]:
             shared = _shared(one.ids, ids)
-            if shared == length:  # nothing new
+            if shared == length and one.context.can_cut(length):  # nothing new
                 self._touch(one)
                 return
             if shared == len(one.ids):
@@ -82,11 +82,10 @@ class Prefixes:
     def _cut(self, one: _Kept) -> None:
         """Take the last pages from a prompt, an eighth of it at a time."""
         left = (len(one.ids) - max(len(one.ids) // 8, 1)) // PAGE * PAGE
-        if left < PAGE:
+        if left < PAGE or not one.context.can_cut(left):
             self._drop(one)
             return
-        one.context.cache.truncate(one.context.sequence, left)
-        del one.context.ids[left:]
+        one.context.cut(left)
         one.ids = one.ids[:left]
 
     def _touch(self, one: _Kept) -> None:

@@ -8,12 +8,11 @@ W scored tokens of a pass · V vocabulary.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from localmix.engine.batch import Batch, cut
-from localmix.engine.cache import PAGE
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
 from localmix.measure.likelihood import ROWS, totals
@@ -59,9 +58,9 @@ class Scorer:
         """LocalmixError: such a context cannot be had."""
         self.computed = self.given = 0
         self._engine = engine
-        self._cache: Any = engine.cache(context)
+        self._cache = engine.cache(context)
         self._rows = max(_LOGITS // (4 * engine.network.vocabulary), 16)
-        self._parts = max(_PAGES // (PAGE * self._cache.position_bytes), 16)
+        self._parts = max(_PAGES // self._cache.page_bytes, 16)
 
     @property
     def context(self) -> int:
@@ -94,7 +93,7 @@ class Scorer:
                     continue
                 for child in work.stretch.children:
                     heappush(ready, order[child])
-                if not work.waiting:
+                if not work.waiting and work.sequence is not None:
                     self._cache.free(work.sequence)
             if progress is not None:
                 progress(done, total)
@@ -132,6 +131,7 @@ class Scorer:
         if stretch.parent is None:
             return self._cache.new()
         parent = works[stretch.parent]
+        assert parent.sequence is not None
         sequence = self._cache.share(parent.sequence, stretch.start)
         parent.waiting -= 1
         if not parent.waiting:

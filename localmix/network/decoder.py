@@ -40,6 +40,11 @@ class Network:
         return max(layer.mixture.router.active if layer.mixture.router else 0 for layer in self.layers)
 
     @property
+    def windows(self) -> list[int]:
+        """Positions that each layer sees, its own included; 0: all."""
+        return [layer.attention.window for layer in self.layers]
+
+    @property
     def products(self) -> int:
         """Multiplications with weights of one token, in the layer that has most, the router's left out."""
         return max(map(products_of, self.layers))

@@ -7,7 +7,7 @@ import pytest
 import small_models
 
 import localmix
-from localmix.engine.cache import Cache
+from localmix.engine.cache import PagedCache
 from localmix.errors import LocalmixError
 from localmix.measure import windows
 from localmix.measure.windows import Window
@@ -49,7 +49,7 @@ def test_passes_score_each_token_once(sizes: list[int], monkeypatch: pytest.Monk
     """Short windows share a pass, long ones take several; whatever the sizes, targets follow the rows wanted."""
     monkeypatch.setattr(windows, "CHUNK", 8)
     cut = [Window(np.arange(100 * i, 100 * i + size).tolist(), size // 2) for i, size in enumerate(sizes)]
-    cache = Cache(1, 1, 2, max(sizes))
+    cache = PagedCache(1, 1, 2, max(sizes))
     targets: list[int] = []
     tokens = 0
     for batch, wanted in windows.passes(cut, cache):

@@ -69,6 +69,13 @@ class Cache:
         """An empty sequence."""
         return self._add(_Sequence())
 
+    def can_share(self, sequence: int, length: int) -> bool:
+        """Nothing is lost before a window."""
+        return True
+
+    def first(self, sequence: int, layer: int) -> int:
+        return 0
+
     def share(self, sequence: int, length: int) -> int:
         """A new sequence whose first `length` positions are those of another."""
         source = self._sequences[sequence]
@@ -157,6 +164,15 @@ class Cache:
         if self.storage.bits is not None:
             bits = self.storage.bits + 2 * bits // GROUP  # a scale and a bias a group
         return self._layers * 2 * self._kv_heads * self._head_dim * bits // 8
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes that a sequence grows by at a time."""
+        return STEP * self.position_bytes
+
+    def needs(self, length: int) -> int:
+        """Bytes of a sequence of `length` positions."""
+        return -(-length // STEP) * self.page_bytes
 
     @property
     def nbytes(self) -> int:

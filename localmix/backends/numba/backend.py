@@ -13,7 +13,8 @@ from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
 from localmix.backends.protocol import Inputs, Pause, Step, Watch
 from localmix.engine.batch import Batch
-from localmix.engine.cache import Cache, storage
+from localmix.engine.cache import PagedCache
+from localmix.engine.storage import storage
 from localmix.errors import LocalmixError
 from localmix.network.decoder import Network
 from localmix.stream.pool import Pool
@@ -33,10 +34,10 @@ class NumbaBackend:
         self.threads = threads or processors()
         self._team = Team(self.threads)
 
-    def cache(self, network: Network, context: int, kv: str) -> Cache:
+    def cache(self, network: Network, context: int, kv: str) -> PagedCache:
         a = network.layers[0].attention
         storage(kv).elements(a.size)  # refused here: with `room` it might pass
-        return Cache(len(network.layers), a.kv_heads, room(a.size), context, kv)
+        return PagedCache(len(network.layers), a.kv_heads, room(a.size), context, kv, network.windows)
 
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         program = Program(network, self.threads, pooled=pool is not None)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.passes.records import ATTEND, FEW, attention_scratch, fours, room
-from localmix.engine.cache import PAGE, STORAGES
+from localmix.engine.cache import PAGE
+from localmix.engine.storage import STORAGES
 from quant.format import Floats
 
 HEADS, HEAD = 3, 1  # kv heads in a page, and the one that is asked

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from localmix.backends.numba.attend.parts import attend_part, load_queries, merge, partial_bytes, parts_of
-from localmix.backends.numba.blocks.heads import keep, page_offset, query
+from localmix.backends.numba.blocks.heads import keep, page_offset, pages_of, query
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import call1
 from localmix.backends.numba.machine.native import native
@@ -89,7 +89,7 @@ def _append(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
             span = record(s.spans + i * SPAN_BYTES, SPAN_T)
             for j in range(span.count):
                 position = span.start + j
-                page = load_i64(s.pages + 8 * (span.page + position // PAGE))
+                page = load_i64(pages_of(s, a, span) + 8 * (position // PAGE))
                 keep(s, n, a, span.row + j, piece, page, position % PAGE, own.key)
         piece = done(counter)
     wait(counter, a.kv_heads, s.yields)
@@ -120,8 +120,8 @@ def _attend_one(s: Record, a: Record, own: Record, span: Record, head: int) -> N
     group, parts, t = a.heads // a.kv_heads, parts_of(a, span.start), span.row
     load_queries(s, a, own, t, head)
     for part in range(parts):
-        out, pages = own.results + part * partial_bytes(a), s.pages + 8 * span.page
-        attend_part(a, own, head, pages, span.start, part, out)
+        out = own.results + part * partial_bytes(a)
+        attend_part(a, own, head, pages_of(s, a, span), span.start, part, out)
     for h in range(head * group, (head + 1) * group):
         merge(a, own.results, parts, h, s.mixed + t * s.mixed_bytes + 4 * h * a.size)
 
@@ -134,7 +134,7 @@ def _attend_block(s: Record, a: Record, own: Record, span: Record, block: int, h
     for i in range(count * group):
         query(s, a, span.row + first + i // group, head * group + i % group, own.queries + 4 * i * room)
         store_i64(own.limits + 8 * i, span.start + first + i // group)
-    job.q, job.queries, job.limits, job.pages = own.queries, count * group, own.limits, s.pages + 8 * span.page
+    job.q, job.queries, job.limits, job.pages = own.queries, count * group, own.limits, pages_of(s, a, span)
     job.few, job.window = False, a.window
     job.keys, job.values, job.row = page_offset(a, 0, head), page_offset(a, 1, head), a.kv_row
     start = span.start + first

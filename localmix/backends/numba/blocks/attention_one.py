@@ -13,7 +13,7 @@ from localmix.backends.numba.attend.parts import (
     parts_of,
     start_of_part,
 )
-from localmix.backends.numba.blocks.heads import keep, page_offset
+from localmix.backends.numba.blocks.heads import keep, page_offset, pages_of
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.words import load_i64, prefetch, record
@@ -70,7 +70,7 @@ def _qkv(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
 def _attend(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
     """A piece is one kv head and a part of the positions; the last one also stores the new key and value."""
     span = record(s.spans, SPAN_T)
-    pages, position = s.pages + 8 * span.page, span.start
+    pages, position = pages_of(s, a, span), span.start
     parts = parts_of(a, position)
     piece = take(counter)
     while piece < a.kv_heads * parts:

@@ -90,6 +90,12 @@ def _store(x: int, kind: int, a: Record, target: int) -> None:
 
 
 @inner
+def pages_of(s: Record, a: Record, span: Record) -> int:
+    """Where the addresses of a span's pages begin that have the keys and values of a layer."""
+    return s.pages + 8 * (a.pool * s.page_count + span.page)
+
+
+@inner
 def page_offset(a: Record, values: int, head: int) -> int:
     """Bytes from the start of a page to a head's keys or values: a page is (layers, 2, K, PAGE, a row)."""
     return ((a.place * 2 + values) * a.kv_heads + head) * PAGE * a.kv_row

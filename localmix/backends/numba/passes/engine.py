@@ -16,7 +16,7 @@ from localmix.backends.numba.passes.team import Team, yield_address
 from localmix.backends.numba.passes.turns import Turns
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import Batch
-from localmix.engine.cache import Cache
+from localmix.engine.cache import PagedCache
 
 EMBEDDINGS = 4096  # rows kept as floats: a text repeats its tokens
 
@@ -36,7 +36,7 @@ class Engine:
         self._turns = Turns(program.ropes)
 
     def step(
-        self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None
+        self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows."""
         net, b = self._network, self._buffers
@@ -58,7 +58,7 @@ class Engine:
         del inputs
         return logits * np.float32(net.logit_scale) if net.logit_scale != 1 else logits
 
-    def _read(self, batch: Batch, cache: Cache, pause: Pause | None) -> None:
+    def _read(self, batch: Batch, cache: PagedCache, pause: Pause | None) -> None:
         """Layer after layer; of the last one the keys and values of all tokens, all else of those that are wanted."""
         last = len(self._network.layers) - 1
         if self._listener is not None or len(batch.wanted) == len(batch):
@@ -112,19 +112,20 @@ class Engine:
         b.counters[:] = 0
         self._team.run(self._forward, b.step.ctypes.data)
 
-    def _inputs(self, batch: Batch, cache: Cache) -> list[NDArray]:
+    def _inputs(self, batch: Batch, cache: PagedCache) -> list[NDArray]:
         """Rotations, spans and pages of a batch: what the record points to."""
         s = self._buffers.step
         rotations, turned = self._turns.of(batch.positions)
         spans = np.zeros(len(batch.spans), SPAN)
-        pages: list[int] = []
+        pages: list[list[int]] = [[] for _ in range(cache.pools)]  # of each pool, span after span
         for row, span in zip(spans, batch.spans, strict=True):
-            row["row"], row["start"], row["count"], row["page"] = span.row, span.start, span.count, len(pages)
-            pages += [page.ctypes.data for page in cache.table(span)]
+            row["row"], row["start"], row["count"], row["page"] = span.row, span.start, span.count, len(pages[0])
+            for own, more in zip(pages, cache.addresses(span), strict=True):
+                own += more
         table = np.array(pages, np.int64)
         s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
         s["rotations"], s["spans"] = rotations.ctypes.data, spans.ctypes.data
-        s["pages"], s["wanted"] = table.ctypes.data, batch.wanted.ctypes.data
+        s["pages"], s["page_count"], s["wanted"] = table.ctypes.data, table.shape[1], batch.wanted.ctypes.data
         return [*turned, rotations, spans, table, batch.wanted]
 
     def _embed(self, ids: NDArray[np.int32]) -> None:

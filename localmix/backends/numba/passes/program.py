@@ -30,7 +30,7 @@ from localmix.backends.numba.passes.records import (
     padded,
     room,
 )
-from localmix.engine.cache import Cache
+from localmix.engine.cache import PagedCache
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError, UnsupportedError
 from localmix.network.blocks import Attention, Experts, Linear, Mixture, Norm
@@ -70,7 +70,7 @@ class Program:
         self._blocks = np.zeros(len(self._kinds), BLOCK)
         self._tables: list[list[NDArray]] = []
         for i, layer in enumerate(network.layers):
-            self._fill_attention(self._attention[i], layer.attention, i)
+            self._fill_attention(self._attention[i], layer.attention)
             self._fill_mixture(self._mixture[i], layer.mixture, self.streamed[i])
             self._attention[i]["residual"] = self._mixture[i]["residual"] = layer.scale
             for b in range(self.starts[i], self.starts[i + 1]):
@@ -85,16 +85,17 @@ class Program:
         n["output_kernel"] = native.address("blocks.output.output")
         self._norm(n["norm"], network.output_norm)
         self._linear(n["output"], network.output)
-        self._without_tiles, self._bound = True, ""
+        self._without_tiles = True
+        self._bound: tuple[str, tuple[tuple[int, int], ...]] = "", ()
 
-    def bind(self, cache: Cache) -> int:
-        """The network's address, with the kernels for this cache's type of keys and values."""
-        if self._bound != cache.kv:
-            self._bound = cache.kv
+    def bind(self, cache: PagedCache) -> int:
+        """The network's address, with this cache's places for keys and values, and the kernels for their type."""
+        if self._bound != (cache.kv, cache.places):
+            self._bound = cache.kv, cache.places
             self.record["kv"] = KINDS.index(cache.kv)
-            for row in self._attention:
+            for row, (row["pool"], row["place"]) in zip(self._attention, cache.places, strict=True):
                 rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
-                row["kv_row"] = cache.shape[-1] * cache.dtype.itemsize
+                row["kv_row"] = cache.row_bytes
                 row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 
@@ -129,9 +130,9 @@ class Program:
 
         return row
 
-    def _fill_attention(self, row: Any, a: Attention, index: int) -> None:
+    def _fill_attention(self, row: Any, a: Attention) -> None:
         filled(a, row, {"rope", "scale"})
-        row["place"], row["room"] = index, room(a.size)
+        row["room"] = room(a.size)
         row["scale"] = 1 / np.sqrt(a.size) if a.scale is None else a.scale
         if a.rope is not None:
             filled(a.rope, row, {"inverse", "pairs", "scale"})  # its scale is in the cosines and sines

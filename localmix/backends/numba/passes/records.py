@@ -31,10 +31,11 @@ NORM = _record("weight width", eps="f8")
 BLOCK = _record("one many phases_one phases_many at")
 
 # `rope` is the number of its rotation, `rotated` how many pairs (0: none), `halves` whether they are (i, i + rotated).
-# `place` is its number in a page of the cache, `room` what a head has there, in numbers and (`kv_row`) in bytes;
+# `pool` and `place` are where the cache keeps its keys and values: among which pages, and at which number in each;
+# `room` is what a head has there, in numbers and (`kv_row`) in bytes;
 # `attend` the kernel for such a cache. `residual`: its result is multiplied by that. 0 is none of anything.
 ATTENTION = _record(
-    "heads kv_heads size room window sinks rope rotated halves place kv_row attend",
+    "heads kv_heads size room window sinks rope rotated halves pool place kv_row attend",
     norm=NORM,
     q=WEIGHT,
     k=WEIGHT,
@@ -75,13 +76,14 @@ ROTATION = _record("cos sin")
 # `shared`: whether the shared expert of many tokens is computed. *_bytes are strides. partials: attention's splits
 # when decoding.
 STEP = _record(
-    "network first last alone finish tokens logits counters yields private private_bytes x rotations pages spans "
-    "span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes scores chosen mix place "
-    "order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs keys_only "
-    "shared"
+    "network first last alone finish tokens logits counters yields private private_bytes x rotations pages page_count "
+    "spans span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes scores chosen mix "
+    "place order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs "
+    "keys_only shared"
 )
 
-# Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages from `pages[page]` on.
+# Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages of each pool from
+# `pages[pool · page_count + page]` on.
 SPAN = _record("row start count page")
 
 # Queries of one kv head over positions p0..p1 of one sequence; query i sees positions up to limits[i], which never

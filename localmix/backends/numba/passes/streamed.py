@@ -15,7 +15,7 @@ from localmix.backends.numba.passes.program import Program
 from localmix.backends.numba.passes.team import Team
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import Batch
-from localmix.engine.cache import Cache
+from localmix.engine.cache import PagedCache
 from localmix.stream.pool import Held, Pool
 
 ROUTE, GATE_UP, DOWN, ADD = 1, 2, 3, 4  # blocks of a layer, from its first, which is attention
@@ -33,7 +33,7 @@ class Streamed(Engine):
         self._lent: list[Held] = []  # experts that the next call of the kernels needs
 
     def step(
-        self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None
+        self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows. FileFormatError, LocalmixError: experts that cannot be had."""
         try:
