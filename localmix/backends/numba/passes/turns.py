@@ -21,7 +21,7 @@ class Turns:
 
     def of(self, positions: NDArray[np.int32]) -> tuple[NDArray[np.void], list[NDArray[np.float32]]]:
         """Records ROTATION of all ropes for T positions, and the arrays they point into: keep those alive."""
-        if len(positions) > 1:
+        if len(positions) != 1:
             tables, first = self._made(positions), 0
         else:
             tables, first = self._near(int(positions[0]))
