@@ -74,10 +74,10 @@ KINDS["gpt_oss_rounded"] = (
 del KINDS["olmoe"][1]["num_local_experts"]
 
 # What llama.cpp can compute, and the recipe that it is converted with. Its YaRN rounds the ends of the ramp.
-FLAT = 0.4  # of logits, or a rounded activation shows as much as in no trained network
 QUANTIZED = {
     "llama_biased": "Q5_1", "qwen2": "Q4_1", "qwen2_moe": "Q8_0", "qwen3": "Q5_0", "qwen3_moe": "Q4_K_M",
-    "olmoe": "Q5_K_M", "granite": "Q8_0", "granitemoe": "Q6_K", "granitemoeshared": "IQ4_NL", "gpt_oss_rounded": "Q8_0",
+    "qwen3_moe_yarn": "Q8_0", "olmoe": "Q5_K_M", "granite": "Q8_0", "granitemoe": "Q6_K", "granitemoeshared": "IQ4_NL",
+    "gpt_oss_rounded": "Q8_0",
 }  # fmt: skip
 
 
@@ -87,13 +87,10 @@ def config(kind: str) -> Config:
     return BASE | more | {"model_type": name}
 
 
-def write(folder: Path, kind: str, output: float = 1.0) -> Path:
-    """The checkpoint as a folder; `output` scales the logits."""
+def write(folder: Path, kind: str) -> Path:
+    """The checkpoint as a folder."""
     folder.mkdir(parents=True)
-    tensors = weights(kind)
-    if "lm_head.weight" in tensors:
-        tensors["lm_head.weight"] *= np.float32(output)
-    checkpoint_folders.safetensors(folder / "model.safetensors", tensors, "F32")
+    checkpoint_folders.safetensors(folder / "model.safetensors", weights(kind), "F32")
     (folder / "config.json").write_text(json.dumps(config(kind)))
     checkpoint_folders.tokenizer(folder)
     return folder

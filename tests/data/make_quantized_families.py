@@ -1,7 +1,7 @@
-"""Writes quantized_families.npz: the logits (T, V) that llama.cpp gives for the last tokens of IDS, for each checkpoint
-of tests/family_checkpoints.py that it can compute, converted with a recipe.
+"""Writes quantized_families.npz: the logits (T, V) that llama.cpp gives after each of IDS, for each checkpoint of
+tests/family_checkpoints.py that it can compute, converted with a recipe.
 
-    PYTHONPATH=.:tests python tests/data/make_quantized_families.py
+    PYTHONPATH=.:tests:tests/peers python tests/data/make_quantized_families.py
 
 needs: llama-cpp-python
 """
@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from family_checkpoints import CONTEXT, FLAT, IDS, KEPT, QUANTIZED, write
-from llama_cpp import Llama
+from families import llama_cpp_logits
+from family_checkpoints import QUANTIZED, write
 
 from localmix import convert
 from quant.recipe import RECIPES
@@ -22,14 +22,9 @@ def main() -> None:
     for kind, recipe in QUANTIZED.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.gguf"
-            checkpoint = convert.open_checkpoint(write(Path(folder) / kind, kind, FLAT))
+            checkpoint = convert.open_checkpoint(write(Path(folder) / kind, kind))
             convert.write(convert.make_plan(checkpoint, RECIPES[recipe]), path, threads=1)
-            model = Llama(
-                str(path), n_ctx=CONTEXT, logits_all=True, type_k=0, type_v=0, flash_attn=False, verbose=False
-            )
-            model.eval(IDS)
-            answers[kind] = model.scores[len(IDS) - KEPT : len(IDS)].copy()
-            model.close()
+            answers[kind] = llama_cpp_logits(path)
         print(kind, recipe)
     np.savez_compressed(Path(__file__).with_name("quantized_families.npz"), **answers)
 
