@@ -24,7 +24,8 @@ class Engine:
 
     def __init__(self, network: Network, backend: Backend, kv: str = "f16", pool: Pool | None = None) -> None:
         self.network, self.backend, self.kv, self.pool = network, backend, kv, pool
-        self.chunk = chunk(self.network.products)  # tokens of a prompt that are computed at once
+        # Tokens of a prompt that are computed at once; each of them shares what is read of streamed experts.
+        self.chunk = chunk(self.network.products) if pool is None else CHUNK
         self._step = self.decoder()
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self.decoding = Counts()  # what the pool did for tokens decoded one by one

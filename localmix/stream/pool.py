@@ -248,7 +248,8 @@ class Pool:
                 held.error = held.error or error
                 self._table.drop(held)
             self._free(held)
-            self._changed.notify_all()
+            if error is not None or not held.left[part]:  # nobody waits for less than a part
+                self._changed.notify_all()
 
     def _pin(self, held: Held) -> None:
         self._pinned += held.pins == 0
