@@ -10,6 +10,7 @@ from localmix.answer.options import Options
 from localmix.answer.scheduler import Scheduler
 from localmix.answer.speaker import Speaker
 from localmix.answer.stats import Stats
+from localmix.answer.stops import Asides
 from localmix.answer.text import Reason
 from localmix.answer.ticket import Progress, Refill, Request, Ticket
 from localmix.engine.context import Context
@@ -34,6 +35,7 @@ class Generation(Iterator[str]):
         *,
         continues: bool = False,
         shown: frozenset[int] = frozenset(),
+        asides: Callable[[], Asides | None] | None = None,
         progress: Progress | None = None,
         cancel: Event | None = None,
         on_end: Callable[["Generation"], None] | None = None,
@@ -41,12 +43,13 @@ class Generation(Iterator[str]):
     ) -> None:
         """Checks the prompt; nothing is computed before the first piece is asked for.
 
-        `continues`, `shown`: see `localmix.answer.ticket.Request`. `on_end` is
+        `continues`, `shown`, `asides`: see `localmix.answer.ticket.Request`. `on_end` is
         called once if the generation ever began, however it ended. Without `refill` a full context ends it.
         ContextFullError: the prompt is too long.
         """
         self.text = ""
-        request = Request(0, context.engine.checked(prompt, context.size), options, continues, shown=shown)
+        ids = context.engine.checked(prompt, context.size)
+        request = Request(0, ids, options, continues, shown=shown, asides=asides)
         self._ticket = Ticket(speaker, request, context, refill)
         self._context = context
         self._ticket.progress = progress

@@ -8,7 +8,7 @@ from collections.abc import Container
 from typing import Literal
 
 from localmix.answer.options import Options
-from localmix.answer.stops import Stops
+from localmix.answer.stops import Asides, Stops
 from localmix.tokenizer import Tokenizer
 
 Reason = Literal["end", "stop", "length", "context", "interrupted"]
@@ -21,13 +21,23 @@ class Text:
     that is full, "interrupted" as long as it has not ended.
     """
 
-    def __init__(self, tokenizer: Tokenizer, options: Options, *, keep_space: bool, shown: Container[int] = ()) -> None:
-        """`keep_space`: a space at the beginning counts. `shown`: control tokens that are text."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        options: Options,
+        *,
+        keep_space: bool,
+        shown: Container[int] = (),
+        asides: Asides | None = None,
+    ) -> None:
+        """`keep_space`: a space at the beginning counts. `shown`: control tokens that are text. `asides`: where stop
+        strings do not count.
+        """
         self.ids: list[int] = []
         self.reason: Reason = "interrupted" if options.max_tokens != 0 else "length"
         self._end_ids = tokenizer.end_ids
         self._stream = tokenizer.stream(keep_space=keep_space, shown=shown)
-        self._stops = Stops(options.stop)
+        self._stops = Stops(options.stop, asides)
         self._limit = options.max_tokens
 
     @property

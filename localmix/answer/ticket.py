@@ -14,6 +14,7 @@ from localmix.answer.options import Options
 from localmix.answer.scores import Score, score
 from localmix.answer.speaker import Speaker
 from localmix.answer.stats import Stats
+from localmix.answer.stops import Asides
 from localmix.answer.text import Reason, Text
 from localmix.engine.context import Context
 from localmix.errors import LocalmixError
@@ -30,7 +31,8 @@ class Request:
 
     `scores`: each id of the answer comes with its log-probability and those of so many likely ids; with `echo` those
     of the prompt too. `routes`: each id comes with the experts of the pass that it was chosen after. `owner`: whose
-    prompts may share what is computed. `shown`: control tokens that are text.
+    prompts may share what is computed. `shown`: control tokens that are text. `asides` makes what tells where stop
+    strings do not count.
     """
 
     id: str | int
@@ -42,6 +44,7 @@ class Request:
     owner: str = ""
     shown: frozenset[int] = frozenset()
     routes: bool = False
+    asides: Callable[[], Asides | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,10 @@ class Ticket:
         self.options = request.options
         self.sampler = speaker.sampler(request.options)
         self.keeps_space = request.continues or self.sampler.held  # at the beginning of the text
-        self.written = Text(speaker.tokenizer, request.options, keep_space=self.keeps_space, shown=request.shown)
+        asides = request.asides() if request.asides is not None else None
+        self.written = Text(
+            speaker.tokenizer, request.options, keep_space=self.keeps_space, shown=request.shown, asides=asides
+        )
         self.lent = False  # whether the context is the scheduler's
         self._again: list[int] = []  # ids of the answer that were computed before and have to be again
         self._refill = refill

@@ -13,6 +13,7 @@ from localmix.answer.generate import Progress
 from localmix.answer.speaker import Speaker
 from localmix.conversation.overflow import Notice, Overflow
 from localmix.conversation.reply import Reply
+from localmix.conversation.thinking import thinking
 from localmix.engine.context import Context
 from localmix.errors import LocalmixError
 from localmix.markup import markup_of
@@ -105,7 +106,7 @@ class Chat(Generic[M]):
 
         LocalmixError: its template has no place for that.
         """
-        self._template = template_of(self.model).seeing(self.markup.variables(think, effort))
+        self._template = thinking(template_of(self.model), self.model.tokenizer, think, effort)
         self.think, self.effort = think, effort
 
     def reset(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from localmix.answer.generate import Generation
@@ -31,7 +32,8 @@ class Reply(Generation):
     ) -> None:
         """As a Generation. An answer that is held to a schema or grammar begins where that does: it has no header."""
         shown = markup.shown(speaker.tokenizer)
-        super().__init__(speaker, context, prompt, options, shown=shown, on_end=self._ended, **how)
+        asides = partial(markup.asides, prompt, speaker.tokenizer)
+        super().__init__(speaker, context, prompt, options, shown=shown, asides=asides, on_end=self._ended, **how)
         self._parser = markup.parser(prompt, speaker.tokenizer, bare=True)
         self._found: deque[Part] = deque()
         self._after = on_end

@@ -4,12 +4,14 @@ the options of an answer. Everything is checked before anything is computed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from localmix.answer.options import Options
 from localmix.answer.speaker import Speaker
 from localmix.answer.ticket import Request
 from localmix.conversation.chat import template_of
+from localmix.conversation.thinking import thinking
 from localmix.errors import LocalmixError
 from localmix.markup import Markup, markup_of
 from localmix.template import Message
@@ -48,9 +50,12 @@ class Reader:
         own = {key: value for key, value in row.items() if key not in ("id", *_TEXT, "system")}
         options = self.model.defaults.options({**self.options, **own})
         self.model.sampler(options)  # a schema or grammar that is wrong is said now
-        shown = frozenset[int]() if self.raw else self.markup.shown(self.model.tokenizer)
+        tokenizer = self.model.tokenizer
         ids = self.model.engine.checked(self._encode(row), self.context or self.model.engine.network.context)
-        return Request(id, ids, options, continues=self.raw and ids != [self.model.tokenizer.bos], shown=shown)
+        if self.raw:
+            return Request(id, ids, options, continues=ids != [tokenizer.bos])
+        asides = partial(self.markup.asides, ids, tokenizer)
+        return Request(id, ids, options, shown=self.markup.shown(tokenizer), asides=asides)
 
     def _encode(self, row: Mapping[str, Any]) -> list[int]:
         system = row.get("system", self.system)
@@ -64,7 +69,7 @@ class Reader:
             messages = _messages(row["messages"])
         if self.raw:
             raise LocalmixError("messages with --raw, which uses no chat template: leave out --raw, or give a prompt")
-        template = template_of(self.model).seeing(self.markup.variables(self.think, self.effort))
+        template = thinking(template_of(self.model), self.model.tokenizer, self.think, self.effort)
         return template.encode([Message("system", system)] * bool(system) + messages)
 
 

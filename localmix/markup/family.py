@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from localmix.answer.stops import Asides
 from localmix.errors import LocalmixError
 from localmix.markup import harmony
+from localmix.markup.asides import Between, Messages
 from localmix.markup.calls import read_gemma, read_json, read_keys, read_named, read_python, read_xml
 from localmix.markup.harmony import Harmony
 from localmix.markup.pairs import Marker, Pairs
@@ -73,13 +75,35 @@ class Markup:
         markers += [self.thought] if self.thought else []
         return Pairs(markers, self.opened(prompt, tokenizer), bare=bare)
 
+    def asides(self, prompt: Sequence[int], tokenizer: Tokenizer) -> Asides | None:
+        """What tells thoughts of an answer to `prompt` from what is for the user, its markers shown; None: there are
+        no thoughts.
+        """
+        if self.harmony:
+            return Messages()
+        if self.thought is None:
+            return None
+        return Between(self.thought.open, self.thought.close, self.opened(prompt, tokenizer) is not None)
+
+    def ending(self, prompt: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+        """The ids that end the thought which a prompt has opened, empty as it is; none where it has opened none."""
+        opened = self.opened(prompt, tokenizer)
+        if opened is None:
+            return []
+        text = f"\n{opened.close}\n\n" if self._end(prompt, tokenizer).endswith("\n") else f"\n\n{opened.close}\n\n"
+        return tokenizer.encode(text, bos=False, eos=False, control=True, first=False)
+
     def opened(self, prompt: Sequence[int], tokenizer: Tokenizer) -> Marker | None:
         """The thought that a prompt has begun already."""
         if self.thought is None:
             return None
-        stream = tokenizer.stream(keep_space=True, shown=self.shown(tokenizer))
-        end = "".join(map(stream.push, prompt[-_OPENING:])) + stream.flush()
+        end = self._end(prompt, tokenizer)
         return self.thought if end.rstrip().endswith(self.thought.open) else None
+
+    def _end(self, prompt: Sequence[int], tokenizer: Tokenizer) -> str:
+        """The text that a prompt ends with, its markers shown."""
+        stream = tokenizer.stream(keep_space=True, shown=self.shown(tokenizer))
+        return "".join(map(stream.push, prompt[-_OPENING:])) + stream.flush()
 
     def history(self, thought: str) -> Mapping[str, Any] | None:
         """The fields of a message that tell its template what was thought before it."""

@@ -106,13 +106,9 @@ class Harmony:
 
     def _begin(self, header: str) -> None:
         """A message begins: what its header says of it."""
-        channels = re.findall(r"<\|channel\|>\s*([^\s<]+)", header)
-        role = re.search(r"<\|start\|>\s*([^\s<]+)", header)
         to = re.search(r"\bto=([^\s<]+)", header)
-        thinks = bool(channels) and channels[-1].startswith("analysis")
         self._tool = to[1] if to and to[1] not in _OURS else ""
-        # What the model lets others say is none of its answer either.
-        self._kind = "reasoning" if thinks or (role and role[1] != "assistant") else "content"
+        self._kind = "reasoning" if is_thought(header) else "content"
         self._inside, self._header, self._more, self._gap = True, "", "", "\n\n"
 
     def _broken(self, found: list[Part]) -> None:
@@ -147,3 +143,10 @@ class Harmony:
             gap, self._gap = self._gap if kind in self._told else "", ""
             self._told.add(kind)
             found.append(Said(kind, gap + text))
+
+
+def is_thought(header: str) -> bool:
+    """Whether a message with such a header is none of the answer: a thought, or what the model lets others say."""
+    channels = re.findall(r"<\|channel\|>\s*([^\s<]+)", header)
+    role = re.search(r"<\|start\|>\s*([^\s<]+)", header)
+    return bool(channels and channels[-1].startswith("analysis")) or bool(role and role[1] != "assistant")

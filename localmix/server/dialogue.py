@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from localmix.answer.ticket import Request, Ticket
@@ -61,7 +62,8 @@ def tickets_of(service: Service, body: ChatCompletion, talk: Dialogue, owner: st
         options = replace(options, json_schema=tools.call_schema(talk.offered), grammar=None)
     scores = (body.top_logprobs or 0) if body.logprobs else None
     routes = bool(body.routes) and service.model.network.experts > 0
-    request = Request(0, talk.ids, options, scores=scores, owner=owner, shown=talk.shown, routes=routes)
+    asides = partial(talk.family.asides, talk.ids, talk.tokenizer)
+    request = Request(0, talk.ids, options, scores=scores, owner=owner, shown=talk.shown, routes=routes, asides=asides)
     return choices.tickets(service, request, body.n or 1)
 
 

@@ -23,15 +23,28 @@ _UNITS_A_CHARACTER = 50  # of work that a template may do, for each character of
 class ChatTemplate:
     """The chat template of a model file, with the tokenizer of the same file."""
 
-    def __init__(self, source: str, tokenizer: Tokenizer, variables: Mapping[str, Any] | None = None) -> None:
-        """`variables` are seen by the template in every conversation."""
+    def __init__(
+        self,
+        source: str,
+        tokenizer: Tokenizer,
+        variables: Mapping[str, Any] | None = None,
+        after: Sequence[int] = (),
+    ) -> None:
+        """`variables` are seen by the template in every conversation. `after` are ids behind an opened answer."""
         self.source = source
         self._tokenizer = tokenizer
         self._variables = variables or {}
+        self._after = tuple(after)
 
     def seeing(self, variables: Mapping[str, Any]) -> "ChatTemplate":
         """The same, that sees `variables` besides."""
-        return ChatTemplate(self.source, self._tokenizer, {**self._variables, **variables}) if variables else self
+        if not variables:
+            return self
+        return ChatTemplate(self.source, self._tokenizer, {**self._variables, **variables}, self._after)
+
+    def followed_by(self, ids: Sequence[int]) -> "ChatTemplate":
+        """The same, whose opening of an answer goes on with `ids`."""
+        return ChatTemplate(self.source, self._tokenizer, self._variables, ids)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> "ChatTemplate | None":
@@ -78,7 +91,8 @@ class ChatTemplate:
         hidden = [replace(one, more=_each(one.more, stand_ins.hide_control)) for one in messages]
         seen = _each(variables or {}, stand_ins.hide_control)
         printed = self._print(hidden, contents, add_generation_prompt, seen)
-        return self._with_one_bos(self._encode_printed(printed, stand_ins))
+        ids = self._with_one_bos(self._encode_printed(printed, stand_ins))
+        return [*ids, *self._after] if add_generation_prompt else ids
 
     def render(
         self,

@@ -23,6 +23,7 @@ QWEN = (
     "<|im_start|>assistant\n<think>\n"
     "{% if enable_thinking is defined and not enable_thinking %}\n</think>\n\n{% endif %}"
 )
+ALWAYS = QWEN.partition("{% if enable")[0]  # DeepSeek-R1's and others': no switch
 # A model that writes what it is told to, whatever the weights are.
 PARROT = """
 class Parrot:
@@ -62,6 +63,11 @@ def harmony_path(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def qwen_path(folder: Path) -> Path:
     return small_models.chatty_stories(folder / "qwen.gguf", QWEN)
+
+
+@pytest.fixture(scope="module")
+def always_path(folder: Path) -> Path:
+    return small_models.chatty_stories(folder / "always.gguf", ALWAYS)
 
 
 @pytest.fixture
@@ -131,3 +137,29 @@ def test_history_has_no_thoughts(qwen_path: Path, harmony_path: Path) -> None:
     chat = localmix.load(qwen_path, "reference").chat(think=False)
     chat.send("Hello", max_tokens=0).read()
     assert chat.model.tokenizer.decode(chat.context.ids).endswith("<think>\n</think>\n\n")
+
+
+def test_a_thought_that_is_always_opened_is_ended_at_once(always_path: Path, qwen_path: Path) -> None:
+    """The prompt is then what a template with a switch prints, and the next one goes on from it."""
+    exec(PARROT, names := {})
+    model = localmix.load(always_path, "reference")
+    model.sampler = lambda options: names["Parrot"](model, "Yes so.")
+    chat = model.chat(think=False)
+    chat.send("Hello", max_tokens=0).read()
+    prompt = model.tokenizer.decode(chat.context.ids).replace(" ", "")  # this tokenizer begins words with one
+    assert prompt.endswith("<think>\n\n</think>\n\n")
+    assert chat.send("Hello").read() == "Yes so."
+    assert not chat.messages[-1].more
+    chat.think_so(None)
+    chat.send("Hello", max_tokens=0).read()
+    assert model.tokenizer.decode(chat.context.ids).endswith("<think>")
+
+
+def test_stop_strings_count_in_what_is_said(qwen_path: Path, harmony_path: Path) -> None:
+    exec(PARROT, names := {})
+    harmony = "<|channel|>analysis<|message|>Hm so.<|end|><|start|>assistant<|channel|>final<|message|>Yes so. No."
+    for path, says in ((qwen_path, "Hm so.\n</think>\n\nYes so. No."), (harmony_path, harmony)):
+        model = localmix.load(path, "reference")
+        model.sampler = lambda options, model=model, says=says: names["Parrot"](model, says)
+        answer = model.chat().send("Hello", stop=(" so", "final"))
+        assert (answer.read(), answer.thought.strip(), answer.reason) == ("Yes", "Hm so.", "stop")
