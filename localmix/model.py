@@ -12,6 +12,7 @@ from typing import Any
 from localmix import backends, gguf, network, tokenizer
 from localmix.answer import defaults
 from localmix.answer.constrain import Grammars
+from localmix.answer.draft import drafting
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
 from localmix.answer.routed import Routed
@@ -35,6 +36,7 @@ class Model:
         threads: int | None = None,
         kv: str = "f16",
         ram: int | None = None,
+        draft: str = "auto",
     ) -> None:
         self.file = gguf.open(path)
         self.network = network.load(self.file)
@@ -49,6 +51,7 @@ class Model:
         if self.place.pool is not None:
             self.network = streaming.owned(self.network)
         self.engine = Engine(self.network, self.backend, kv, self.place.pool)
+        self.drafting = drafting(draft, self.engine)
         self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
 
     def sampler(self, options: Options) -> Sampler:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from small_models import F32, llama_metadata, write
 
 from localmix import network
 from localmix.gguf.metadata import Writable
+from quant.format import Floats, Format
 
 VOCABULARY, WIDTH, HEADS, KV_HEADS, SIZE, HIDDEN, LAYERS, CONTEXT = 300, 96, 4, 2, 32, 160, 3, 256
 IDS = np.random.RandomState(1).randint(3, VOCABULARY, 48).tolist()
@@ -51,8 +53,8 @@ BIASED = {
 }  # fmt: skip
 
 
-def make(path: Path, name: str) -> Path:
-    """A file of a family, weights in F32."""
+def make(path: Path, name: str, format: Format = F32) -> Path:
+    """A file of a family, matrices but for routers in `format`."""
     architecture, more = FAMILIES[name]
     kv_heads = HEADS if name == "olmoe" else KV_HEADS
     size = WIDTH // HEADS if architecture in NARROW else SIZE
@@ -89,5 +91,12 @@ def make(path: Path, name: str) -> Path:
             numbers = 1 + numbers / 4
         elif len(shape) > 1 and "ffn_gate_inp" not in tensor:
             numbers /= np.float32(shape[-1] ** 0.5)
-        tensors[tensor] = (F32, numbers)
+        matrix = len(shape) > 1 and "ffn_gate_inp" not in tensor and ".bias" not in tensor
+        tensors[tensor] = (format, stored(numbers, format)) if matrix else (F32, numbers)
     return write(path, metadata, tensors)
+
+
+def stored(numbers: Floats, format: Format) -> NDArray[Any]:
+    """A tensor's numbers (..., n) as blocks (..., n // block)."""
+    assert format.quantize is not None
+    return format.quantize(numbers.reshape(-1, numbers.shape[-1]), None).reshape(*numbers.shape[:-1], -1)

@@ -149,16 +149,22 @@ class Scheduler:
             return
         answering = [ticket for ticket in self.rows if not ticket.ended and not ticket.reading]
         reading = self._share([ticket for ticket in self.rows if not ticket.ended and ticket.reading], len(answering))
-        taking = [(ticket, 1) for ticket in answering] + reading
+        alone = len(self.rows) == 1 and len(answering) == 1
+        drafted = alone and answering[0].drafts()
+        taking = [(ticket, len(ticket.todo)) for ticket in answering] + reading
         parts = [(ticket.context, ticket.todo[:count]) for ticket, count in taking if ticket.context is not None]
-        logits = advance(parts, every=[ticket.scored for ticket, _ in taking])  # (rows, V)
+        every = [ticket.scored or drafted for ticket, _ in taking]
+        logits = advance(parts, every=every, apart=drafted)  # (rows, V)
         row = 0
-        for ticket, count in taking:
-            rows = count if ticket.scored else 1
+        for (ticket, count), whole in zip(taking, every, strict=True):
+            rows = count if whole else 1
             self._computed(ticket, count, logits[row : row + rows])
             row += rows
         seconds = perf_counter() - start
-        self._pace.learn(sum(count for _, count in taking), seconds)
+        if alone:
+            answering[0].learn(seconds)
+        else:
+            self._pace.learn(sum(count for _, count in taking), seconds)
         self._spent(answering, [ticket for ticket, _ in reading], seconds)
 
     def _share(self, reading: list[Ticket], answers: int) -> list[tuple[Ticket, int]]:

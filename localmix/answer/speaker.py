@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from localmix.answer.defaults import Defaults
+from localmix.answer.draft import Drafting
 from localmix.answer.options import Options
 from localmix.answer.sampling import Sampler
 from localmix.engine.engine import Engine
@@ -19,5 +20,6 @@ class Speaker(Protocol):
     tokenizer: Tokenizer
     template: ChatTemplate | None
     defaults: Defaults
+    drafting: Drafting | None
 
     def sampler(self, options: Options) -> Sampler: ...

@@ -13,6 +13,8 @@ class Stats:
     tokens: int = 0  # of the answer
     decode_tokens: int = 0  # of the answer, computed: all but the last
     decode_seconds: float = 0.0
+    drafted: int = 0  # ids of drafts that were checked
+    taken: int = 0  # of these, ids that the answer has
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.answer.draft import Draft, Drafting
 from localmix.answer.options import Options
 from localmix.answer.scores import Score, score
 from localmix.answer.speaker import Speaker
@@ -91,6 +92,8 @@ class Ticket:
         self._device: Iterator[int] | None = None
         self._ids: list[int] = []
         self._scores: list[Score] = []
+        self._drafting: Drafting | None = speaker.drafting
+        self._draft: Draft | None = None
         self.experts: NDArray[np.int32] | None = None  # (L, A) of the last token computed, where `routes` are wanted
         self._routes: list[NDArray[np.int32]] = []
 
@@ -148,7 +151,9 @@ class Ticket:
             self._emit(self.written.rest())
 
     def computed(self, count: int, logits: Floats, *, on_device: bool = False) -> None:
-        """The next `count` ids are in the context: logits after the last of them, or (count, V) where `scored`."""
+        """The next `count` ids are in the context: logits after the last of them, or (count, V) where `scored` and of
+        drafts.
+        """
         if self.scored:
             self._score_prompt(count, logits)
         done, self.todo = self.todo[:count], self.todo[count:]
@@ -157,9 +162,21 @@ class Ticket:
             self._tell()
             if not self.todo:
                 self.answer(logits[-1], on_device=on_device)
+        elif len(done) > 1:
+            self._check(done[1:], logits)
         else:
             self.stats.decode_tokens += 1
             self._go_on(logits[-1])
+
+    def drafts(self) -> bool:
+        """Whether to check ids that may come next, which are now in `todo`: for an answer that is alone."""
+        if self._draft is None or self._again or self.context is None or self.context.watch is not None:
+            return False
+        room = self.context.size - len(self.context.ids) - 1
+        if self.options.max_tokens is not None:
+            room = min(room, self.options.max_tokens - len(self.ids) - 1)
+        self.todo += self._draft.prepare(room)
+        return len(self.todo) > 1
 
     def answer(self, logits: Floats, *, on_device: bool = False) -> None:
         """The prompt is read: choose the first id by the logits (V,) after it."""
@@ -173,7 +190,14 @@ class Ticket:
         chooses = self.context.engine.chooses
         if on_device and chooses is not None and self.context.watch is None and self.sampler.plain:
             self._device = chooses(self.context.cache, self.context.sequence, self.context.ids, logits, self.sampler)
+        elif self._drafting is not None:
+            self._draft = self._drafting.begin(self.context.ids)
         self._go_on(logits)
+
+    def learn(self, seconds: float) -> None:
+        """The pass that this answer had to itself took so long."""
+        if self._draft is not None:
+            self._draft.learn(seconds)
 
     def chosen_on_device(self) -> bool:
         """Take the id that the device chose by itself; False if it does not."""
@@ -201,6 +225,25 @@ class Ticket:
         else:
             self._choose(logits)
 
+    def _check(self, ids: Sequence[int], logits: Floats) -> None:
+        """The draft is computed: keep as many of its `ids` as are chosen from the logits (1 + n, V) before each."""
+        assert self.context is not None
+        assert self._draft is not None
+        context, certain = self.context, len(self.context.ids) - len(ids)
+        self.stats.drafted += len(ids)
+        try:
+            del context.ids[certain:]  # what is chosen may depend on all before
+            for row, id in zip(logits, [*ids, None], strict=True):
+                self.stats.decode_tokens += 1
+                self._go_on(row)
+                if self.ended or self._full or self.todo != [id]:
+                    break
+                context.ids.append(self.todo[0])
+        finally:
+            context.cut(len(context.ids))
+        self._draft.taken = len(context.ids) - certain
+        self.stats.taken += self._draft.taken
+
     def _choose(self, logits: Floats | None) -> None:
         assert self.context is not None
         try:
@@ -225,6 +268,8 @@ class Ticket:
                 self.written.reason = "context"
                 text += self.written.rest()
         self.todo = [id]
+        if self._draft is not None:
+            self._draft.push(id)
         self._emit(text)
 
     def _note(self, chosen: NDArray[np.int32]) -> None:

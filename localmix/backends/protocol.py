@@ -82,11 +82,13 @@ class Backend(Protocol):
     name: str
     isa: str  # the instruction set or device in use, as printed to the user
     threads: int
+    streams: bool  # whether experts may be in a pool that is filled from the disk
     spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
 
     def cache(self, network: "Network", context: int, kv: str) -> Cache: ...
 
-    streams: bool  # whether experts may be in a pool that is filled from the disk
+    def repeats(self, network: "Network") -> bool:
+        """Whether tokens of a batch that are `apart` have the bits that each has in a pass of its own."""
 
     def decoder(self, network: "Network", inputs: Inputs | None = None, pool: "Pool | None" = None) -> Step:
         """`pool`: where the experts are that a router chooses; None: all in the memory that weights are views of.

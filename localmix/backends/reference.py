@@ -114,6 +114,9 @@ class Reference:
         a = network.layers[0].attention
         return PagedCache(len(network.layers), a.kv_heads, a.size, context, kv, network.windows)
 
+    def repeats(self, network: Network) -> bool:
+        return False  # products of matrices add in an order that depends on their sizes
+
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         refuse_pool(self.name, pool)
         backend = self if inputs is None else _Listening(inputs)

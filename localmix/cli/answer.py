@@ -128,6 +128,8 @@ def to_json(model: "Model", answer: "Generation") -> str:
         "cached_tokens": stats.cached_tokens,
         "prompt_tokens_per_second": round(stats.prompt_rate, 2),
         "decode_tokens_per_second": round(stats.decode_rate, 2),
+        "drafted_tokens": stats.drafted,
+        "drafted_tokens_taken": stats.taken,
     }
     if thought := getattr(answer, "thought", ""):
         fields["thinking"] = thought
@@ -148,6 +150,8 @@ def summary(model: "Model", stats: "Stats", seed: int | None = None, chosen: str
     ]
     if stats.cached_tokens:
         parts.insert(4, f"{stats.cached_tokens} cached")
+    if stats.taken:
+        parts.append(f"{stats.taken} of {stats.drafted} drafted")
     if seed is not None:
         parts.append(f"seed {seed}")
     if chosen:

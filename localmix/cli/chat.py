@@ -3,13 +3,14 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Json, ModelArgument, Output, System, Thinking
+from localmix.cli.parameters import Answering, Draft, Engine, Json, ModelArgument, Output, System, Thinking
 from localmix.cli.paths import squeezed
 from localmix.cli.streams import decoded, note, prompt_progress
 from localmix.errors import LocalmixError
@@ -41,6 +42,7 @@ def chat(
     thinking: Thinking,
     path: ModelArgument = None,
     system: System = None,
+    draft: Draft = "auto",
     resume: Resume = False,
     when_full: WhenFull = "stop",
     private: Private = False,
@@ -66,7 +68,7 @@ def chat(
     kept = sessions.find(None if path is None else str(path)) if resume else None
     if kept is not None:
         path = saved.read(kept).file if engine.model is None else None
-    model = engine.load(path)
+    model = engine.load(path, draft)
     conversation = model.chat(
         None, context=answering.context, when_full=when_full, notice=_notice, **thinking.options()
     )
@@ -76,7 +78,7 @@ def chat(
         conversation.system = system
     keeper = None if private else sessions.Keeper(kept)
     if sys.stdin.isatty() and not as_json:
-        total = _talk(conversation, options, engine, output, thinking, keeper, theme)
+        total = _talk(conversation, options, lambda file: engine.other(file, draft), output, thinking, keeper, theme)
     else:
         total = _answer_lines(conversation, options, output, keeper if resume else None, as_json, thinking)
     if not output.quiet:
@@ -101,7 +103,7 @@ def _talk_to(
     conversation: Any = RemoteChat(RemoteModel(Server(url, key)), system, _notice)
     conversation.think_so(**thinking.options())
     if sys.stdin.isatty() and not as_json:
-        total = _talk(conversation, answering.options(), engine, output, thinking, None, theme)
+        total = _talk(conversation, answering.options(), engine.other, output, thinking, None, theme)
     else:
         total = _answer_lines(conversation, answering.options(), output, None, as_json, thinking)
     if not output.quiet:
@@ -111,7 +113,7 @@ def _talk_to(
 def _talk(
     conversation: "Chat",
     options: dict[str, Any],
-    engine: Engine,
+    load: Callable[[Path], "Model"],
     output: Output,
     thinking: Thinking,
     keeper: "Keeper | None",
@@ -124,7 +126,7 @@ def _talk(
     from localmix.conversation import shelf as sessions
 
     display = Display(theme, output.quiet)
-    talk = Talk(conversation, options, display, keeper, engine.other)
+    talk = Talk(conversation, options, display, keeper, load)
     talk.unfold = thinking.show_thinking
     if display.capable:
         from localmix.cli.terminal import prompt

@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 
 
 def loaded(
-    path: Path | None, backend: str | None, threads: int | None, kv: str = "f16", ram: str | None = None, of: int = 1
+    path: Path | None,
+    backend: str | None,
+    threads: int | None,
+    kv: str = "f16",
+    ram: str | None = None,
+    *,
+    draft: str = "auto",
+    of: int = 1,
 ) -> "Model":
     """A model, one `of` so many that share `ram`, and a line on stderr where it does not fit into memory as a whole."""
     import localmix
     from localmix.cli.targets import size
 
-    model = localmix.load(path, backend, threads, kv, None if ram is None else size("--ram", ram) // of)
+    model = localmix.load(path, backend, threads, kv, None if ram is None else size("--ram", ram) // of, draft)
     if not notices.quiet and (said := decided(model)):
         note(f"localmix: {said}")
     return model

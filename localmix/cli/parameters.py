@@ -86,6 +86,10 @@ Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser.")
 ]
 KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32 or q8_0.")]
+Draft = Annotated[
+    str,
+    typer.Option("--draft", metavar="HOW", help="Check likely ids together: auto, lookup (in the text so far) or off."),
+]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
@@ -118,15 +122,15 @@ class Engine:
     kv: KeysValues = "f16"
     ram: Ram = None
 
-    def load(self, path: Path | None = None) -> "Model":
+    def load(self, path: Path | None = None, draft: str = "auto") -> "Model":
         """The model: `path` is the command's MODEL argument, if it has one."""
-        return self.other(chosen(path, self.model))
+        return self.other(chosen(path, self.model), draft)
 
-    def other(self, path: Path | None) -> "Model":
+    def other(self, path: Path | None, draft: str = "auto") -> "Model":
         """Another model, computed the same way; None: the bundled one."""
         from localmix.cli.memory import loaded
 
-        return loaded(path, self.backend, self.threads, self.kv, self.ram)
+        return loaded(path, self.backend, self.threads, self.kv, self.ram, draft=draft)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from localmix.cli.answer import INTERRUPTED, show, summary
-from localmix.cli.parameters import Answering, Engine, Held, Json, Many, NdJson, Output, System, Thinking
+from localmix.cli.parameters import Answering, Draft, Engine, Held, Json, Many, NdJson, Output, System, Thinking
 from localmix.cli.streams import decoded, note, prompt_progress, received
 from localmix.errors import LocalmixError
 
@@ -27,6 +27,7 @@ def run(
         str | None, typer.Argument(metavar="PROMPT", help="What to say. Text piped to stdin follows it.")
     ] = None,
     system: System = None,
+    draft: Draft = "auto",
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a template.")] = False,
     as_json: Json = False,
     as_ndjson: NdJson = False,
@@ -45,7 +46,7 @@ def run(
         from localmix.cli import together
         from localmix.conversation.requests import Reader
 
-        model = engine.load()
+        model = engine.load(draft=draft)
         reader = Reader(model, options, answering.context, system, raw, **thinking.options())
         if together.answer(reader, model, many, output.quiet):
             raise typer.Exit(INTERRUPTED)
@@ -55,7 +56,7 @@ def run(
     text = _joined(prompt, _piped(prompt))
     if not raw and not text.strip():
         raise LocalmixError("the prompt is empty: give it some text, or use --raw to let the model start on its own")
-    model = engine.load()
+    model = engine.load(draft=draft)
     progress = None if output.quiet else prompt_progress
     if raw:
         answer = model.generate(text, context=answering.context, progress=progress, **options)

@@ -7,7 +7,7 @@ import typer
 
 from localmix.amounts import amount
 from localmix.answer.options import PARALLEL
-from localmix.cli.parameters import Engine, ModelArgument, Output, all_if_zero, read_text
+from localmix.cli.parameters import Draft, Engine, ModelArgument, Output, all_if_zero, read_text
 from localmix.cli.streams import note
 from localmix.cli.targets import size
 from localmix.errors import LocalmixError
@@ -29,6 +29,7 @@ def serve(
         Path | None,
         typer.Option("--api-key-file", metavar="FILE", help="A file of keys, one per line, hidden from ps."),
     ] = None,
+    draft: Draft = "auto",
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL,
     context: Annotated[
         int | None,
@@ -88,7 +89,7 @@ def serve(
         queue=queue,
     )
     listening = start.listen(settings)
-    model = engine.load(path)
+    model = engine.load(path, draft)
     found = start.service(model, settings)
     place = f"[{host}]" if ":" in host else host
     url = f"http://{place}:{listening.getsockname()[1]}"

@@ -42,18 +42,29 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """T tokens. `wanted` names the rows whose logits are asked for, in their order."""
+    """T tokens. `wanted` names the rows whose logits are asked for, in their order.
+
+    `apart`: each token attends as one that is decoded does, by itself: where a backend `repeats`, its logits have the
+    bits that they have when the tokens are decoded one after the other.
+    """
 
     ids: NDArray[np.int32]  # (T,)
     positions: NDArray[np.int32]  # (T,)
     spans: tuple[Span, ...]
     wanted: NDArray[np.int32]  # (W,)
+    apart: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[int, int, Sequence[int]]], *, every: bool | Sequence[bool] = False) -> "Batch":
+    def of(
+        cls,
+        parts: Sequence[tuple[int, int, Sequence[int]]],
+        *,
+        every: bool | Sequence[bool] = False,
+        apart: bool = False,
+    ) -> "Batch":
         """A batch of (sequence, first position, ids) parts. Logits of the last token of each part, or of every one:
         of all parts, or of those for which `every` says so.
         """
@@ -69,7 +80,7 @@ class Batch:
             for s, whole in zip(spans, all_of, strict=True)
             for row in range(s.row if whole else s.row + s.count - 1, s.row + s.count)
         ]
-        return cls(rows, positions, tuple(spans), np.array(wanted, np.int32))
+        return cls(rows, positions, tuple(spans), np.array(wanted, np.int32), apart)
 
     def only_wanted(self) -> "Batch":
         """The wanted rows alone; those that follow each other in a sequence are one span."""
@@ -81,4 +92,4 @@ class Batch:
                     row, start = int(np.searchsorted(self.wanted, run[0])), span.start + int(run[0]) - span.row
                     spans.append(Span(span.sequence, row, start, len(run)))
         wanted = np.arange(len(self.wanted), dtype=np.int32)
-        return Batch(self.ids[self.wanted], self.positions[self.wanted], tuple(spans), wanted)
+        return Batch(self.ids[self.wanted], self.positions[self.wanted], tuple(spans), wanted, self.apart)

@@ -148,17 +148,20 @@ def _alike(a: Sequence[int], b: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
-def advance(parts: Sequence[tuple[Context, Sequence[int]]], *, every: Sequence[bool] | None = None) -> Floats:
+def advance(
+    parts: Sequence[tuple[Context, Sequence[int]]], *, every: Sequence[bool] | None = None, apart: bool = False
+) -> Floats:
     """One pass for contexts of one cache: appends to each its ids.
 
     Logits (W, V) after the last id of each, and after all ids of those for which `every` says so. Interrupted, it
-    leaves no trace.
+    leaves no trace. `apart`: see `localmix.engine.batch.Batch`.
     """
     engine, cache = parts[0][0].engine, parts[0][0].cache
     starts = [len(context.ids) for context, _ in parts]
     try:
         rows = [(context.sequence, len(context.ids), ids) for context, ids in parts]
-        return engine.forward(Batch.of(rows, every=every or False), cache, _watching(parts), _pausing(parts))
+        batch = Batch.of(rows, every=every or False, apart=apart)
+        return engine.forward(batch, cache, _watching(parts), _pausing(parts))
     finally:
         for (context, ids), start in zip(parts, starts, strict=True):
             context.ids += ids[: cache.length(context.sequence) - start]  # all of them or none

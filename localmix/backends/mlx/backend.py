@@ -164,6 +164,9 @@ class MlxBackend:
         self._caches.add(cache)
         return cache
 
+    def repeats(self, network: Network) -> bool:
+        return False  # its products of one row and of several are different kernels
+
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         """LocalmixError: the network does not fit in the device's memory, or `inputs` or a `pool` are asked for."""
         refuse_pool(self.name, pool)

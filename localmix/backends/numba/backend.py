@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.passes.engine import Engine
-from localmix.backends.numba.passes.program import Program
+from localmix.backends.numba.passes.program import Program, matrices
 from localmix.backends.numba.passes.records import room
 from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
@@ -38,6 +38,10 @@ class NumbaBackend:
         a = network.layers[0].attention
         storage(kv).elements(a.size)  # refused here: with `room` it might pass
         return PagedCache(len(network.layers), a.kv_heads, room(a.size), context, kv, network.windows)
+
+    def repeats(self, network: Network) -> bool:
+        """Not with matrices of floats: for one token their rows are added up in another order than for several."""
+        return all(weight.format.block > 1 for weight in matrices(network))
 
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         program = Program(network, self.threads, pooled=pool is not None)

@@ -1,12 +1,17 @@
 """Logits do not depend on who else is in a batch, nor on how prompts are cut, to the last bit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import random_families
+from numpy.typing import NDArray
 
 import localmix
 from localmix.engine.batch import Batch
 from localmix.model import Model
 from localmix.store.bundled import model_path
+from quant import FORMATS
 from quant.format import Floats
 
 STEPS = 3
@@ -46,3 +51,39 @@ def test_a_batch_gives_what_each_sequence_gives_alone(model: Model) -> None:
             rows[i].append(logits)
     for ids, found in zip(TEXTS, rows, strict=True):
         assert np.array_equal(np.stack(found[-STEPS - 1 :]), alone(model, ids)), len(ids)
+
+
+def test_tokens_that_are_apart_have_the_bits_of_decoding(model: Model) -> None:
+    """Logits, and what the cache keeps: also beyond the positions that are one part."""
+    for ids in TEXTS:
+        found = apart(model, ids, len(ids) - STEPS)
+        assert all(np.array_equal(a, b) for a, b in zip(found, one_by_one(model, ids, len(ids) - STEPS), strict=True))
+
+
+@pytest.mark.parametrize("family", ["gpt-oss", "granite", "olmoe", "qwen2moe", "qwen3moe"])
+def test_of_other_families_too(family: str, folder: Path) -> None:
+    """Windows, sinks, shared experts, biases and norms of heads."""
+    path = random_families.make(folder / f"{family}-q8_0.gguf", family, FORMATS["q8_0"])
+    model = localmix.load(path, "numba", threads=2)
+    assert model.backend.repeats(model.network)
+    for start in (1, 9, 31):
+        found, expected = (way(model, random_families.IDS, start) for way in (apart, one_by_one))
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def apart(model: Model, ids: list[int], start: int) -> tuple[Floats, NDArray]:
+    """Logits from position `start` on, whose tokens are computed in one pass, and the cache."""
+    cache = model.engine.cache()
+    sequence = cache.new()
+    model.engine.forward(Batch.of([(sequence, 0, ids[:start])]), cache)
+    logits = model.engine.forward(Batch.of([(sequence, start, ids[start:])], every=True, apart=True), cache)
+    return logits, cache.dump(sequence)
+
+
+def one_by_one(model: Model, ids: list[int], start: int) -> tuple[Floats, NDArray]:
+    """The same, each token in a pass of its own."""
+    cache = model.engine.cache()
+    sequence = cache.new()
+    model.engine.forward(Batch.of([(sequence, 0, ids[:start])]), cache)
+    rows = [model.engine.forward(Batch.of([(sequence, at, [ids[at]])]), cache) for at in range(start, len(ids))]
+    return np.concatenate(rows), cache.dump(sequence)

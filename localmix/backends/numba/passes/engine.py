@@ -77,7 +77,11 @@ class Engine:
         del inputs
 
     def _layers(self, batch: Batch, pause: Pause | None, count: int | None = None) -> Iterator[int]:
-        """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`."""
+        """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`.
+
+        Of many tokens each layer is a call of its own also because a thread that comes late reads which experts are
+        used, which must not be the next layer's.
+        """
         for layer in range(len(self._network.layers) if count is None else count):
             self._run(layer, layer + 1)
             yield layer
@@ -116,12 +120,16 @@ class Engine:
         """Rotations, spans and pages of a batch: what the record points to."""
         s = self._buffers.step
         rotations, turned = self._turns.of(batch.positions)
-        spans = np.zeros(len(batch.spans), SPAN)
+        found = list[tuple[int, int, int, int]]()
         pages: list[list[int]] = [[] for _ in range(cache.pools)]  # of each pool, span after span
-        for row, span in zip(spans, batch.spans, strict=True):
-            row["row"], row["start"], row["count"], row["page"] = span.row, span.start, span.count, len(pages[0])
+        for span in batch.spans:
+            if batch.apart:  # a span of one token is attended as a token that is decoded
+                found += [(span.row + i, span.start + i, 1, len(pages[0])) for i in range(span.count)]
+            else:
+                found.append((span.row, span.start, span.count, len(pages[0])))
             for own, more in zip(pages, cache.addresses(span), strict=True):
                 own += more
+        spans = np.array(found, SPAN)
         table = np.array(pages, np.int64)
         s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
         s["rotations"], s["spans"] = rotations.ctypes.data, spans.ctypes.data

@@ -1,0 +1,75 @@
+"""Whether drafting pays, by what it cost so far: seconds of passes and tokens that came of them, measured as it runs.
+
+A pass that checks a draft of k ids takes longer than one that decodes a token: on a mixture of experts much longer,
+as other tokens want other experts. What drafts lose against plain decoding is kept below a small share of its time.
+"""
+
+from collections import deque
+from statistics import median
+
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # of drafts
+# Of a draft after a run of so many ids that were the same before, how likely each id is the next one, at first.
+_HOPE = {2: 0.5, 4: 0.7, 8: 0.85, 16: 0.95}
+_LOSS = 0.01  # of the time spent, at most, that drafts may lose
+_CREDIT = 2.0  # single passes that they may lose besides
+_SAVED = 4.0  # single passes won before, at most, that they may lose, too
+_GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was measured
+_LATEST = 9  # passes of one size that count
+_LEARNED = 0.05  # weight of a new hit or miss
+_FORGOTTEN = 0.002  # of what was learned, with each pass: what did not pay is tried again
+
+
+class Gate:
+    """Learns from all answers of one model: keep one as long as the model."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, deque[float]] = {}  # of passes, by how many ids they had
+        self._chance = dict(_HOPE)
+        self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
+
+    def length(self, same: int, most: int) -> int:
+        """How many ids to check of a draft of up to `most`, after a run of `same`; 0: a plain pass is better."""
+        if 1 not in self._seconds:
+            return 0
+        single, chance = self._cost(1), self._chance[_row(same)]
+        if self._balance < -_CREDIT * single:
+            return 0
+        speeds = {k: _expected(chance, k) / self._cost(k + 1) for k in LENGTHS if k <= most}
+        best = max(speeds, key=speeds.__getitem__, default=0)
+        return best if best and speeds[best] * single > 1 else 0
+
+    def learn(self, same: int, length: int, taken: int, seconds: float) -> None:
+        """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones."""
+        if self._balance < 0:
+            self._balance = min(self._balance + _LOSS * seconds, 0.0)
+        if length:
+            single, row = self._cost(1), _row(same)
+            self._balance = min(self._balance + (taken + 1) * single - seconds, _SAVED * single)
+            for hit in [1.0] * taken + [0.0] * (taken < length):
+                self._chance[row] += _LEARNED * (hit - self._chance[row])
+        for row, hope in _HOPE.items():
+            self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
+        self._seconds.setdefault(length + 1, deque(maxlen=_LATEST)).append(seconds)
+
+    def _cost(self, ids: int) -> float:
+        """Seconds of a pass of so many ids: measured, or on the line through the nearest that were."""
+        if ids in self._seconds:
+            return median(self._seconds[ids])
+        low = max(n for n in self._seconds if n < ids)
+        high = min((n for n in self._seconds if n > ids), default=0)
+        begin, single = self._cost(low), self._cost(1)
+        if high:
+            each = (self._cost(high) - begin) / (high - low)
+        else:
+            each = (begin - single) / (low - 1) if low > 1 else _GUESS * single
+        return begin + max(each, 0.0) * (ids - low)
+
+
+def _row(same: int) -> int:
+    """The key of _HOPE for a run of so many ids."""
+    return max(least for least in _HOPE if same >= least)
+
+
+def _expected(chance: float, length: int) -> float:
+    """Tokens that a pass gives with a draft of so many ids, each the next one with that chance if those before are."""
+    return sum(chance**n for n in range(length + 1))

@@ -1,0 +1,183 @@
+"""Drafts: answers are those without, to the last id, and drafting stops where it does not pay."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import localmix
+from localmix.answer.draft import Drafting
+from localmix.answer.gate import Gate
+from localmix.answer.generate import Generation
+from localmix.answer.lookup import Lookup
+from localmix.answer.options import Options
+from localmix.answer.scheduler import Scheduler
+from localmix.answer.ticket import Request, Ticket
+from localmix.engine.context import Context
+from localmix.errors import LocalmixError
+from localmix.model import Model
+
+STORY = (
+    "Once upon a time, there was a cat named Tom. Tom loved to play outside in the park. One day, Tom saw a big, red "
+    "ball. It was blue and shiny. Tom took it home and played with it all day."
+)
+TWICE = f"{STORY}\n\n{STORY[:60]}"
+
+
+class Eager(Gate):
+    """Checks whatever there is."""
+
+    def length(self, same: int, most: int) -> int:
+        return most
+
+
+@pytest.fixture(scope="module")
+def plain() -> Model:
+    return localmix.load(backend="numba", draft="off")
+
+
+@pytest.fixture(scope="module")
+def drafted() -> Model:
+    model = localmix.load(backend="numba", draft="lookup")
+    model.drafting = Drafting(Eager())
+    return model
+
+
+def read(model: Model, prompt: str, **options: Any) -> Generation:
+    answer = model.generate(prompt, **({"max_tokens": 80, "seed": 7} | options))
+    answer.read()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temp": 0},
+        {"temp": 0.8},
+        {"temp": 1.5, "top_k": 0, "repeat_penalty": 1.1, "repeat_last_n": -1},
+        {"temp": 0.8, "presence_penalty": 0.2, "frequency_penalty": 0.1},
+        {"temp": 0, "stop": ["ball"]},
+        {"temp": 0, "context": 125, "max_tokens": None},
+        {"temp": 0.8, "json_schema": '{"type": "array", "items": {"const": "Tom saw a big, red ball"}}'},
+    ],
+    ids=str,
+)
+def test_an_answer_is_the_one_without(plain: Model, drafted: Model, options: dict[str, Any]) -> None:
+    found, expected = read(drafted, TWICE, **options), read(plain, TWICE, **options)
+    assert (found.ids, found.text, found.reason) == (expected.ids, expected.text, expected.reason)
+    assert found.stats.decode_tokens == expected.stats.decode_tokens
+    assert found.stats.drafted > expected.stats.drafted == 0
+    assert found.stats.taken > 10 or "json_schema" not in options  # which makes it repeat itself
+
+
+def test_the_context_is_as_without(plain: Model, drafted: Model) -> None:
+    """So that what comes after an answer is the same, too."""
+    kept = []
+    for model in (plain, drafted):
+        context = Context(model.engine)
+        answer = Generation(model, context, model.tokenizer.encode(TWICE), Options(temp=0, max_tokens=80))
+        answer.read()
+        kept.append(context.dump() or ([], np.empty(0)))
+    (ids, kv), (expected, other) = kept
+    assert ids == expected
+    assert np.array_equal(kv, other)
+
+
+def test_a_conversation_that_loses_its_beginning(plain: Model, drafted: Model) -> None:
+    texts = []
+    for model in (plain, drafted):
+        chat = model.chat(context=160, when_full="shift", notice=lambda text: None)
+        texts.append([chat.send(STORY, temp=0.8, seed=1, max_tokens=150).read() for _ in range(2)])
+    assert texts[0] == texts[1]
+
+
+def test_log_probabilities_are_those_without(plain: Model, drafted: Model) -> None:
+    pieces = []
+    for model in (plain, drafted):
+        request = Request(0, model.tokenizer.encode(TWICE), Options(temp=0, max_tokens=60), scores=3)
+        ticket, scheduler = Ticket(model, request), Scheduler(model.engine)
+        scheduler.submit(ticket)
+        while not scheduler.idle:
+            scheduler.step()
+        pieces.append([(piece.text, piece.ids, piece.scores) for piece in ticket.take()])
+    assert pieces[0] == pieces[1]
+
+
+def test_experts_are_told_of_each_token(plain: Model, drafted: Model) -> None:
+    """Answers that are watched are not drafted."""
+    found, expected = (model.generate(TWICE, temp=0, max_tokens=40, routing=True) for model in (drafted, plain))
+    assert found.read() == expected.read()
+    assert found.stats.drafted == 0 < found.stats.tokens
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(LocalmixError, match=r"draft = 'fast': expected one of auto, off, lookup"):
+        localmix.load(draft="fast")
+    with pytest.raises(LocalmixError, match=r"--draft lookup: the reference backend .* use --draft off"):
+        localmix.load(backend="reference", draft="lookup")
+    assert localmix.load(backend="reference").drafting is None
+
+
+def test_lookup_takes_the_place_where_most_is_the_same() -> None:
+    lookup = Lookup([1, 2, 3, 4, 90, 3, 4, 91, 2, 3, 4])
+    assert lookup.guess(5) == ([90, 3, 4, 91, 2], 3)  # not what followed "3 4" of late: that is 91
+    for id in (90, 3, 4):
+        lookup.push(id)
+    assert lookup.guess(2) == ([91, 2], 6)
+    lookup.push(7)
+    assert lookup.guess(5) == ([], 0)
+    assert Lookup([1, 1]).guess(5) == ([], 0)
+    assert Lookup([1]).guess(5) == Lookup([]).guess(5) == ([], 0)
+
+
+def test_lookup_goes_on_where_a_text_repeats_itself() -> None:
+    assert Lookup([1, 2, 3] * 4).guess(9) == ([1, 2, 3], 9)
+
+
+def single(gate: Gate, passes: int, seconds: float = 1.0) -> None:
+    for _ in range(passes):
+        gate.learn(0, 0, 0, seconds)
+
+
+def test_the_gate_waits_for_a_measure() -> None:
+    gate = Gate()
+    assert gate.length(32, 24) == 0
+    single(gate, 1)
+    assert gate.length(32, 24) > 8
+    assert gate.length(32, 5) == 4
+
+
+@pytest.mark.parametrize("cost", [0.02, 0.15, 0.5, 2.0])  # of an id, in single passes
+def test_drafts_that_miss_cost_little(cost: float) -> None:
+    gate, time = Gate(), 0.0
+    single(gate, 1)
+    for _ in range(1000):
+        length = gate.length(6, 24)
+        seconds = 1 + cost * length
+        time += seconds
+        gate.learn(6, length, 0, seconds)
+    assert 1000 <= time < 1030 + 24 * cost
+
+
+def test_drafts_that_hit_are_made_again_after_a_while() -> None:
+    gate, tokens, time = Gate(), 0, 0.0
+    for hits in (0, 24):
+        for _ in range(600):
+            length = gate.length(6, 24)
+            seconds = 1 + 0.1 * length
+            tokens, time = tokens + 1 + min(hits, length), time + seconds
+            gate.learn(6, length, min(hits, length), seconds)
+    assert tokens > 3 * time
+
+
+def test_a_machine_on_which_each_id_costs_a_pass_does_not_draft() -> None:
+    gate = Gate()
+    single(gate, 9)
+    gate.learn(32, 4, 4, 5.0)
+    assert gate.length(32, 24) == 0
+
+
+def test_stories_are_hardly_drafted() -> None:
+    model = localmix.load(backend="numba")
+    answer = read(model, "Once upon a time", temp=0.8, max_tokens=200)
+    assert answer.stats.drafted < 60
