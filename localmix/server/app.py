@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,10 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from localmix.server import anthropic, chat, completions, native, ollama, responses, state, tokens
+from localmix.server import anthropic, chat, completions, native, ollama, openapi, responses, state, tokens
+from localmix.server.bodies import ChatCompletion, Completion
 from localmix.server.errors import ApiError, as_api_error, response
 from localmix.server.guard import Guard
+from localmix.server.responses_body import ResponsesBody
 from localmix.server.service import Service
+from localmix.server.wire import json
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -32,21 +36,21 @@ _GET: dict[str, Endpoint] = {
     "/api/tags": ollama.tags,
     "/api/ps": ollama.running,
 }
-_POST: dict[str, Endpoint] = {
-    "/v1/chat/completions": chat.chat_completions,
-    "/chat/completions": chat.chat_completions,
-    "/v1/completions": completions.completions,
-    "/completion": native.completion,
-    "/completions": native.completion,
-    "/v1/responses": responses.responses,
-    "/v1/messages": anthropic.messages,
-    "/v1/messages/count_tokens": anthropic.count_tokens,
-    "/api/show": ollama.show,
-    "/api/chat": ollama.chat,
-    "/api/generate": ollama.generate,
-    "/apply-template": tokens.apply_template,
-    "/tokenize": tokens.tokenize,
-    "/detokenize": tokens.detokenize,
+_POST: dict[str, tuple[Endpoint, type]] = {  # each with the type of its body
+    "/v1/chat/completions": (chat.chat_completions, ChatCompletion),
+    "/chat/completions": (chat.chat_completions, ChatCompletion),
+    "/v1/completions": (completions.completions, Completion),
+    "/completion": (native.completion, native.Native),
+    "/completions": (native.completion, native.Native),
+    "/v1/responses": (responses.responses, ResponsesBody),
+    "/v1/messages": (anthropic.messages, anthropic.MessagesBody),
+    "/v1/messages/count_tokens": (anthropic.count_tokens, anthropic.MessagesBody),
+    "/api/show": (ollama.show, ollama.Show),
+    "/api/chat": (ollama.chat, ollama.Chat),
+    "/api/generate": (ollama.generate, ollama.Generate),
+    "/apply-template": (tokens.apply_template, ChatCompletion),
+    "/tokenize": (tokens.tokenize, tokens.Tokenize),
+    "/detokenize": (tokens.detokenize, tokens.Detokenize),
 }
 
 
@@ -55,7 +59,9 @@ def make(
 ) -> Starlette:
     """The application. `keys`, `origins`, `hosts`: see `guard`."""
     routes = [Route(path, _told(call), methods=["GET"]) for path, call in _GET.items()]
-    routes += [Route(path, _told(call), methods=["POST"]) for path, call in _POST.items()]
+    routes += [Route(path, _told(call), methods=["POST"]) for path, (call, _) in _POST.items()]
+    described = openapi.description(_GET, {path: kind for path, (_, kind) in _POST.items()})
+    routes.append(Route("/openapi.json", _described(described), methods=["GET"]))
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys, origins=origins, hosts=hosts)],
@@ -78,6 +84,13 @@ def _told(call: Endpoint) -> Endpoint:
             if found.status == 500:
                 logging.getLogger("localmix").error("%s %s failed", request.method, request.url.path, exc_info=error)
             return response(found)
+
+    return endpoint
+
+
+def _described(document: dict[str, Any]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return json(document)
 
     return endpoint
 

@@ -31,7 +31,7 @@ _OFF = {"mirostat": 0, "typical_p": 1, "dynatemp_range": 0, "xtc_probability": 0
 class Native(Sampling, kw_only=True):
     """/completion"""
 
-    prompt: Text | dict[str, Any] | list[Any] | None = None
+    prompt: Text | dict[str, Any] | list[int | Text | dict[str, Any] | list[int | Text]] | None = None
     n_predict: int | None = None
     max_tokens: int | None = None
     n_probs: Annotated[int, Meta(ge=0, le=limits.LOGPROBS)] | None = None

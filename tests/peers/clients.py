@@ -1,14 +1,17 @@
 """Clients as their makers ship them against a running server: python tests/peers/clients.py PORT
 
-Wants openai, anthropic, ollama, langchain-openai in the environment that runs it; it needs no localmix. openai-python
-checks every object that comes back; pieces of text completions aside, whose finish_reason its types want in each, where
-OpenAI's own are null until the last.
+Wants openai, anthropic, ollama, langchain-openai and llm in the environment that runs it; it needs no localmix.
+openai-python checks every object that comes back; pieces of text completions aside, whose finish_reason its types want
+in each, where OpenAI's own are null until the last.
 """
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import anthropic
 import ollama
@@ -118,8 +121,28 @@ def langchain() -> str:
     return f"{model.invoke('Hello').content!r} {''.join(c.content for c in model.stream('Hello'))!r} {held} {bound}"
 
 
+def simon_willison() -> str:
+    """simonw/llm, whose models are in a file of the user's."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LLM_USER_PATH"] = folder
+        known = {"model_id": "here", "model_name": "m", "api_base": f"{URL}/v1", "supports_tools": True}
+        Path(folder, "extra-openai-models.yaml").write_text(json.dumps([known | {"supports_schema": True}]))
+        import llm
+
+        model = llm.get_model("here")
+        whole = model.prompt("Hello", key="none", stream=False, max_tokens=12, temperature=0).text()
+        parts = "".join(model.prompt("Hello", key="none", max_tokens=12, temperature=0))
+        assert whole == parts
+        held = model.prompt("Hello", key="none", schema=Person, max_tokens=200).text()
+        talk = model.conversation()
+        talk.prompt("Hello", key="none", max_tokens=8).text()
+        again = talk.prompt("And then?", key="none", max_tokens=8)
+        return f"{whole!r} {Person.model_validate_json(held)} {again.text()!r} {again.usage()}"
+
+
 CHECKS: tuple[Callable[[], str], ...] = (
     models, chat, chat_stream, parse, tools, completions, responses, errors, messages, llama, langchain,
+    simon_willison,
 )  # fmt: skip
 
 

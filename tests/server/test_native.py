@@ -1,5 +1,6 @@
 """llama.cpp's own interface: the same answers in its words; what its samplers have and ours have not is refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -62,3 +63,11 @@ def test_what_there_is_not_is_refused(server: Served, asked: dict[str, Any]) -> 
     status, error = server.fail("/completion", {**GREEDY, **asked})
     assert (status, error["param"]) == (400, next(iter(asked)))
     server.post("/completion", **{**GREEDY, "mirostat": 0, "top_n_sigma": -1, "typical_p": 1.0})
+
+
+def test_what_may_be_asked_is_described(server: Served) -> None:
+    status, _, raw = server.ask("GET", "/openapi.json")
+    found = json.loads(raw)
+    schema = found["paths"]["/completion"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert status == 200
+    assert found["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]["properties"]["n_predict"]

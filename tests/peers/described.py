@@ -1,0 +1,46 @@
+"""Serves a small model for schemathesis, which asks all that /openapi.json describes: no status of 500 or more.
+
+By hand, in an environment that has localmix; the program of schemathesis may be of another:
+    python tests/peers/described.py path/to/schemathesis [MODEL.gguf] [--examples 50]
+Answers are short: random bodies rarely ask for few tokens.
+"""
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+
+import localmix
+from localmix.answer.defaults import Defaults
+from localmix.server import start
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("schemathesis")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--examples", default="50")
+    given = parser.parse_args()
+    model = localmix.load(given.model)
+    model.defaults = Defaults({"max_tokens": 4})
+    settings = start.Settings(port=0, context=256, memory=64 << 20)
+    listening = start.listen(settings)
+    found = start.service(model, settings)
+    server = start.Server(found, settings, lambda: None)
+    found.worker.start()
+    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
+    while found.worker.state == "loading":
+        time.sleep(0.1)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/openapi.json"
+    command = [given.schemathesis, "run", url, "--checks", CHECKS, "--max-examples", given.examples, "--seed", "1"]
+    code = subprocess.run([*command, "--continue-on-failure", "--request-timeout", "60"], check=False).returncode
+    time.sleep(1)
+    assert found.worker.scheduler.idle, "a place is lost"
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
