@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from localmix.server.errors import ApiError
@@ -40,6 +40,8 @@ async def read(request: Request, kind: type[T]) -> T:
                     raise ApiError(413, f"the body has more than {BODY} bytes")
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {RECEIVE_SECONDS} s") from None
+    except ClientDisconnect:
+        raise ApiError(499, "the client has left") from None
     return decode(bytes(raw), kind)
 
 
