@@ -136,7 +136,7 @@ def serve(given: list[str]) -> None:
         keys=[asked.api_key] if asked.api_key else [],
         name=asked.alias,
         parallel=asked.parallel,
-        context=asked.ctx_size // share if asked.ctx_size else None,
+        context=min(asked.ctx_size // share, model.network.context) if asked.ctx_size else None,
         memory=256 << 20,
     )
     listening = start.listen(settings)
