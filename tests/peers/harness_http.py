@@ -1,0 +1,77 @@
+"""lm-evaluation-harness over HTTP, in this process, and perplexity's sums: the same log-likelihoods, or how far apart.
+
+By hand, in an environment that has localmix[eval,serve] and lm-eval[api]:
+    python tests/peers/harness_http.py [MODEL.gguf] [--texts 24]
+The harness's own client of completions is used, with the server's tokenizer. Texts are the lines of the license.
+"""
+
+import argparse
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+import localmix
+from localmix.harness import LocalmixLM
+from localmix.measure.perplexity import measure
+from localmix.measure.windows import Window
+from localmix.server import start
+
+
+def asked(kind: str, arguments: list[Any]) -> list[Instance]:
+    return [Instance(request_type=kind, doc={}, arguments=each, idx=i) for i, each in enumerate(arguments)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--texts", type=int, default=24)
+    given = parser.parse_args()
+    model = localmix.load(given.model)
+    context = min(512, model.network.context)
+    settings = start.Settings(port=0, context=context, memory=256 << 20)
+    listening = start.listen(settings)
+    found = start.service(model, settings)
+    server = start.Server(found, settings, lambda: None)
+    found.worker.start()
+    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
+    while found.worker.state == "loading":
+        time.sleep(0.1)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/completions"
+    remote = LocalCompletionsAPI(
+        base_url=url, model=found.name, tokenizer_backend="remote", tokenized_requests=True, max_length=context,
+        num_concurrent=4, batch_size=4,
+    )  # fmt: skip
+    local = LocalmixLM(model, context=context)
+    lines = [line for line in Path(__file__).parents[2].joinpath("LICENSE").read_text().split("\n\n") if len(line) > 40]
+    texts = [" ".join(line.split()) for line in lines][: given.texts]
+    pairs = [(text[: len(text) // 2], text[len(text) // 2 :]) for text in texts]
+    kind = "loglikelihood"
+    near = local.loglikelihood(asked(kind, pairs))
+    far = remote.loglikelihood(asked(kind, pairs))
+    differences = [abs(a - b) for (a, _), (b, _) in zip(near, far, strict=True)]
+    print(f"{len(pairs)} continuations: HTTP differs by {max(differences):g} nats at most; "
+          f"{sum(a == b for (_, a), (_, b) in zip(near, far, strict=True))} agree on whether they are greedy")  # fmt: skip
+    kind = "loglikelihood_rolling"
+    whole = [local.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
+    there = [remote.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
+    encode = model.tokenizer.encode
+    sums = []
+    for text in texts:
+        ids = encode(text, bos=True, eos=False)
+        score = measure(model, [Window(ids, 0)])
+        sums.append(-score.nats.mean * score.tokens)
+    print(f"{len(texts)} texts: HTTP differs by {np.abs(np.subtract(whole, there)).max():g} nats at most, "
+          f"perplexity's sums by {np.abs(np.subtract(whole, sums)).max():g}, of {np.abs(whole).max():.0f}")  # fmt: skip
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    main()
