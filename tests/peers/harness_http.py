@@ -57,8 +57,8 @@ def main() -> None:
     near = local.loglikelihood(asked(kind, pairs))
     far = remote.loglikelihood(asked(kind, pairs))
     differences = [abs(a - b) for (a, _), (b, _) in zip(near, far, strict=True)]
-    print(f"{len(pairs)} continuations: HTTP differs by {max(differences):g} nats at most; "
-          f"{sum(a == b for (_, a), (_, b) in zip(near, far, strict=True))} agree on whether they are greedy")  # fmt: skip
+    alike = sum(a == b for (_, a), (_, b) in zip(near, far, strict=True))
+    print(f"{len(pairs)} continuations: HTTP differs by {max(differences):g} nats at most; {alike} agree on greedy")
     kind = "loglikelihood_rolling"
     whole = [local.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
     there = [remote.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
