@@ -47,7 +47,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/completions"
     remote = LocalCompletionsAPI(
         base_url=url, model=found.name, tokenizer_backend="remote", tokenized_requests=True, max_length=context,
-        num_concurrent=4, batch_size=4,
+        num_concurrent=4, batch_size=4, add_bos_token=True,
     )  # fmt: skip
     local = LocalmixLM(model, context=context)
     lines = [line for line in Path(__file__).parents[2].joinpath("LICENSE").read_text().split("\n\n") if len(line) > 40]
