@@ -25,6 +25,14 @@ from localmix.measure.windows import Window
 from localmix.server import start
 
 
+class WithBos(LocalCompletionsAPI):
+    """The harness's client takes the server's tokenizer, but never asks it for a BOS, with which texts begin here."""
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        before, after = super()._encode_pair(context, continuation)
+        return [self.prefix_token_id, *before], after
+
+
 def asked(kind: str, arguments: list[Any]) -> list[Instance]:
     return [Instance(request_type=kind, doc={}, arguments=each, idx=i) for i, each in enumerate(arguments)]
 
@@ -45,9 +53,9 @@ def main() -> None:
     while found.worker.state == "loading":
         time.sleep(0.1)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/completions"
-    remote = LocalCompletionsAPI(
+    remote = WithBos(
         base_url=url, model=found.name, tokenizer_backend="remote", tokenized_requests=True, max_length=context,
-        num_concurrent=4, batch_size=4, add_bos_token=True,
+        num_concurrent=4, batch_size=4,
     )  # fmt: skip
     local = LocalmixLM(model, context=context)
     lines = [line for line in Path(__file__).parents[2].joinpath("LICENSE").read_text().split("\n\n") if len(line) > 40]
