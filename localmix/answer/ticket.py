@@ -123,6 +123,8 @@ class Ticket:
         """Read the prompt: what the context does not hold of it."""
         assert self.context is not None
         prompt = self.request.prompt if prompt is None else prompt
+        if self.scored:
+            self.context.cut(0)  # what is remembered has no logits
         done = 0 if self.scored else self.context.keep_prefix(prompt)
         if not self.ids:
             self.stats.cached_tokens = done

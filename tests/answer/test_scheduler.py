@@ -1,6 +1,7 @@
 """Answers that share passes, places, memory and what was computed before: each is what it is alone."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,3 +165,17 @@ def test_pieces_of_prompts_on_machines_that_are_slow_or_stumble() -> None:
         slow.learn(tokens, 1.0 + 0.02 * tokens)
     assert 30 < slow.room(512, 1) < 60  # as long as it takes to read the weights
     assert Pace(None).room(512, 12) == 500
+
+
+def test_scores_of_a_prompt_that_is_remembered(model: Model) -> None:
+    """All of it is computed again: what is remembered has no logits."""
+    scheduler = Scheduler(model.engine, parallel=2, budget=1 << 24)
+    found = []
+    for _ in range(3):
+        asked = ticket(model, STORY, scores=1, max_tokens=2).request
+        one = Ticket(model, replace(asked, echo=True))
+        scheduler.submit(one)
+        run(scheduler)
+        found.append([score and score.logprob for score in one.prompt_scores])
+    assert scheduler.memory[1] > 0
+    assert found[0] == found[1] == found[2]
