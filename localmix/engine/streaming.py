@@ -60,7 +60,7 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
         raise UnsupportedError(f"{said}, and the {backend.name} backend does not stream experts: use --backend numba")
     if not found:
         raise LocalmixError(f"{said}, and it has no experts to stream: choose a smaller format or model")
-    least = needs - weights + sizes.shared + 2 * slot
+    least = fit.least(sizes) + 2 * slot
     raise LocalmixError(f"{said}: expected {amount(least, 'B')} at least, for what every token reads and two experts")
 
 

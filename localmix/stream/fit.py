@@ -5,9 +5,10 @@ from typing import Literal
 
 Fit = Literal["resident", "streamed", "no"]
 
-PROGRAM = 400 << 20  # bytes for Python, its libraries and activations
+PROGRAM = 400 << 20  # bytes for Python, its libraries and activations, with room to spare
+WORKING = 256 << 20  # the same where every byte more is an expert: 140 MB were measured with four layers of Mixtral
 LEAST = 2048  # tokens of context without which a model is of little use
-_SHARE = 15 / 16  # of what is free: other programs want more from time to time
+_SHARE = 31 / 32  # of what is free: other programs want more from time to time
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,17 @@ def fit(sizes: Sizes, available: int) -> Fit:
 
 def needs(sizes: Sizes) -> int:
     """What a model takes as a whole, with a short context."""
-    return _fixed(sizes) + sizes.weights
+    return PROGRAM + _cache(sizes) + sizes.weights
 
 
 def room(sizes: Sizes, available: int) -> int:
     """Bytes for experts, beside all that stays in memory."""
-    return max(available - _fixed(sizes) - sizes.shared, 0)
+    return max(available - least(sizes), 0)
+
+
+def least(sizes: Sizes) -> int:
+    """What a model takes without its experts, with a short context."""
+    return WORKING + _cache(sizes) + sizes.shared
 
 
 def context(sizes: Sizes, available: int) -> int:
@@ -58,5 +64,5 @@ def misses(sizes: Sizes, available: int) -> float:
     return sizes.experts_read * (1 - kept)
 
 
-def _fixed(sizes: Sizes) -> int:
-    return PROGRAM + sizes.position * min(LEAST, sizes.context)
+def _cache(sizes: Sizes) -> int:
+    return sizes.position * min(LEAST, sizes.context)
