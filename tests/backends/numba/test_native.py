@@ -1,4 +1,6 @@
-"""Kernels in the cache: compiled once, by two processes where there are many, and again where they are damaged."""
+"""Kernels in the cache: compiled once, by two processes where there are many, what is needed first before the rest, and
+again where they are damaged.
+"""
 
 import os
 import subprocess
@@ -32,6 +34,23 @@ def test_another_process_compiles_every_other_kernel_and_a_damaged_one_is_compil
     file.write_bytes(bytes(file.stat().st_size))  # as a power cut leaves it
     assert compiled(tmp_path) == ["passes.worker.lead"]
     assert compiled(tmp_path) == []
+
+
+def test_what_is_needed_later_is_compiled_meanwhile_and_the_rest_of_it_here(tmp_path: Path) -> None:
+    code = f"""
+from localmix.backends.numba.machine import native
+native.prepare({NAMES[:2]}, {NAMES[2:]})
+print(*native.compiled())
+native.finish({NAMES[2:]})
+print(*native.compiled())
+assert all(map(native.address, {NAMES}))
+"""
+    environment = os.environ | {"LOCALMIX_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    first, here = (line.split() for line in done.stdout.splitlines())
+    assert first == NAMES[:1]
+    assert here[1:] == NAMES[: len(NAMES) - len(here) : -1]  # from the last on
+    assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ import importlib.metadata
 import os
 import pkgutil
 import platform
-import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ import llvmlite.binding as llvm
 import quant
 from localmix import notices
 from localmix.backends.numba.machine import isa
+from localmix.backends.numba.machine.second import Second
 from quant import folders, sealed
 
 _PACKAGE = "localmix.backends.numba"
 _MARK = "_native_arguments"
-_NONE = subprocess.DEVNULL
 _WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
+_seconds: list[Second] = []
 
 
 def native(arguments: int) -> Callable[[Any], Any]:
@@ -43,30 +43,32 @@ def native(arguments: int) -> Callable[[Any], Any]:
     return mark
 
 
-def prepare(names: Iterable[str]) -> None:
-    """Compile what the cache lacks of these kernels, every other one in a second process: the compiler has one thread.
-
-    Whatever that process cannot do is left to `address`.
+def prepare(names: Iterable[str], later: Iterable[str] = ()) -> None:
+    """Compile what the cache lacks of these kernels, every other one in a second process, which goes on with what is
+    needed `later`: see `finish`. Whatever that process cannot do is left to `address`.
     """
-    folder = _folder()
-    missing = [name for name in dict.fromkeys(names) if folder and sealed.read(folder / f"{name}.o") is None]
-    if len(missing) < _WORTH or not sys.executable or getattr(sys, "frozen", False):
+    missing, rest = ([name for name in dict.fromkeys(some) if _missing(name)] for some in (names, later))
+    if len(missing) + len(rest) < _WORTH or not sys.executable or getattr(sys, "frozen", False):
         return
-    program = f"import sys; from {__name__.rpartition('.')[0]} import native; [native.address(n) for n in sys.argv[1:]]"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        other = subprocess.Popen(
-            [sys.executable, "-c", program, *missing[1::2]], env=environment, stdin=_NONE, stdout=_NONE, stderr=_NONE
-        )
+        second = Second([*missing[1::2], *rest], lambda name: not _missing(name))
     except OSError:
         return
-    try:
-        for name in missing[::2]:
-            address(name)
-        other.wait()
-    finally:
-        other.kill()
-        other.wait()
+    _seconds.append(second)
+    for name in missing[::2]:
+        address(name)
+    second.wait(missing[1::2])
+
+
+def finish(names: Sequence[str]) -> None:
+    """Compile what the cache lacks of kernels that were left for later: the last ones here, while the second process
+    has the first ones.
+    """
+    for name in reversed(names):
+        for second in _seconds:
+            if second.present() == name:
+                second.wait([name])
+        address(name)
 
 
 @lru_cache(None)
@@ -116,6 +118,12 @@ def _engine() -> Any:
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _missing(name: str) -> bool:
+    """Whether the cache, if there is one, lacks a kernel."""
+    folder = _folder()
+    return folder is not None and not (folder / f"{name}.o").exists()
 
 
 @lru_cache(1)

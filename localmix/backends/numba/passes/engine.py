@@ -47,8 +47,7 @@ class Engine:
         b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
         alone = len(batch) == 1 and self._listener is None
         b.step["alone"] = alone
-        if not alone:
-            self._program.need_tiles()
+        self._program.need("one" if alone else "many")
         if watch is not None:
             watch(np.stack([self._choices(layer, batch) for layer in self._layers(batch, pause)]))
         elif alone:

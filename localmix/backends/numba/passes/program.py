@@ -42,6 +42,7 @@ PIECE = 128 << 10  # bytes of weights that make one piece of work, at most
 # The blocks that a layer is computed as, and the modules of their kernels for one token (_one) and for many (_many).
 WHOLE = (("attention", "attention"), ("mixture", "mixture"))
 STREAMED = (("attention", "attention"), *(("streamed", part) for part in ("route", "gate_up", "down", "add")))
+PRODUCTS = {"one": "gemv", "many": "gemm"}  # kernels of matrices for one token and for many
 _OTHERS = "blocks.output.output", "passes.forward.forward"
 
 
@@ -61,7 +62,8 @@ class Program:
         self.wide = wide(network.width)
         for weight in (network.token_embd, *matrices(network)):
             formats.need(weight.format)
-        native.prepare(self._kernels())
+        self._for_one = list(self._kernels("one"))
+        native.prepare(self._kernels("many"), self._for_one)
         self._alive: list[Any] = []
         self._weights: list[tuple[Any, Format]] = []
         self.ropes = list(dict.fromkeys(layer.attention.rope for layer in network.layers if layer.attention.rope))
@@ -74,10 +76,9 @@ class Program:
             self._fill_mixture(self._mixture[i], layer.mixture, self.streamed[i])
             self._attention[i]["residual"] = self._mixture[i]["residual"] = layer.scale
             for b in range(self.starts[i], self.starts[i + 1]):
-                module, kind = self._kinds[b]
+                _, kind = self._kinds[b]
                 row: Any = self._blocks[b]
                 row["at"] = (self._attention if kind == "attention" else self._mixture)[i : i + 1].ctypes.data
-                row["one"] = native.address(f"blocks.{module}_one.{kind}")
                 row["phases_one"], row["phases_many"] = PHASES[kind]
         self.record = np.zeros((), NETWORK)
         n = self.record
@@ -85,7 +86,7 @@ class Program:
         n["output_kernel"] = native.address("blocks.output.output")
         self._norm(n["norm"], network.output_norm)
         self._linear(n["output"], network.output)
-        self._without_tiles = True
+        self._without = {"one", "many"}
         self._bound: tuple[str, tuple[tuple[int, int], ...]] = "", ()
 
     def bind(self, cache: PagedCache) -> int:
@@ -99,14 +100,19 @@ class Program:
                 row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 
-    def need_tiles(self) -> None:
-        """Load the kernels for prompts, which decoding does not need."""
-        if self._without_tiles:
-            for row, format in self._weights:
-                row["gemm"] = self._kernel(format, "gemm")
-            for row, (module, kind) in zip(self._blocks, self._kinds, strict=True):
-                row["many"] = native.address(f"blocks.{module}_many.{kind}")
-            self._without_tiles = False
+    def need(self, count: str) -> None:
+        """Load the kernels for "one" token or for "many": on a machine's first start the former are compiled while a
+        prompt is read with the latter.
+        """
+        if count not in self._without:
+            return
+        if count == "one":
+            native.finish(self._for_one)
+        for row, format in self._weights:
+            row[PRODUCTS[count]] = native.address(self._kernel_name(format, PRODUCTS[count]))
+        for row, (module, kind) in zip(self._blocks, self._kinds, strict=True):
+            row[count] = native.address(f"blocks.{module}_{count}.{kind}")
+        self._without.remove(count)
 
     def place(self, layer: int, e: int, roles: Iterable[int], addresses: Iterable[int]) -> None:
         """Say where matrices of a streamed expert are: 0 gate, 1 up, 2 down. Address 0: nowhere."""
@@ -169,21 +175,16 @@ class Program:
             for table in tables:
                 table["data"][: len(m.experts)] = 0
 
-    def _kernels(self) -> Iterator[str]:
-        """The names of those that this network will need, the largest first."""
+    def _kernels(self, count: str) -> Iterator[str]:
+        """The names of those that this network will need for "one" token or "many", the largest first."""
+        yield from (f"blocks.{module}_{count}.{kind}" for module, kind in dict.fromkeys(self._kinds))
         used = {one.format.name: one.format for one in matrices(self.network)}
-        for name in ("gemm", "gemv"):
-            yield from (self._kernel_name(format, name) for format in used.values())
-        kinds = dict.fromkeys(reversed(self._kinds))
-        yield from (f"blocks.{module}_{count}.{kind}" for count in ("many", "one") for module, kind in kinds)
+        yield from (self._kernel_name(format, PRODUCTS[count]) for format in used.values())
         yield from _OTHERS
 
     def _kernel_name(self, format: Format, name: str) -> str:
         wide = self.wide and format.block > 1
         return f"formats.{format.name}.{name}{'16' if wide else ''}"
-
-    def _kernel(self, format: Format, name: str) -> int:
-        return native.address(self._kernel_name(format, name))
 
     def _address(self, array: NDArray | None) -> int:
         """Of an array that stays; 0: there is none."""
@@ -219,7 +220,6 @@ class Program:
         self._alive.append(w.data)
         row["data"], row["row_bytes"], row["rows"], row["width"] = w.data.ctypes.data, row_bytes, rows, width
         self._weights.append((row, w.format))
-        row["gemv"] = self._kernel(w.format, "gemv")
         row["floats"] = w.format.block == 1
         row["chunk"] = chunk(rows, row_bytes, self.threads)
 
