@@ -149,6 +149,7 @@ class Scheduler:
             return
         answering = [ticket for ticket in self.rows if not ticket.ended and not ticket.reading]
         reading = self._share([ticket for ticket in self.rows if not ticket.ended and ticket.reading], len(answering))
+        reading = [(ticket, _to_branch(ticket, count)) for ticket, count in reading]
         alone = len(self.rows) == 1 and len(answering) == 1
         drafted = alone and answering[0].drafts()
         taking = [(ticket, len(ticket.todo)) for ticket in answering] + reading
@@ -189,6 +190,8 @@ class Scheduler:
         reading = ticket.reading
         ticket.computed(count, logits, on_device=self._parallel == 1)
         self.prompt_tokens += count if reading else 0
+        if reading and ticket.context is not None and len(ticket.context.ids) == ticket.context.branch:
+            self._known().keep(ticket.request.owner, ticket.context, ticket.context.branch)
         if reading and not ticket.reading:
             if self._budget != 0 and ticket.lent and ticket.context is not None:
                 self._known().keep(ticket.request.owner, ticket.context, len(ticket.request.prompt))
@@ -210,3 +213,9 @@ class Scheduler:
             ticket.stats.decode_seconds += seconds
         for ticket in reading:
             ticket.stats.prompt_seconds += seconds
+
+
+def _to_branch(ticket: Ticket, count: int) -> int:
+    """How much of the next `count` tokens of a prompt to read: not beyond where other prompts go another way."""
+    left = ticket.context.branch - len(ticket.context.ids) if ticket.context is not None else 0
+    return min(count, left) if left > 1 else count  # one alone would be computed as decoding does

@@ -32,6 +32,7 @@ class Context:
         self.ids: list[int] = []
         self.watch: Watch | None = None
         self.pause: Pause | None = None
+        self.branch = 0  # a length at which to stop for a moment: see `localmix.engine.prefixes`
         self.cache = engine.cache(size, kv) if cache is None else cache
         self.sequence = self.cache.new()
         self._mark: tuple[list[int], int] | None = None  # ids, and a sequence that ends with them
@@ -78,6 +79,7 @@ class Context:
         length = len(self.ids) if length is None else length
         other = Context.__new__(Context)
         other.engine, other.cache, other.watch, other.pause, other._mark = self.engine, self.cache, None, None, None
+        other.branch = 0
         other.ids, other.sequence = self.ids[:length], self.cache.share(self.sequence, length)
         return other
 

@@ -38,16 +38,24 @@ class Prefixes:
     def begin(self, owner: str, prompt: list[int]) -> Context:
         """A context that holds what is known of a prompt: all but two tokens of it at most, as one alone would be
         computed in another way than among others.
+
+        Where windows have lost what would follow a longer beginning in common, as a system prompt, its `branch` says
+        how long that is: kept when it is read once more, it serves the next.
         """
         wanted = np.asarray(prompt[:-2], np.int32)
-        best, length = None, 0
-        for one in self._kept:
-            if one.owner == owner and (n := _shared(one.ids, wanted)) > length and one.context.can_cut(n):
-                best, length = one, n
+        best, length, longest = None, 0, 0
+        for one in [one for one in self._kept if one.owner == owner]:
+            shared = _shared(one.ids, wanted)
+            longest = max(longest, shared)
+            if shared > length and one.context.can_cut(shared):
+                best, length = one, shared
         if best is None or length < LEAST:
-            return Context(self._engine, cache=self.cache)
-        self._touch(best)
-        return best.context.fork(length)
+            context, length = Context(self._engine, cache=self.cache), 0
+        else:
+            self._touch(best)
+            context = best.context.fork(length)
+        context.branch = longest if longest >= length + LEAST else 0
+        return context
 
     def keep(self, owner: str, context: Context, length: int) -> None:
         """Remember the first `length` tokens of a context, which are of a prompt."""
@@ -59,7 +67,7 @@ class Prefixes:
             if shared == length and one.context.can_cut(length):  # nothing new
                 self._touch(one)
                 return
-            if shared == len(one.ids):
+            if shared == len(one.ids) and context.can_cut(shared):
                 self._drop(one)
         self._kept.append(_Kept(owner, ids, context.fork(length)))
         if len(self._kept) > _MOST:

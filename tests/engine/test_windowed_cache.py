@@ -152,6 +152,22 @@ def test_saved_and_taken_up(engine: Engine) -> None:
     assert other.keep_prefix([*IDS[:100], 1]) == 0
 
 
+def test_what_prompts_begin_with_is_kept_where_they_part(model: Model) -> None:
+    """A system prompt, which the second finds lost and leaves behind for the third; bits are as without."""
+    prompts = [[*IDS[:90], *OTHER[at : at + 130]] for at in (0, 50, 100)]
+    options = Options(temp=0, max_tokens=6)
+    scheduler = Scheduler(model.engine, parallel=2, budget=None)
+    for prompt, cached in zip(prompts, (0, 0, 90), strict=True):
+        ticket, alone = (Ticket(model, Request("1", prompt, options)) for _ in range(2))
+        scheduler.submit(ticket)
+        other = Scheduler(model.engine, parallel=1)
+        other.submit(alone)
+        while not (scheduler.idle and other.idle):
+            scheduler.step()
+            other.step()
+        assert (ticket.stats.cached_tokens, ticket.ids) == (cached, alone.ids)
+
+
 def test_many_at_once_with_a_budget(model: Model) -> None:
     """Prompts that begin alike: of those that are remembered only what windows have not passed can be used."""
     prompts = [[*IDS[:90], *OTHER[at : at + 60]] for at in range(0, 60, 10)] + [IDS[:90]]
