@@ -1,5 +1,7 @@
 """Layers with a window keep what coming tokens see and no more, and every logit is that of a cache that keeps all."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import localmix
 from localmix.answer.options import Options
 from localmix.answer.scheduler import Scheduler
 from localmix.answer.ticket import Request, Ticket
-from localmix.engine import cache as paged
+from localmix.backends.protocol import Cache
 from localmix.engine.batch import CHUNK, Batch
-from localmix.engine.cache import PAGE, PagedCache
+from localmix.engine.cache import PAGE, SLACK, PagedCache
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
 from localmix.model import Model
@@ -30,9 +32,9 @@ def path(folder: Path) -> Path:
 
 
 @pytest.fixture
-def model(path: Path, backend: str) -> Model:
-    if backend == "mlx":
-        pytest.skip("mlx keeps all positions")
+def model(path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> Model:
+    if backend == "mlx":  # so that windows lose something of 250 tokens
+        monkeypatch.setattr("localmix.backends.mlx.cache.STEP", 32)
     return localmix.load(path, backend)
 
 
@@ -41,14 +43,18 @@ def engine(model: Model) -> Engine:
     return model.engine
 
 
-def whole(engine: Engine) -> PagedCache:
+def whole(engine: Engine) -> Cache:
     """A cache that keeps all."""
-    given = engine.cache()
-    assert isinstance(given, PagedCache)
-    return PagedCache(3, given._row[0], given._head_dim, given.context, given.kv)
+    every = tuple(replace(layer, attention=replace(layer.attention, window=0)) for layer in engine.network.layers)
+    return engine.backend.cache(replace(engine.network, layers=every), engine.network.context, engine.kv)
 
 
-def logits(engine: Engine, cache: PagedCache, cuts: list[int]) -> Floats:
+def read(context: Context, ids: Sequence[int]) -> Floats:
+    """In pieces of 50; the logits after the last."""
+    return [context.advance(ids[at : at + 50]) for at in range(0, len(ids), 50)][-1]
+
+
+def logits(engine: Engine, cache: Cache, cuts: list[int]) -> Floats:
     """Of IDS cut there, in one sequence."""
     sequence, edges = cache.new(), [0, *cuts, len(IDS)]
     parts = pairwise(edges)
@@ -58,20 +64,19 @@ def logits(engine: Engine, cache: PagedCache, cuts: list[int]) -> Floats:
 
 @pytest.mark.parametrize("cuts", [[], [100, 101, 102, 180], [63, 64, 65, 127, 129, 200, 249]])
 def test_bits_are_those_of_a_cache_that_keeps_all(engine: Engine, cuts: list[int]) -> None:
-    windowed = engine.cache()
-    assert isinstance(windowed, PagedCache)
-    assert windowed.pools == 2
-    assert np.array_equal(logits(engine, windowed, cuts), logits(engine, whole(engine), cuts))
+    assert np.array_equal(logits(engine, engine.cache(), cuts), logits(engine, whole(engine), cuts))
 
 
 def test_no_more_is_kept_than_a_window_and_pages(engine: Engine) -> None:
     cache = engine.cache()
-    assert isinstance(cache, PagedCache)
     logits(engine, cache, list(range(10, 250)))
+    assert cache.nbytes <= cache.needs(250) <= whole(engine).needs(250)
+    if not isinstance(cache, PagedCache):
+        assert (cache.first(1, 0), cache.first(1, 1)) == (224 + 1 - WINDOW - SLACK, 0)  # as of the last time it grew
+        return
     full, windowed = (group.pool for group in cache._groups)
     assert full.nbytes == 4 * full.page_bytes
     assert windowed.nbytes == 2 * windowed.page_bytes  # from 250 - WINDOW - SLACK on
-    assert cache.needs(250) >= cache.nbytes
 
 
 def test_of_a_long_prompt_a_chunk_more() -> None:
@@ -84,7 +89,7 @@ def test_of_a_long_prompt_a_chunk_more() -> None:
         cache.commit(batch)
     full, windowed = (group.pool for group in cache._groups)
     assert full.nbytes // full.page_bytes == 8 * CHUNK // PAGE
-    assert windowed.nbytes // windowed.page_bytes == (128 + paged.SLACK) // PAGE
+    assert windowed.nbytes // windowed.page_bytes == (128 + SLACK) // PAGE
     cache.free(one)
     assert cache.nbytes == 0
 
@@ -94,15 +99,16 @@ def test_prefixes_are_shared_where_all_is_there(engine: Engine) -> None:
     expected = engine.logits(IDS)[-1]
     for first, length, shared in ((250, 250, 249), (250, 200, 200), (250, 120, 0), (250, 20, 0), (60, 30, 30)):
         context = Context(engine)
-        context.advance([*IDS[:length], *OTHER[: first - length]])
+        read(context, [*IDS[:length], *OTHER[: first - length]])
         assert context.keep_prefix(IDS) == shared
         assert np.allclose(context.advance(IDS[shared:]), expected, atol=1e-4)
 
 
 def test_what_cannot_be_shared_is_refused(engine: Engine) -> None:
     cache = engine.cache()
-    one = cache.new()
-    engine.forward(Batch.of([(one, 0, IDS)]), cache)
+    context = Context(engine, cache=cache)
+    read(context, IDS)
+    one = context.sequence
     assert not cache.can_share(one, 120)
     with pytest.raises(AssertionError):
         cache.share(one, 120)
@@ -131,7 +137,7 @@ def test_a_mark_is_where_one_can_go_back_to(engine: Engine) -> None:
 
 def test_shifts_are_as_with_all_positions_or_begin_again(engine: Engine) -> None:
     def shifted(context: Context, keep: int, count: int) -> list[int]:
-        context.advance(IDS)
+        read(context, IDS)
         context.shift(keep, count)
         return context.ids
 
@@ -145,7 +151,7 @@ def test_shifts_are_as_with_all_positions_or_begin_again(engine: Engine) -> None
 
 def test_saved_and_taken_up(engine: Engine) -> None:
     context, other = Context(engine), Context(engine)
-    context.advance(IDS[:200])
+    read(context, IDS[:200])
     ids, kv = context.dump()
     other.restore(ids, kv)
     assert np.array_equal(other.advance(IDS[200:]), context.advance(IDS[200:]))
@@ -154,8 +160,9 @@ def test_saved_and_taken_up(engine: Engine) -> None:
 
 def test_what_prompts_begin_with_is_kept_where_they_part(model: Model) -> None:
     """A system prompt, which the second finds lost and leaves behind for the third; bits are as without."""
-    prompts = [[*IDS[:90], *OTHER[at : at + 130]] for at in (0, 50, 100)]
+    prompts = [[*IDS[:90], *OTHER[at : at + 150]] for at in (0, 50, 100)]
     options = Options(temp=0, max_tokens=6)
+    model.engine.chunk = 50
     scheduler = Scheduler(model.engine, parallel=2, budget=None)
     for prompt, cached in zip(prompts, (0, 0, 90), strict=True):
         ticket, alone = (Ticket(model, Request("1", prompt, options)) for _ in range(2))
@@ -165,7 +172,8 @@ def test_what_prompts_begin_with_is_kept_where_they_part(model: Model) -> None:
         while not (scheduler.idle and other.idle):
             scheduler.step()
             other.step()
-        assert (ticket.stats.cached_tokens, ticket.ids) == (cached, alone.ids)
+        assert ticket.stats.cached_tokens == cached
+        assert ticket.ids == alone.ids or model.backend.name == "mlx"  # whose sums depend on how a prompt is cut
 
 
 def test_many_at_once_with_a_budget(model: Model) -> None:

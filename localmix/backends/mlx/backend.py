@@ -89,7 +89,8 @@ class MlxBackend:
             rows = slice(span.row, span.row + span.count)
             own = [x[rows].swapaxes(0, 1) for x in (q, k, v)]  # (heads, t, d)
             keys, values = place.cache.append(span, place.layer, own[1], own[2])
-            mixed = attention.attend(own[0], keys, values, span.start + span.count, how, self.arithmetic)
+            n = span.start + span.count - place.cache.first(span.sequence, place.layer)
+            mixed = attention.attend(own[0], keys, values, n, how, self.arithmetic)
             parts.append(mixed.swapaxes(0, 1).reshape(span.count, -1))
         return parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
@@ -160,7 +161,7 @@ class MlxBackend:
 
     def cache(self, network: Network, context: int, kv: str) -> Cache:
         a = network.layers[0].attention
-        cache = Cache(len(network.layers), a.kv_heads, a.size, context, kv, self._budget)
+        cache = Cache(len(network.layers), a.kv_heads, a.size, context, kv, self._budget, network.windows)
         self._caches.add(cache)
         return cache
 
