@@ -1,7 +1,7 @@
 """How much a template may still do: work is paid for before it is done, by an upper bound of its cost.
 
-A unit is a character made, an item walked or a step of a loop. Every payment also looks at the clock, so a
-deadline holds on any thread, without signals.
+A unit is a character made, an item walked or a step of a loop. Every payment also looks at the clock of its thread's
+own work, so a limit holds on any thread, without signals, and a machine that is busy or sleeps refuses no template.
 """
 
 import time
@@ -14,20 +14,20 @@ class BudgetSpentError(Exception):
 
 
 class Budget:
-    """Units of work and seconds, both running out."""
+    """Units of work and seconds of one thread's, both running out."""
 
     def __init__(self, units: int, seconds: float) -> None:
         self._units = units
         self._seconds = seconds
         self._spent = 0
-        self._deadline = time.monotonic() + seconds
+        self._end = time.thread_time() + seconds
 
     def spend(self, units: int = 1) -> None:
         """Pay for work that is about to be done."""
         self._spent += units
         if self._spent > self._units:
             raise BudgetSpentError(f"it does more than {self._units:,} steps of work")
-        if time.monotonic() > self._deadline:
+        if time.thread_time() > self._end:
             raise BudgetSpentError(f"it takes longer than {self._seconds:g} s")
 
     def spend_walk(self, value: Any, *, text: bool = False) -> int:

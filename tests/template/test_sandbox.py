@@ -112,9 +112,9 @@ def refusal(source: str, **limits: float) -> str:
 @pytest.mark.parametrize("source", HOGS.values(), ids=HOGS)
 def test_hogs_are_stopped_before_they_take_memory_or_time(source: str) -> None:
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.thread_time()
     message = refusal(source, seconds=0.5)
-    seconds, (_, peak) = time.monotonic() - start, tracemalloc.get_traced_memory()
+    seconds, (_, peak) = time.thread_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert "the chat template was stopped" in message
     assert peak < 150e6
