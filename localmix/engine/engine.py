@@ -6,6 +6,7 @@ It knows ids and nothing of text. Which experts it chose is told to whoever asks
 
 import threading
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from localmix.backends.protocol import Backend, Cache, Chooses, Inputs, Pause, S
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
-from localmix.stream.pool import Counts, Pool
+from localmix.stream.counts import Counts
+from localmix.stream.pool import Pool
 from quant.format import Floats
 
 
@@ -29,6 +31,7 @@ class Engine:
         self._step = self.decoder()
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self.decoding = Counts()  # what the pool did for tokens decoded one by one
+        self._caches = WeakSet[Cache]()
         self._lock = threading.Lock()
 
     def decoder(self, inputs: Inputs | None = None) -> Step:
@@ -43,7 +46,9 @@ class Engine:
         most = self.network.context
         if context is not None and not 1 <= context <= most:
             raise LocalmixError(f"a context of {context} tokens: expected 1 to {most}, what the model was trained for")
-        return self.backend.cache(self.network, context or most, kv or self.kv)
+        cache = self.backend.cache(self.network, context or most, kv or self.kv)
+        self._caches.add(cache)
+        return cache
 
     def check(self, ids: Sequence[int]) -> None:
         """LocalmixError for ids that are no tokens of this model: kernels read where they are told to."""
@@ -78,11 +83,16 @@ class Engine:
         `localmix.backends.protocol`.
         """
         with self._lock:
-            before = None if self.pool is None else self.pool.counts
             cache.reserve(batch)
+            if self.pool is None:
+                logits = self._step(batch, cache, watch, pause)
+                cache.commit(batch)
+                return logits
+            self.pool.make_way(sum(one.nbytes for one in self._caches))
+            before = self.pool.counts
             logits = self._step(batch, cache, watch, pause)
             cache.commit(batch)
-            if self.pool is not None and before is not None and len(batch) == len(batch.spans):
+            if len(batch) == len(batch.spans):
                 self.decoding += self.pool.counts - before + Counts(tokens=len(batch))
         return logits
 

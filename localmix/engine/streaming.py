@@ -51,8 +51,9 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
         return Place(needs)
     slots = fit.room(sizes, available) // slot if slot else 0
     if backend.streams and slots >= 2:
-        pool = Pool(found, slots)
-        return Place(needs, pool, probe.rate(pool), position * min(fit.LEAST, network.context))
+        spare = position * min(fit.LEAST, network.context)
+        pool = Pool(found, slots, spare)
+        return Place(needs, pool, probe.rate(pool), spare)
     if ram is None:
         return Place(needs)
     said = f"it needs {amount(needs, 'B')} of memory, {amount(ram, 'B')} may be used (--ram)"

@@ -12,14 +12,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from localmix.errors import LocalmixError
 from localmix.gguf.tensors import Extent
+from localmix.stream.counts import Counts
 from localmix.stream.files import PAGE, DirectFile
 from localmix.stream.readers import PIECE, READERS, Piece, Readers
 
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14
+LEAST = 2  # slots
 Key = tuple[int, int]  # layer, expert
 
 
@@ -37,35 +39,6 @@ class Held:
     def here(self, parts: Iterable[int]) -> bool:
         """Whether these parts have come. Errors count as here: `wait` raises them."""
         return self.error is not None or not any(self.left[part] for part in parts)
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What was asked for and done: `wanted` experts, of which so many were `hits`; seconds in which something was
-    being read, and in which somebody `waited`; for how many `tokens`, where that was told.
-    """
-
-    wanted: int = 0
-    hits: int = 0
-    bytes_read: int = 0
-    reading: float = 0.0
-    waited: float = 0.0
-    tokens: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    def __sub__(self, other: "Counts") -> "Counts":
-        return Counts(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    @property
-    def hit_rate(self) -> float:
-        return self.hits / max(self.wanted, 1)
-
-    @property
-    def speed(self) -> float:
-        """Bytes a second, while something was being read."""
-        return self.bytes_read / self.reading if self.reading else 0.0
 
 
 @dataclass
@@ -87,11 +60,15 @@ class _Table:
 
 
 class Pool:
-    """`experts`: where the parts of each expert lie. `slots`: how many of them have room."""
+    """`experts`: where the parts of each expert lie. `slots`: how many of them have room. `spare`: bytes beside the
+    pool that others may take before slots are given up for them, see `make_way`.
+    """
 
-    def __init__(self, experts: Mapping[Key, Sequence[Extent]], slots: int, readers: int = READERS) -> None:
+    def __init__(
+        self, experts: Mapping[Key, Sequence[Extent]], slots: int, spare: int = 0, readers: int = READERS
+    ) -> None:
         self._experts = {key: tuple(parts) for key, parts in experts.items()}
-        self.slots = min(slots, len(self._experts))
+        self.slots, self._spare = min(slots, len(self._experts)), spare
         self.slot_bytes = slot_bytes(self._experts.values())
         self._files = {path: DirectFile(path) for path in {p.path for parts in self._experts.values() for p in parts}}
         for file in self._files.values():
@@ -191,6 +168,20 @@ class Pool:
         with self._changed:
             self._unpin(every)
 
+    def make_way(self, taken: int) -> None:
+        """Others have taken so many bytes: what goes beyond the spare ones is given up, but for two slots."""
+        with self._changed:
+            every = self.slots + len(self._given)
+            wanted = min(max(-(-(taken - self._spare) // self.slot_bytes), 0), every - min(every, LEAST))
+            while len(self._given) < wanted:
+                slot = self._slot(None)
+                self.slots -= 1
+                self._given.append(slot)
+                self._memory.madvise(mmap.MADV_DONTNEED, slot * self.slot_bytes, self.slot_bytes)
+            while len(self._given) > wanted:
+                self._table.free.append(self._given.pop())
+                self.slots += 1
+
     def check(self) -> None:
         """FileFormatError: a file is not what it was when the pool was made, so nothing read from it counts."""
         for file in self._files.values():
@@ -274,6 +265,7 @@ class Pool:
         self._changed = threading.Condition()
         self._table = _Table(list(range(self.slots)))
         self._pinned = 0  # slots that somebody holds
+        self._given: list[int] = []  # slots whose memory others have
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """More model than memory: experts streamed from the disk beside the same file mapped, under a hard limit on memory.
 
 By hand, as root, on Linux with control groups, on a file whose pages nobody else uses:
-    python tests/peers/streaming.py MIXTRAL-SHAPED.gguf [--limits 1600M,2300M,3000M] [--rounds 3] [--llama]
+    python tests/peers/streaming.py MIXTRAL-SHAPED.gguf [--limits 1600M,2300M,3000M] [--rounds 3]
+        [--sides streamed,mapped,llama]
 Each round runs every program once at every limit, each in a process of its own in a group whose limit counts the page
 cache, the file's pages dropped before. Decoding: tokens after the first four, random ids; then a prompt. The bound is
 the larger of bytes read over what the same readers give where nothing is computed (just before and after), and the
@@ -42,13 +43,13 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--skewed", action="store_true", help="ids of few kinds, which choose few experts")
     parser.add_argument("-t", "--threads", type=int, default=2)
-    parser.add_argument("--llama", action="store_true")
+    parser.add_argument("--sides", default="streamed,mapped", help="also llama")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # the child's
     a = parser.parse_args()
     if a.side:
         print(json.dumps(measure(a)))
         return
-    sides = [side for side in SIDES if a.llama or side != "llama"]
+    sides = a.sides.split(",")
     for limit in a.limits.split(","):
         found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
         for _ in range(a.rounds):
@@ -68,7 +69,7 @@ def report(limit: str, found: dict[str, list[dict[str, float]]]) -> None:
     }
     for side, row in middle.items():
         print(f"{limit} {side}: " + ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    for side in middle.keys() - {"streamed"}:
+    for side in middle.keys() - {"streamed"} if "streamed" in middle else ():
         for what in ("decode", "prompt"):
             print(f"{limit} {what}: {middle['streamed'][what] / middle[side][what]:.2f} times {side}")
 

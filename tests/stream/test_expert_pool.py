@@ -215,3 +215,30 @@ def test_the_speed_of_the_disk(file: Path, slots: int) -> None:
     made = pool(file, slots)
     assert probe.rate(made) > 0
     assert made.room() == slots
+
+
+def test_slots_are_given_up_for_what_others_take(file: Path) -> None:
+    """And come back; two stay whatever is asked for, and what is held stays."""
+    made = Pool(experts(file), 6, spare=1000)
+    once(made, *KEYS[:6])
+    made.make_way(1000)
+    assert made.slots == 6
+    [held] = made.hold([KEYS[0]])
+    made.make_way(1001 + 2 * made.slot_bytes)
+    assert (made.slots, made.room()) == (3, 2)
+    assert len(names(made)) == 3
+    check(made, held, file)
+    made.make_way(100 * made.slot_bytes)
+    assert made.slots == 2
+    once(made, KEYS[7])
+    with pytest.raises(MemoryError):
+        made.hold(KEYS[8:10])
+    made.make_way(0)
+    assert (made.slots, made.room()) == (6, 5)
+    once(made, *KEYS[1:6])
+    check(made, held, file)
+    made.release([held])
+    for key in KEYS:
+        found = made.hold([key])
+        check(made, found[0], file)
+        made.release(found)

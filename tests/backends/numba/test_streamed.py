@@ -31,7 +31,7 @@ def engine(path: Path, slots: int | None = None, threads: int = 2) -> Engine:
     loaded = network.load(gguf.open(path))
     if slots is None:
         return Engine(loaded, NumbaBackend(threads))
-    return Engine(streaming.owned(loaded), NumbaBackend(threads), pool=Pool(streaming.experts(loaded), slots))
+    return Engine(streaming.owned(loaded), NumbaBackend(threads), pool=Pool(streaming.experts(loaded), slots, 1 << 30))
 
 
 def logits(engine: Engine, *, every: bool = False) -> list[NDArray]:
@@ -123,6 +123,24 @@ def test_what_matrices_are_multiplied_with(paths: dict[str, Path]) -> None:
     expected, found = heard(engine(paths["qwen2moe"])), heard(engine(paths["qwen2moe"], 4))
     assert expected.keys() == found.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> None:
+    loaded = network.load(gguf.open(paths["mixtral"]))
+    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9, spare=1))
+    resident = engine(paths["mixtral"])
+    assert streamed.pool is not None
+    caches = [one.cache(256) for one in (streamed, resident)]
+    ids = np.random.default_rng(0).integers(3, 300, 200).tolist()
+    found = [
+        one.forward(Batch.of([(cache.new(), 0, ids)]), cache)
+        for one, cache in zip((streamed, resident), caches, strict=True)
+    ]
+    assert np.array_equal(*found)
+    assert streamed.pool.slots == 9 - -(-(caches[0].nbytes - 1) // streamed.pool.slot_bytes)
+    del caches
+    streamed.logits(ids[:9])
+    assert streamed.pool.slots == 8
 
 
 class Stopped(Exception):
