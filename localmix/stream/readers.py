@@ -90,6 +90,8 @@ def _work(crew: _Crew) -> None:
             piece.file.read(piece.target, piece.at, piece.need)
         except LocalmixError as found:
             error = found
+        except Exception as found:  # whoever waits must hear of it: a thread that ends here would leave them waiting
+            error = LocalmixError(f"{piece.file.path}: cannot be read: {type(found).__name__}: {found}")
         with crew.bell:
             crew.reading -= 1
             if not crew.reading and not crew.waiting:

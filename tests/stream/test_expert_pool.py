@@ -151,18 +151,18 @@ def test_a_cut_file_is_an_error_and_leaves_the_pool_whole(file: Path) -> None:
         made.check()
 
 
-def test_an_error_passes_with_its_cause(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails once: who asks then hears of it, who asks later gets the expert."""
+@pytest.mark.parametrize("kind", [LocalmixError, ValueError])
+def test_an_error_passes_with_its_cause(kind: type, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails once: who asks then hears of it, who asks later gets the expert. No reader is lost."""
     made, read = pool(file, 2), DirectFile.read
 
     def broken(self: DirectFile, target: memoryview, at: int, need: int) -> None:
-        raise LocalmixError("cannot be read")
+        raise kind("cannot be read")
 
     monkeypatch.setattr(DirectFile, "read", broken)
     with pytest.raises(LocalmixError, match="cannot be read"):
         once(made, (0, 0))
     monkeypatch.setattr(DirectFile, "read", read)
-    made = pool(file, 1)
     found = made.hold([(0, 0)])
     check(made, found[0], file)
 

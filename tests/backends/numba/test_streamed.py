@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import quantized_models
 import random_families
+import small_models
 from numpy.typing import NDArray
 
 import localmix
@@ -18,6 +19,7 @@ from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
 from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
+from localmix.gguf import shards
 from localmix.stream.files import DirectFile
 from localmix.stream.pool import Pool
 from quant import FORMATS
@@ -87,6 +89,23 @@ def test_quantized_experts(folder: Path) -> None:
     expected = logits(engine(path))
     for threads in (1, 3):
         assert same(logits(engine(path, 3, threads)), expected)
+
+
+def test_files_of_any_layout(folder: Path) -> None:
+    """One tensor an expert, and a model in several files."""
+    apart = small_models.upcycled_stories(folder / "streamed-apart.gguf", merged=False)
+    whole = gguf.open(apart)
+    names, infos = list(whole.tensors), {n: gguf.TensorInfo(n, t.shape, t.format) for n, t in whole.tensors.items()}
+    for number, part in enumerate((names[:40], names[40:])):
+        split = {"split.no": number, "split.count": 2, "split.tensors.count": len(names)}
+        metadata = (whole.typed_metadata if number == 0 else {}) | {k: np.uint16(v) for k, v in split.items()}
+        metadata["split.tensors.count"] = np.int32(len(names))
+        with gguf.Writer(folder / shards.part_name("streamed", number, 2), metadata, [infos[n] for n in part]) as out:
+            for name in part:
+                out.write(name, whole.tensors[name].data)
+    expected = logits(engine(apart))
+    assert same(logits(engine(apart, 5)), expected)
+    assert same(logits(engine(folder / shards.part_name("streamed", 0, 2), 5)), expected)
 
 
 def test_a_prompt_reads_each_expert_once(paths: dict[str, Path]) -> None:
