@@ -13,7 +13,7 @@ _TREES = (  # where groups are, what limits one, what it uses that cannot be giv
     ("", "/sys/fs/cgroup", "memory.max", "anon"),
     ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "total_rss"),
 )
-_OWN = "/proc/self/cgroup"
+_OWN, _MACHINE = "/proc/self/cgroup", "/proc/meminfo"
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class Memory:
 
 
 def here() -> Memory:
-    """What there is, and what is free."""
+    """What there is, and what is free; where the system does not say, as much as anybody can want."""
     if sys.platform == "darwin":
         total = int(sysctl("hw.memsize") or 0)
         return Memory(total, min(total, _free_on_macos()))
-    text = Path("/proc/meminfo").read_text()
+    try:
+        text = Path(_MACHINE).read_text()
+    except OSError:
+        return Memory(sys.maxsize, sys.maxsize)
     total, available = (int(re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
                         for key in ("MemTotal", "MemAvailable"))  # fmt: skip
     for most, used in _limits():

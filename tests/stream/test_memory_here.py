@@ -36,3 +36,10 @@ def test_a_group_has_no_more_than_its_share(tmp_path: Path, monkeypatch: pytest.
     own.write_text("5:cpu,memory:/a\n0::/\n")
     group(one / "a", 50 << 20, 60 << 20, "memory.limit_in_bytes", "total_rss")
     assert memory.here() == memory.Memory(50 << 20, 0)
+
+
+def test_a_system_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is loaded there all the same."""
+    monkeypatch.setattr(memory, "_MACHINE", str(tmp_path / "nothing"))
+    if memory.sys.platform != "darwin":
+        assert memory.here().available > 1 << 50
