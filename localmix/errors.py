@@ -22,7 +22,11 @@ class UnsupportedError(LocalmixError):
 
 
 class ContextFullError(LocalmixError):
-    """More tokens than the context holds."""
+    """More tokens than the context holds: `tokens`, or at least so many, where it has `size`."""
+
+    def __init__(self, message: str, tokens: int = 0, size: int = 0) -> None:
+        super().__init__(message)
+        self.tokens, self.size = tokens, size
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Engine:
         if tokens > size:
             more = f", or raise the context (--ctx), up to {most}" if size < most else ""
             raise ContextFullError(
-                f"the prompt has {at_least}{tokens} tokens, the context holds {size}: shorten it{more}"
+                f"the prompt has {at_least}{tokens} tokens, the context holds {size}: shorten it{more}", tokens, size
             )
 
     def forward(self, batch: Batch, cache: Cache, watch: Watch | None = None, pause: Pause | None = None) -> Floats:

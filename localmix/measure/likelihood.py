@@ -1,8 +1,9 @@
-"""From logits to log-probabilities: the one place that does it for many rows. W rows · V vocabulary."""
+"""From logits to log-probabilities, many rows at a time. W rows · V vocabulary."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.answer.scores import totals
 from quant.format import Floats
 
 ROWS = 32  # of logits, looked at together: they stay in the processor's cache
@@ -12,14 +13,6 @@ def log_probabilities(logits: Floats) -> Floats:
     """(W, V) from (W, V), each row by itself; the sum over the vocabulary in double precision."""
     most, total = totals(logits)
     return (logits - most) - total
-
-
-def totals(logits: Floats) -> tuple[Floats, Floats]:
-    """The largest logit (W, 1), and the logarithm (W, 1) of the sum of all exponentials relative to it."""
-    most = logits.max(axis=1, keepdims=True)
-    shifted = logits - most
-    total = np.exp(shifted, out=shifted).sum(axis=1, keepdims=True, dtype=np.float64)
-    return most, np.log(total).astype(np.float32)
 
 
 def nats_of(logits: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:

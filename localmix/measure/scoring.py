@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from localmix.answer.scores import totals
 from localmix.engine.batch import Batch, cut
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
-from localmix.measure.likelihood import ROWS, totals
+from localmix.measure.likelihood import ROWS
 from localmix.measure.prefixes import Stretch, tree
 from quant.format import Floats
 

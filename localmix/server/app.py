@@ -39,6 +39,8 @@ _GET: dict[str, Endpoint] = {
 _POST: dict[str, tuple[Endpoint, type]] = {  # each with the type of its body
     "/v1/chat/completions": (chat.chat_completions, ChatCompletion),
     "/chat/completions": (chat.chat_completions, ChatCompletion),
+    "/v1/chat/completions/input_tokens": (tokens.count, ChatCompletion),
+    "/chat/completions/input_tokens": (tokens.count, ChatCompletion),
     "/v1/completions": (completions.completions, Completion),
     "/completion": (native.completion, native.Native),
     "/completions": (native.completion, native.Native),

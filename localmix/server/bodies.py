@@ -131,6 +131,7 @@ class ChatCompletion(Sampling, kw_only=True):
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
 
 
 def schema_text(schema: Any) -> str:

@@ -40,6 +40,9 @@ class Dialogue:
 
 def dialogue_of(service: Service, body: ChatCompletion) -> Dialogue:
     """ApiError or LocalmixError: the template has no place for such messages, or such tools."""
+    if body.continue_final_message:
+        name = "continue_final_message"
+        raise ApiError(400, f"{name} is not supported: use /v1/completions to go on from a text", param=name)
     template, tokenizer = template_of(service.model), service.model.tokenizer
     found, offered = markup_of(template.source), tools.offered(body)
     texts = [text_of(message, place) for place, message in enumerate(body.messages)]

@@ -33,17 +33,17 @@ class ApiError(Exception):
         param: str | None = None,
         type: str | None = None,
         retry: int | None = None,
-        **more: Any,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.retry = status, message, param, retry
         self.type = type or _TYPES.get(status, "server_error")
-        self.more = more
+        self.more = more or {}
 
     @property
     def body(self) -> dict[str, Any]:
         named = {"message": self.message, "type": self.type, "param": self.param, "code": self.type}
-        return {"error": named | self.more}
+        return {"error": {**named, **self.more}}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -58,7 +58,8 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ContextFullError):
-        return ApiError(400, str(error), type="exceed_context_size_error")
+        size = {"n_prompt_tokens": error.tokens, "n_ctx": error.size}
+        return ApiError(400, str(error), type="exceed_context_size_error", more=size)
     if isinstance(error, LocalmixError):
         return ApiError(400, str(error))
     return ApiError(500, "the server failed: see its log")

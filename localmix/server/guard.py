@@ -52,7 +52,7 @@ class Guard:
                 raise ApiError(403, "a request from another site")
             if scope["method"] == "OPTIONS":
                 more = {"access-control-allow-methods": _METHODS, "access-control-allow-headers": _ALLOWED}
-                await Response(status_code=204, headers={**shared, **more})(scope, receive, send)
+                await Response(headers={**shared, **more})(scope, receive, send)
                 return
             self._check_body(scope, headers, origin)
             scope["localmix.owner"] = self._owner(scope["path"], headers)

@@ -63,6 +63,13 @@ async def apply_template(request: Request) -> Response:
     return json({"prompt": "".join(map(stream.push, talk.ids)) + stream.flush()})
 
 
+async def count(request: Request) -> Response:
+    """The tokens of a conversation, the answer begun."""
+    service, body = service_of(request), await read(request, ChatCompletion)
+    talk = await run_in_threadpool(dialogue_of, service, body)
+    return json({"input_tokens": len(talk.ids)})
+
+
 async def tokenizer_info(request: Request) -> Response:
     service = service_of(request)
     tokenizer = service.model.tokenizer

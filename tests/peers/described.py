@@ -8,8 +8,10 @@ Answers are short: random bodies rarely ask for few tokens.
 import argparse
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import localmix
 from localmix.answer.defaults import Defaults
@@ -35,8 +37,11 @@ def main() -> None:
     while found.worker.state == "loading":
         time.sleep(0.1)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/openapi.json"
-    command = [given.schemathesis, "run", url, "--checks", CHECKS, "--max-examples", given.examples, "--seed", "1"]
-    code = subprocess.run([*command, "--continue-on-failure", "--request-timeout", "60"], check=False).returncode
+    program = str(Path(given.schemathesis).resolve())
+    command = [program, "run", url, "--checks", CHECKS, "--max-examples", given.examples, "--seed", "1"]
+    command += ["--continue-on-failure", "--request-timeout", "60"]
+    with tempfile.TemporaryDirectory() as folder:  # it leaves files
+        code = subprocess.run(command, check=False, cwd=folder).returncode
     time.sleep(1)
     assert found.worker.scheduler.idle, "a place is lost"
     sys.exit(code)

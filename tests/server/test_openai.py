@@ -101,6 +101,7 @@ def test_a_token_is_banned(server: Served) -> None:
         ({"messages": HELLO, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 5}}}}, 400,
          "type"),
         ({"messages": HELLO, "grammar": "root ::= ("}, 400, "grammar"),
+        ({"messages": HELLO, "continue_final_message": True}, 400, "continue_final_message"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(server: Served, body: Any, status: int, word: str) -> None:
@@ -109,6 +110,19 @@ def test_what_is_wrong_is_said(server: Served, body: Any, status: int, word: str
         found, error = server.fail("/v1/chat/completions", given)
         assert (found, word in error["message"]) == (status, True), error
     assert server.idle()
+
+
+def test_the_tokens_of_a_conversation_are_counted(server: Served) -> None:
+    counted = server.post("/v1/chat/completions/input_tokens", messages=HELLO)["input_tokens"]
+    found = server.post("/v1/chat/completions", messages=HELLO, max_tokens=1)
+    assert counted == found["usage"]["prompt_tokens"]
+
+
+def test_a_prompt_that_is_too_long_is_measured(server: Served) -> None:
+    body = {"messages": [{"role": "user", "content": "word " * 600}]}
+    status, error = server.fail("/v1/chat/completions", body)
+    assert (status, error["type"], error["n_ctx"]) == (400, "exceed_context_size_error", 512)
+    assert error["n_prompt_tokens"] > 600
 
 
 def test_answers_are_held_to_a_schema(server: Served) -> None:
