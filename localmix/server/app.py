@@ -45,6 +45,7 @@ _POST: dict[str, tuple[Endpoint, type]] = {  # each with the type of its body
     "/completion": (native.completion, native.Native),
     "/completions": (native.completion, native.Native),
     "/v1/responses": (responses.responses, ResponsesBody),
+    "/responses": (responses.responses, ResponsesBody),
     "/v1/messages": (anthropic.messages, anthropic.MessagesBody),
     "/v1/messages/count_tokens": (anthropic.count_tokens, anthropic.MessagesBody),
     "/api/show": (ollama.show, ollama.Show),
