@@ -74,7 +74,7 @@ LEFT: Mapping[str, str] = {
     "test_security.py::test_cors_origins_localhost_reflects*": "capitals in names of headers, which are small here",
     "test_chat_completion.py::test_invalid_chat_completion_req?messages7*": "two answers in a row",
     "test_template.py::test_reasoning*": "whether a model thinks is left to its template, as transformers leaves it",
-    "test_template.py::test_date_inside_prompt*": "date_string, which llama-server gives to templates and transformers does not",
+    "test_template.py::test_date_inside_prompt*": "date_string, which only llama-server gives to templates",
     "test_template.py::test_add_generation_prompt*": "prompts without the answer begun",
     "test_tool_call.py::*STREAMED*": _FIRST,
     "test_tool_call.py::*tools1*NORMAL*": "prompts of more tokens than the small model has",
