@@ -52,6 +52,8 @@ def dialogue_of(service: Service, body: ChatCompletion) -> Dialogue:
     if tools.forced(body):
         begun = found.call.open + "\n" * bool(found.call.close)
         ids = [*ids, *tokenizer.encode(begun, bos=False, eos=False, control=True, first=False)]
+    elif seen.get("enable_thinking") is False:  # a template without that switch opens a thought nevertheless
+        ids = [*ids, *found.ending(ids, tokenizer)]
     return Dialogue(ids, found, tokenizer, offered, tools.forced(body))
 
 

@@ -1,9 +1,14 @@
 """Tools that are offered and have to be called, thinking in history, and templates that know neither."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from server.conftest import Served
+
+from localmix.server.bodies import ChatCompletion, Message
+from localmix.server.dialogue import dialogue_of
+from localmix.template import ChatTemplate
 
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL: Any = {
@@ -61,3 +66,18 @@ def test_calls_and_thoughts_in_history_are_data(server: Served) -> None:
             {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "sunny"}]},
         ]
         server.post("/v1/chat/completions", messages=messages, tools=[TOOL], max_tokens=4)
+
+
+def test_without_effort_a_thought_that_is_always_opened_is_ended(server: Served) -> None:
+    tokenizer = server.service.model.tokenizer
+    template = ChatTemplate("{% for m in messages %}{{ m.content }}\n{% endfor %}<think>\n\n", tokenizer)
+    service: Any = SimpleNamespace(model=SimpleNamespace(template=template, tokenizer=tokenizer))
+
+    def prompt(**more: Any) -> str:
+        body = ChatCompletion(messages=[Message(role="user", content="Hello")], **more)
+        return tokenizer.decode(dialogue_of(service, body).ids).replace(" ", "")
+
+    assert prompt().rstrip().endswith("<think>")
+    assert prompt(reasoning_effort="low").rstrip().endswith("<think>")
+    assert prompt(reasoning_effort="none").endswith("<think>\n\n</think>\n\n")
+    assert prompt(chat_template_kwargs={"enable_thinking": False}).endswith("</think>\n\n")
