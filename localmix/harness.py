@@ -133,7 +133,7 @@ class LocalmixLM(TemplateLM):
     def _question(self, before: list[int], after: list[int]) -> Question:
         """Over-long ones lose their beginning, as in the harness's own models."""
         if not after:
-            raise LocalmixError("a continuation of no tokens cannot be scored: look at the task's choices")
+            raise LocalmixError("an empty continuation cannot be scored: check the task's choices")
         whole = [*before, *after][-(self.max_length + 1) :]
         return Question(whole, max(len(whole) - len(after), 1))
 

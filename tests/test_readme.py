@@ -59,9 +59,9 @@ def test_every_topic_is_linked() -> None:
 
 
 def test_models_are_those_of_the_page() -> None:
-    known = {(cells[-2], cells[-1]) for cells in rows(pages.page("models")) if len(cells) == 5}
-    for family, example, size, memory in rows(section("Which models run")):
-        assert (size, memory.partition(":")[0]) in known, (family, example)
+    known = [tuple(cells[-3:]) for cells in rows(pages.page("models")) if len(cells) == 6]
+    for family, example, size, memory, read in rows(section("Which models run")):
+        assert (size, memory.partition(" (")[0], read) in known, (family, example)
 
 
 def test_speeds_are_those_of_the_newest_page() -> None:

@@ -44,7 +44,7 @@ class Defaults:
     def said(self, given: Mapping[str, Any]) -> str:
         """What of it counts beside what is asked for: "temperature 0.6, top-p 0.95 from the file", or nothing."""
         used = [f"{_WORDS[name]} {value:g}" for name, value in self.values.items() if given.get(name) is None]
-        aside = [f"its {', '.join(self.left)} left aside: not supported"] if self.left else []
+        aside = [f"its {', '.join(self.left)} ignored: not supported"] if self.left else []
         return ", ".join([", ".join(used) + " from the file"] * bool(used) + aside)
 
 

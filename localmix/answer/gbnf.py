@@ -80,7 +80,7 @@ class _Reader:
         if kind in ("", "rule") or (kind == "sign" and token in "|)"):
             return None
         if kind == "times":
-            raise self._wrong("there is nothing before it to repeat")
+            raise self._wrong("nothing stands before it to repeat")
         if kind == "literal":
             found = [f'"{_shown(sign, extra=False)}"' for sign, _ in self._signs()]
             part = f"({' '.join(found)})" if len(found) > 1 else "".join(found) or _NOTHING

@@ -72,7 +72,7 @@ class _Plain:
             write(part.text)  # type: ignore[union-attr]
         elif kind == "call":
             self.end()
-            note(f"localmix: the model calls a tool, and there are none here: {part.name} {part.arguments}")  # type: ignore[union-attr]
+            note(f"localmix: the model called a tool, but there are none here: {part.name} {part.arguments}")  # type: ignore[union-attr]
 
     def end(self) -> None:
         """A thought, if there is one, is over."""

@@ -98,7 +98,7 @@ def execute() -> None:
     except (MemoryError, RecursionError) as error:
         if "--debug" in sys.argv:
             raise
-        deep = "a file or line is nested too deeply to be read: is it what it should be?"
+        deep = "a file or line is nested too deeply to be read: is it the right one?"
         memory = "out of memory: close other programs, or use a smaller model or context (--ctx)"
         _end(memory if isinstance(error, MemoryError) else deep)
 

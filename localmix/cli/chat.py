@@ -31,7 +31,7 @@ Private = Annotated[bool, typer.Option("--private", help="Save neither the conve
 Server = Annotated[
     str | None, typer.Option("--server", metavar="URL", help="Talk with a server's model.", show_default="none")
 ]
-ApiKey = Annotated[str | None, typer.Option("--api-key", metavar="KEY", help="What that server wants to know.")]
+ApiKey = Annotated[str | None, typer.Option("--api-key", metavar="KEY", help="The key that the server expects.")]
 Theme = Annotated[str, typer.Option("--theme", metavar="NAME", help="auto, dark, light or mono.")]
 
 

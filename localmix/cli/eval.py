@@ -24,22 +24,21 @@ DRAWS = 1000  # for the standard error of a metric that has no formula for it
 def eval(
     output: Output,
     path: Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file, or the name of a pulled model.")],
-    tasks: Annotated[str, typer.Option("--tasks", metavar="NAMES", help="Tasks or groups, with commas between.")],
+    tasks: Annotated[str, typer.Option("--tasks", metavar="NAMES", help="Tasks or groups, separated by commas.")],
     include_path: Annotated[
-        Path | None, typer.Option("--include-path", metavar="FOLDER", help="Where more tasks are, as YAML files.")
+        Path | None, typer.Option("--include-path", metavar="FOLDER", help="A folder with more tasks, as YAML files.")
     ] = None,
     num_fewshot: Annotated[
-        int | None, typer.Option("--num-fewshot", min=0, help="Examples before a question.", show_default="the task's")
+        int | None,
+        typer.Option("--num-fewshot", min=0, help="Examples before each question.", show_default="the task's"),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Questions of a task.", show_default="all")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Questions per task.", show_default="all")] = None,
     apply_chat_template: Annotated[
-        bool, typer.Option("--apply-chat-template", help="Ask as in a chat, by the template in the file.")
+        bool, typer.Option("--apply-chat-template", help="Ask as in a chat, with the template in the file.")
     ] = False,
     system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")] = None,
     gen_kwargs: Annotated[
-        str | None, typer.Option("--gen-kwargs", metavar="KEY=VALUE,…", help="How texts are chosen, for all tasks.")
+        str | None, typer.Option("--gen-kwargs", metavar="KEY=VALUE,…", help="Sampling options for all tasks.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write results and every answer as JSON.")

@@ -26,7 +26,7 @@ def report(found: Mapping[str, Mapping[str, Any]], columns: int) -> Iterator[str
 
 def _of_machine(rows: Mapping[str, Any]) -> Iterator[str]:
     memory, free = (amount(rows[key], "B") for key in ("memory_bytes", "free_memory_bytes"))
-    yield f"The processor is {rows['processor']}; of {memory} of memory {free} are free."
+    yield f"This machine has {memory} of memory, {free} of it free; its processor is {rows['processor']}."
     if "memory_speed_bytes_per_second" in rows:
         speeds = (amount(rows[f"{what}_speed_bytes_per_second"], "B") for what in ("memory", "disk"))
         yield "Memory is read at {}/s, the disk at {}/s.".format(*speeds)

@@ -29,9 +29,10 @@ def passkey(
     depths: Annotated[int, typer.Option("--depths", min=1, help="Places in the text, evenly spread.")] = 5,
     keys: Annotated[int, typer.Option("--keys", min=1, help="Numbers hidden at each length and depth.")] = 3,
     text: Annotated[
-        Path | None, typer.Option("--text", metavar="FILE", help="Also perplexity by length of context, on this text.")
+        Path | None,
+        typer.Option("--text", metavar="FILE", help="Also measure perplexity by length of context, on this text."),
     ] = None,
-    chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Most windows of --text read.")] = None,
+    chunks: Annotated[int | None, typer.Option("--chunks", min=1, help="Most windows of --text to read.")] = None,
     html: Html = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
@@ -83,7 +84,7 @@ def lengths_of(option: str | None, context: int) -> list[int]:
         number = part.strip().lower()
         scale = 1024 if number.endswith("k") else 1
         if not number.removesuffix("k").isdecimal():
-            raise LocalmixError(f"--lengths {option}: expected numbers of tokens with commas between, such as 1k,2048")
+            raise LocalmixError(f"--lengths {option}: expected numbers of tokens separated by commas, such as 1k,2048")
         found.add(int(number.removesuffix("k")) * scale)
     if max(found) > context:
         raise LocalmixError(f"--lengths {option}: {max(found)} tokens: expected at most {context}, the model's context")

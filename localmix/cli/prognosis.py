@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FITS = {
     "resident": "whole in memory",
-    "no": "no: what every token reads is more than the free memory",
+    "no": "no: every token reads more than the free memory holds",
 }
 
 
@@ -143,7 +143,7 @@ def _header(path: Path | None) -> Iterator[tuple["File", str, bool]]:
     remotes = hub.find(name)
     size, free = sum(remote.size for remote in remotes), _disk_free(store.folder())
     if size > free:
-        raise LocalmixError(f"{name}: has {amount(size, 'B')}, {amount(free, 'B')} of disk free: make room first")
+        raise LocalmixError(f"{name}: needs {amount(size, 'B')} of disk, {amount(free, 'B')} are free: make room first")
     with tempfile.TemporaryDirectory(prefix="localmix-") as folder, hub.headers(remotes, Path(folder)) as file:
         yield file, f"{remotes[0].repository}/{remotes[0].file} on the hub, not here yet", False
 

@@ -28,9 +28,14 @@ def quality(
     text: Annotated[Path, typer.Option("--text", metavar="FILE", help="A file of plain text to measure on.")],
     base: Annotated[
         Path | None,
-        typer.Option("--base", metavar="MODEL", help="What all are compared with.", show_default="that with most bits"),
+        typer.Option(
+            "--base",
+            metavar="MODEL",
+            help="The file that all are compared with.",
+            show_default="the one with most bits",
+        ),
     ] = None,
-    no_speed: Annotated[bool, typer.Option("--no-speed", help="Measure no speeds.")] = False,
+    no_speed: Annotated[bool, typer.Option("--no-speed", help="Do not measure speed.")] = False,
     html: Html = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     backend: BackendOption = None,
@@ -76,7 +81,9 @@ def quality(
     show({"formats": (HEAD, [row(one) for one in found])}, {*HEAD[1:]})
     if not output.quiet:
         tokens = found[0].found.score.tokens
-        note(f"{tokens} tokens scored; KL in nats a token, from {files[first].name}; routers: the same experts chosen")
+        note(
+            f"{tokens} tokens scored; KL in nats per token, from {files[first].name}; routers: the same experts chosen"
+        )
 
 
 def row(one: "Quality") -> "Row":

@@ -36,15 +36,16 @@ def quantize(
     ] = None,
     target_ram: Annotated[
         str | None,
-        typer.Option("--target-ram", metavar="SIZE", help="Fit the model into this much memory, as 24G."),
+        typer.Option("--target-ram", metavar="SIZE", help="Fit the model into this much memory, such as 24G."),
     ] = None,
     target_bpw: Annotated[
-        float | None, typer.Option("--target-bpw", metavar="BITS", min=1, help="Bits per weight on average, as 4.25.")
+        float | None,
+        typer.Option("--target-bpw", metavar="BITS", min=1, help="Bits per weight on average, such as 4.25."),
     ] = None,
     ctx: Annotated[
         int, typer.Option("-c", "--ctx", min=0, help="Tokens of context that --target-ram leaves room for; 0: all.")
     ] = 4096,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask whether the chosen formats are right.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     tensor_type: Annotated[
         list[str] | None,
         typer.Option("--tensor-type", metavar="PATTERN=FORMAT", help="A format for tensors by name. May be repeated."),
@@ -54,7 +55,7 @@ def quantize(
         typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, such as general.license=mit. May be repeated."),
     ] = None,
     imatrix: Annotated[
-        Path | None, typer.Option("--imatrix", metavar="FILE", help="What localmix calibrate wrote: less loss.")
+        Path | None, typer.Option("--imatrix", metavar="FILE", help="A file from localmix calibrate, for less loss.")
     ] = None,
     measure: Annotated[
         Path | None,

@@ -33,7 +33,9 @@ def routes(
     simulate: Annotated[
         str | None,
         typer.Option(
-            "--simulate-cache", metavar="SIZES", help="How often pools of experts of these sizes would hit: 4G,8G."
+            "--simulate-cache",
+            metavar="SIZES",
+            help="How often pools of experts of these sizes would hit, such as 4G,8G.",
         ),
     ] = None,
     html: Html = None,

@@ -27,7 +27,7 @@ def serve(
     ] = None,
     api_key_file: Annotated[
         Path | None,
-        typer.Option("--api-key-file", metavar="FILE", help="A file of keys, one per line, hidden from ps."),
+        typer.Option("--api-key-file", metavar="FILE", help="A file of keys, one per line; ps does not show them."),
     ] = None,
     draft: Draft = "auto",
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Answers computed at once.")] = PARALLEL,
@@ -42,7 +42,7 @@ def serve(
         ),
     ] = None,
     max_gap: Annotated[
-        float, typer.Option("--max-gap", min=0.01, help="Most seconds between two tokens of an answer.")
+        float, typer.Option("--max-gap", min=0.01, help="The longest wait between two tokens, in seconds.")
     ] = 0.5,
     kv_memory: Annotated[
         str | None,
@@ -64,7 +64,9 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="A host name that clients may use."),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Accept everybody, also from other machines.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Accept everyone without a key, even from other machines.")
+    ] = False,
 ) -> None:
     """Serve a model: OpenAI's interface at http://127.0.0.1:8080/v1.
 
@@ -95,7 +97,7 @@ def serve(
     url = f"http://{place}:{listening.getsockname()[1]}"
 
     said = model.defaults.said({})
-    recommended = f"localmix: where a request says nothing: {said}\n" if said else ""
+    recommended = f"localmix: unless a request says otherwise: {said}\n" if said else ""
 
     def ready() -> None:
         if not output.quiet:

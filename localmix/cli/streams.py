@@ -45,7 +45,7 @@ def opened() -> None:
         sys.stdin = _nowhere("r")
     if sys.stdout is None:
         sys.stdout = _nowhere("w")
-        raise LocalmixError("stdout is closed, expected somewhere to write to, if only > /dev/null")
+        raise LocalmixError("stdout is closed: expected somewhere to write to, such as > /dev/null")
     if sys.stderr is None:
         sys.stderr = _nowhere("w")
 

@@ -93,8 +93,8 @@ def say_expectations(plan: "Plan", context: int, threads: int) -> None:
     note(f"loss: an estimated divergence of {loss:.2g} nats per token from the source")
     reads = bandwidth.measure(None, threads)
     note(
-        f"speed: about {DECODED * reads / max(found.read, 1):.3g} t/s decoded here ({amount(found.read, 'B')} a token, "
-        f"{DECODED:.0%} of the {amount(int(reads), 'B')}/s that this machine reads), if all of it is in memory"
+        f"speed: about {DECODED * reads / max(found.read, 1):.3g} t/s decoded here ({amount(found.read, 'B')} per token"
+        f" at {DECODED:.0%} of the {amount(int(reads), 'B')}/s that this machine reads), if all of it is in memory"
     )
 
 

@@ -18,11 +18,11 @@ def lines(columns: int) -> Iterator[str]:
 
     yield f"localmix {__version__} runs sparse mixture-of-experts language models on this machine:"
     yield "one GGUF file, mapped into memory and read by the vector units or the GPU."
-    yield "Chat in the terminal, answer piped prompts, quantize checkpoints."
+    yield "Chat in the terminal, answer piped prompts, serve clients, quantize models."
     yield ""
     models = store.pulled()
     yield f"Backend here: {backends.best()}{_detail(backends.best())}"
-    yield f"Models here: {'' if models else f'{SHORT}, which comes with the program and tells stories'}".rstrip()
+    yield f"Models here: {'' if models else f'{SHORT}, which ships with it and tells stories'}".rstrip()
     for model in models[:_MOST]:
         yield f"  {squeezed(str(model.name), columns - 16)} ({amount(model.size, 'B')})"
     if len(models) > _MOST:
@@ -32,6 +32,7 @@ def lines(columns: int) -> Iterator[str]:
     yield from _command(f"localmix chat {name}", "talk with it")
     yield from _command(f"localmix doctor {name}", "does it fit, and how fast will it be?")
     yield from _command("localmix pull mixtral", "get a model from the Hugging Face hub")
+    yield from _command("localmix help", "pages on models, settings and more")
     yield from _command("localmix --help", "all commands; each has its own --help")
 
 

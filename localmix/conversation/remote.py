@@ -37,7 +37,7 @@ class RemoteModel:
             one = json.loads(server.ask("/v1/models"))["data"][0]
             self.name, meta = str(one["id"]), one.get("meta") or {}
         except (ValueError, LookupError, TypeError):
-            raise LocalmixError(f"{server.url}: it names no model: is it a server of OpenAI's kind?") from None
+            raise LocalmixError(f"{server.url}: it lists no model: is it an OpenAI-compatible server?") from None
         self.context = int(meta.get("n_ctx") or meta.get("n_ctx_train") or 1 << 17)
         self.file = SimpleNamespace(path=Path(self.name))
         self.backend = SimpleNamespace(name=server.url, isa="a server", threads=1)

@@ -70,7 +70,7 @@ class Events:
                 look()
                 continue
             if isinstance(line, Exception):
-                raise LocalmixError(f"the server broke off: {line}")
+                raise LocalmixError(f"the server ended the answer early: {line}")
             if line is None:
                 return
             if line.startswith(b"data:") and (raw := line[5:].strip()) != b"[DONE]":

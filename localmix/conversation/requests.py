@@ -75,7 +75,7 @@ class Reader:
 
 def _messages(rows: Any) -> list[Message]:
     if not isinstance(rows, list) or not rows:
-        raise LocalmixError("messages: expected a list that is not empty")
+        raise LocalmixError("messages: expected a non-empty list")
     for row in rows:
         whole = isinstance(row, dict) and set(row) == {"role", "content"}
         if not whole or not all(isinstance(value, str) for value in row.values()):

@@ -66,7 +66,7 @@ class Lookup:
         one: Matrix
         if part.transposed:
             if not isinstance(base, Stored):
-                raise UnsupportedError(f"{base.origin(0)}: transposed, and of 8 bits: not supported")
+                raise UnsupportedError(f"{base.origin(0)}: transposed weights of 8 bits are not supported")
             expected, found = (width * experts, stored), (base.rows, base.width)
             one = Transposed(base, e * width, width)
         else:

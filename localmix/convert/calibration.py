@@ -87,4 +87,4 @@ def rare_experts(found: Imatrix) -> list[str]:
 
 def _unseen(name: str, experts: list[int]) -> str:
     each = ", ".join(map(str, experts))
-    return f"{name.partition('.ffn')[0]}: no token for experts {each}: quantized without importance"
+    return f"{name.partition('.ffn')[0]}: no tokens for experts {each}: quantized without importance"

@@ -78,7 +78,7 @@ def read(path: Path) -> dict[str, Slice]:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
             if entries["data.pkl"].file_size > MAX_PICKLE:
-                raise FileFormatError(f"{path}: data.pkl is {entries['data.pkl'].file_size} bytes, implausibly many")
+                raise FileFormatError(f"{path}: data.pkl is {entries['data.pkl'].file_size} bytes, far too many")
             raw = archive.read(entries["data.pkl"])
     except BAD_ZIP as error:
         raise FileFormatError(f"{path}: not a PyTorch checkpoint (a zip archive with data.pkl): {error}") from None
@@ -126,7 +126,7 @@ class _Unpickler(pickle._Unpickler):
         if module == "torch" and name.endswith("Storage"):
             return name
         raise FileFormatError(
-            f"{self.path}: asks to run {module}.{name}: which weights never need; do not trust this file"
+            f"{self.path}: asks to run {module}.{name}, which weights never need: do not trust this file"
         )
 
     def persistent_load(self, identity: Any) -> Storage:

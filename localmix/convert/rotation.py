@@ -31,7 +31,7 @@ def rotation(config: Settings, size: int, base: float) -> Rotation:
     base = (parameters if "rope_theta" in parameters else config).real("rope_theta", base)
     if any(place.real("partial_rotary_factor", 1.0) != 1.0 for place in (config, parameters)):
         raise UnsupportedError(
-            f"{config.path}: partial_rotary_factor is not 1: heads that rotate in part are not supported"
+            f"{config.path}: partial_rotary_factor is not 1: heads that are rotated in part are not supported"
         )
     kind = scaling.text("rope_type", scaling.values.get("type") or "default")
     keys: dict[str, Writable] = {"rope.freq_base": np.float32(base)}

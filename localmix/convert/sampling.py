@@ -31,7 +31,7 @@ def recommended(folder: Path, notes: list[str]) -> dict[str, Writable]:
             continue
         number = checked(key, value)
         if number is None:
-            notes.append(f"{path.name}: {theirs} = {str(value)[:40]!r} is left out: it cannot be carried out")
+            notes.append(f"{path.name}: {theirs} = {str(value)[:40]!r} is left out: not supported")
         else:
             found[PREFIX + key] = np.int32(number) if key in WHOLE else np.float32(number)
     return found

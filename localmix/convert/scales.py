@@ -60,6 +60,6 @@ def scaled(piece: Slice, scale: Slice, block: Sequence[int]) -> Scaled:
             flat = replace(scales, rows=down, width=across)
             return Scaled(base, flat, base.rows if whole else expert, height, span)
     raise FileFormatError(
-        f"{scales.origin(0)}: {scale.shape} scales for weights of {piece.shape}, expected one, one a row, "
+        f"{scales.origin(0)}: {scale.shape} scales for weights of {piece.shape}, expected one, one per row, "
         f"or one for each {block[0]} rows and {block[1]} columns"
     )

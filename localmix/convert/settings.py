@@ -56,7 +56,7 @@ class Settings:
         for key, value in self.values.items():
             says = value is not None and value is not False and value not in ([], {})
             if says and key not in self._taken and not re.search(needless, key):
-                raise UnsupportedError(f"{self.path}: {key} = {str(value)[:80]} is not known here: not supported")
+                raise UnsupportedError(f"{self.path}: {key} = {str(value)[:80]} is unknown, and so not supported")
         for inner in self._inner.values():
             inner.finish(needless)
 

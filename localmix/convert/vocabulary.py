@@ -146,7 +146,7 @@ def tell(notes: list[str], keys: Keys) -> None:
     tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
     gaps = [id for id in np.flatnonzero(types == TokenType.UNUSED).tolist() if tokens[id] == f"[UNUSED{id}]"]
     if gaps:
-        notes.append(f"no file names the tokens {shown(gaps)}: they are kept as unused ones")
+        notes.append(f"no file names the tokens {shown(gaps)}: they are kept as unused tokens")
 
 
 def shown(values: list[Any]) -> str:

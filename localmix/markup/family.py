@@ -126,7 +126,7 @@ class Markup:
         if think is not None and self.switch is not None:
             found[self.switch] = think
         elif think and not self.thinks:
-            raise LocalmixError("think: this model does not: its template has no place for thoughts")
+            raise LocalmixError("think: this model does not think: its template has no place for thoughts")
         elif think is False and self.thinks:
             instead = "; a low reasoning effort keeps it short" if self.effort else ""
             raise LocalmixError(f"no thinking: this model always thinks, its template has no switch{instead}")

@@ -18,7 +18,7 @@ def of_model(model: "Model") -> list[tuple[str, str]]:
         ("file", f"{file.name}, {amount(model.file.size, 'B')}"),
         (
             "weights",
-            f"{amount(found.weights)}, {amount(found.active)} of them read a token, {found.bits:.2f} bits each",
+            f"{amount(found.weights)}, {amount(found.active)} of them read per token, {found.bits:.2f} bits each",
         ),
         ("computed by", f"{model.backend.name}, {model.backend.isa}"),
     ]

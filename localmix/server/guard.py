@@ -65,14 +65,14 @@ class Guard:
         name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         if name in self._hosts or name.endswith(_SUFFIXES) or _is_address(name):
             return
-        raise ApiError(403, f"the host {name!r} is not this machine: add --allow-host {name} if it is")
+        raise ApiError(403, f"the host {name!r} is not known as this machine: add --allow-host {name} if it is")
 
     def _check_origin(self, origin: str, host: str) -> None:
         parts = urlsplit(origin.lower())
         own = parts.scheme in ("http", "https") and parts.netloc == host.lower()
         if own or origin.rstrip("/").lower() in self._origins or _is_loopback(parts.hostname or ""):
             return
-        raise ApiError(403, f"pages of {origin} may not ask: add --allow-origin {origin} if they may")
+        raise ApiError(403, f"pages from {origin} are not allowed: add --allow-origin {origin} to allow them")
 
     def _check_body(self, scope: Scope, headers: Headers, origin: str | None) -> None:
         """A page may send other types without asking first, so only JSON will do."""

@@ -45,7 +45,7 @@ async def models(request: Request) -> Response:
 async def model(request: Request) -> Response:
     service = service_of(request)
     if (name := request.path_params["name"]) not in (service.name, service.model.file.path.name):
-        raise ApiError(404, f"no model is called {name!r}: expected {service.name!r}", param="model")
+        raise ApiError(404, f"no model is named {name!r}: expected {service.name!r}", param="model")
     return json(_model(service))
 
 

@@ -32,7 +32,7 @@ def offered(body: ChatCompletion) -> list[Tool]:
         wanted = body.tool_choice.function.name if body.tool_choice.function is not None else None
         tools = [tool for tool in tools if tool.function is not None and tool.function.name == wanted]
         if not tools:
-            raise ApiError(400, f"tool_choice: no tool is called {wanted!r}", param="tool_choice")
+            raise ApiError(400, f"tool_choice: no tool is named {wanted!r}", param="tool_choice")
     if body.tool_choice == "required" and not tools:
         raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
     return tools

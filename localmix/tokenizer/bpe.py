@@ -164,7 +164,7 @@ def _without_first_space(part: Any) -> Any:
 def _merge(line: str) -> tuple[str, str]:
     left, separator, right = line.partition(" ")
     if not separator:
-        raise FileFormatError(f"tokenizer.ggml.merges holds {line[:40]!r}, expected two tokens and a space between")
+        raise FileFormatError(f"tokenizer.ggml.merges holds {line[:40]!r}, expected two tokens separated by a space")
     return left, right
 
 

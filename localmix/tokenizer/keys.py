@@ -33,7 +33,7 @@ def read_numbers(metadata: Metadata, key: str, count: int) -> NDArray[Any]:
     """The (count,) numbers under `key`; FileFormatError where they are missing, more or fewer."""
     value = metadata.get(key)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or value.shape != (count,):
-        raise _refuse(key, value, f"{count} numbers, one a token")
+        raise _refuse(key, value, f"{count} numbers, one per token")
     return value
 
 

@@ -94,7 +94,7 @@ class Tokenizer:
     def piece(self, id: int) -> bytes:
         """The bytes of one token (of a control token its name); they need not be whole characters."""
         if not 0 <= id < self.vocab_size:
-            raise LocalmixError(f"token id {id} is outside the vocabulary of {self.vocab_size}")
+            raise LocalmixError(f"token id {id} is outside the vocabulary of {self.vocab_size} tokens")
         return self._engine.piece(id)
 
     def is_control(self, id: int) -> bool:

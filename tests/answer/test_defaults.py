@@ -62,7 +62,7 @@ def test_file_over_built_in_and_asked_for_over_file(path: Path) -> None:
 def test_what_cannot_be_carried_out_is_left_aside_by_name(key: str, value: object) -> None:
     found = defaults.of_file({f"general.sampling.{key}": value, "general.sampling.min_p": 0.1})
     assert found.options({}) == Options(min_p=0.1)
-    assert found.said({}) == f"min-p 0.1 from the file, its general.sampling.{key} = {value} left aside: not supported"
+    assert found.said({}) == f"min-p 0.1 from the file, its general.sampling.{key} = {value} ignored: not supported"
 
 
 def test_the_library_and_conversations(path: Path) -> None:
@@ -112,4 +112,4 @@ def test_checkpoints_hand_theirs_to_the_file(tmp_path: Path) -> None:
     assert defaults.of_file({key: value.item() for key, value in written.items()}).values == {  # type: ignore[union-attr]
         "temp": 0.6, "top_k": 20, "top_p": 0.95, "repeat_penalty": 1.05,
     }  # fmt: skip
-    assert "generation_config.json: min_p = '2' is left out: it cannot be carried out" in checkpoint.notes
+    assert "generation_config.json: min_p = '2' is left out: not supported" in checkpoint.notes

@@ -41,7 +41,7 @@ def test_without_a_command_a_terminal_is_told_what_is_here(tmp_path: Path, termi
     lines = screen.seen.replace("\r", "").splitlines()
     assert lines[0].startswith("localmix 0.")
     assert any(re.fullmatch(r"Backend here: \w+(, .*threads)?", line) for line in lines)
-    assert "Models here: stories-moe, which comes with the program and tells stories" in lines
+    assert "Models here: stories-moe, which ships with it and tells stories" in lines
     assert any(line.startswith("  localmix chat stories-moe  ") for line in lines)
     assert max(map(len, lines)) <= 80
     for number in range(6):

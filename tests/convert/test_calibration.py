@@ -92,7 +92,7 @@ def test_an_expert_that_saw_no_token_is_quantized_as_without(
         entries[name] = Entry(sums, counts) if counted else Entry(sums.reshape(1, -1), np.array([4000.0]))
     imatrix.write(tmp_path / "x.gguf", Imatrix(entries))
     calibration = convert.calibrated(checkpoint, tmp_path / "x.gguf")
-    assert calibration.notes.count("blk.1: no token for experts 1: quantized without importance") == 1
+    assert calibration.notes.count("blk.1: no tokens for experts 1: quantized without importance") == 1
     assert calibration.receipt["experts_without"] == [f"{name} expert 1" for name in calibration.importance]
     files = []
     for name, given in (("with", calibration.importance), ("without", None)):

@@ -102,7 +102,7 @@ def test_scales_that_do_not_fit_or_are_missing(tmp_path: Path) -> None:
     stored, _ = eight_bits("_scale_inv", "block")
     name = ATTENTION + "q_proj.weight_scale_inv"
     quantization = {"quant_method": "fp8", "weight_block_size": [32, 16]}
-    with pytest.raises(FileFormatError, match=r"_scale_inv: \(.*\) scales for weights of .* expected one, one a row"):
+    with pytest.raises(FileFormatError, match=r"_scale_inv: \(.*\) scales for weights of .* expected one, one per row"):
         convert.open_checkpoint(folder_of(tmp_path / "a", stored, quantization_config=quantization))
     del stored[name]
     quantization["weight_block_size"] = [16, 16]

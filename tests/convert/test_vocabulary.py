@@ -63,7 +63,7 @@ def test_tokens_that_are_only_named_as_special(tmp_path: Path) -> None:
 def test_gaps_between_added_ids_are_filled_and_listed(tmp_path: Path) -> None:
     metadata = read(tmp_path, decoder(_11=special("<|x|>")))
     assert metadata["tokenizer.ggml.tokens"][9:] == ["[UNUSED9]", "[UNUSED10]", "<|x|>"]
-    assert metadata["notes"] == ["no file names the tokens 9, 10: they are kept as unused ones"]
+    assert metadata["notes"] == ["no file names the tokens 9, 10: they are kept as unused tokens"]
 
 
 def test_added_tokens_without_a_row_are_left_out_and_said(tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ def _watch(folder: Path, every: float = _EVERY, patience: float = _PATIENCE) -> 
     start = last = time.monotonic()
     first = known = _count(folder)
     if not known:
-        _say(f"kernels are compiled for this GPU as they are first needed, once, for minutes; kept in {folder}")
+        _say(
+            f"compiling kernels for this GPU as they are first needed, minutes in all, once; they are kept in {folder}"
+        )
     while time.monotonic() - last < patience:
         time.sleep(every)
         count = _count(folder)

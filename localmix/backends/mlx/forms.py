@@ -1,4 +1,4 @@
-"""What each GGUF format becomes in MLX: its codes, its bits a weight and what it costs in accuracy.
+"""What each GGUF format becomes in MLX: its codes, its bits per weight and what it costs in accuracy.
 
 The one table of it. In 32-bit mode every form holds the file's weights exactly. In 16-bit mode, the one that GPUs
 run, scales are 16-bit floats and groups of 16 weights, which MLX has not, may be fitted anew: `error` says what
@@ -39,10 +39,10 @@ class Form:
 
     @property
     def text(self) -> str:
-        """For people: what it is, its bits a weight, its error."""
+        """For people: what it is, its bits per weight, its error."""
         what = {"mxfp4": "mxfp4", "blocks": "as in the file"}.get(self.kind, f"{self.kind} {self.code_bits}-bit")
         cost = f"error {self.error:.1e}" if self.error else "exact"
-        return f"{what}, {self.bits:.4g} bits a weight, {cost}"
+        return f"{what}, {self.bits:.4g} bits per weight, {cost}"
 
 
 # Format -> form in 16-bit mode and in 32-bit mode, where it does not follow from the format's coding. Errors are those

@@ -40,7 +40,7 @@ def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matri
     for other in weights:
         if other.format is not first.format:
             raise UnsupportedError(
-                f"{other.name} is {other.format.name}, {first.name} {first.format.name}: the mlx backend wants the "
+                f"{other.name} is {other.format.name}, {first.name} {first.format.name}: the mlx backend needs all "
                 "experts of a layer in one format: use --backend numba"
             )
     form = arithmetic.form(first.format)

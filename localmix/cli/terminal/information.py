@@ -121,7 +121,7 @@ def experts(talk: "Talk", rest: str) -> None:
 def model(talk: "Talk", rest: str) -> None:
     if rest:
         talk.change_model(resolve(Path(os.path.expanduser(rest))))
-    talk.display.note(f"model: {talk.model.file.path}")
+    talk.display.note(f"model: {shortened(talk.model.file.path, talk.display.size()[0] - _LABEL)}")
 
 
 def table(talk: "Talk", rows: list[tuple[str, str]]) -> None:

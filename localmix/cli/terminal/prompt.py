@@ -120,7 +120,7 @@ def _history(file: Path | None) -> History:
             file.write_bytes(end[end.find(b"\n\n") + 1 :])  # from the beginning of an entry
         return _Kept(str(file))
     except OSError as error:
-        note(f"localmix: {file}: what is typed is not kept: {error.strerror}")
+        note(f"localmix: {file}: the history cannot be saved: {error.strerror}")
         return InMemoryHistory()
 
 

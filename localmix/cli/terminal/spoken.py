@@ -29,7 +29,7 @@ class Spoken:
             self._empty = False
             if isinstance(part, Call):
                 self._end()
-                self._display.note(f"the model calls a tool, and there are none here: {part.name} {part.arguments}")
+                self._display.note(f"the model called a tool, but there are none here: {part.name} {part.arguments}")
             elif part.kind == "content":
                 self._end_thought()
                 self._text = self._text or self._display.answer()

@@ -94,7 +94,7 @@ class Talk:
         elif answer.reason == "context":
             self.display.note(f"the context of {answer.room} tokens is full: the answer is cut off; {FULL}")
         elif not answer.text and not answer.calls:
-            self.display.note("the model only thought" if answer.thought else "the model said nothing")
+            self.display.note("the model thought, but did not answer" if answer.thought else "the model gave no answer")
 
     def keep(self) -> None:
         """Save the conversation; a disk that is full is said, once, and nothing more."""

@@ -32,7 +32,7 @@ def thought(talk: "Talk", rest: str) -> None:
     if talk.last is not None and not found:
         found = talk.last.thought  # of an answer that never came
     if not found.strip():
-        raise LocalmixError("there is no thought: the model has not thought before its last answer")
+        raise LocalmixError("no thoughts: the model did not think before its last answer")
     talk.display.note(found.strip())
 
 

@@ -319,7 +319,7 @@ def test_what_cannot_be_kept_is_said_once(screen: Start, tmp_path: Path) -> None
     assert one.end() == 0
     said = "".join(one.text.split())
     assert said.count("theconversationcannotbesaved:Notadirectory") == 1
-    assert said.count("whatistypedisnotkept:") == 1
+    assert said.count("thehistorycannotbesaved:") == 1
     assert "savedas" not in said
 
 
