@@ -77,10 +77,10 @@ class LlamaCpp(LocalmixLM):
         return float(logs[np.arange(len(after)), after].sum()), bool((logs.argmax(axis=1) == after).all())
 
 
-def run(model: LocalmixLM, folder: str) -> tuple[dict[str, Any], list[list[float]], float]:
+def run(model: LocalmixLM, tasks: TaskManager) -> tuple[dict[str, Any], list[list[float]], float]:
     """Metrics, the log-likelihoods of each question's choices, seconds."""
     began = time.perf_counter()
-    found = simple_evaluate(model=model, tasks=["choices"], task_manager=TaskManager(include_path=folder))
+    found = simple_evaluate(model=model, tasks=["choices"], task_manager=tasks)
     assert found is not None
     samples = [[float(one[0]) for one in sample["filtered_resps"]] for sample in found["samples"]["choices"]]
     return found["results"]["choices"], samples, time.perf_counter() - began
@@ -99,12 +99,12 @@ def main() -> None:
         data = Path(folder) / "data.jsonl"
         data.write_text("\n".join(arguments.file.read_text().splitlines()[: arguments.questions]))
         (Path(folder) / "choices.yaml").write_text(TASK.replace("FILE", str(data)))
-        ours = LocalmixLM(model)
-        run(ours, folder)  # the harness reads its data, kernels are compiled
+        tasks, ours = TaskManager(include_path=folder), LocalmixLM(model)  # it reads thousands of files
+        run(ours, tasks)  # the harness reads its data, kernels are compiled
         given, computed = ours.scored
         began = time.perf_counter()
-        mine = run(ours, folder)
-        peer = run(LlamaCpp(model, arguments.model), folder)
+        mine = run(ours, tasks)
+        peer = run(LlamaCpp(model, arguments.model), tasks)
     seconds = time.perf_counter() - began - peer[2]
     for name, (metrics, _, taken) in (("localmix", mine), ("llama.cpp", peer)):
         print(f"{name:<10} acc {metrics['acc,none']:.4f} acc_norm {metrics['acc_norm,none']:.4f} {taken:.1f} s")
