@@ -9,6 +9,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,9 @@ from localmix.errors import LocalmixError
 from quant.format import Floats
 
 Ids = NDArray[np.intp]
+# What a device may carry out by itself (see localmix.backends.mlx.choose), and what does not change its choices.
+ON_DEVICE = {"temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed"}
+ELSEWHERE = {"max_tokens", "stop", "json_schema", "grammar"}  # when a text ends; constraints are asked for themselves
 
 
 class Constraint(Protocol):
@@ -36,6 +40,11 @@ class Sampler:
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
         self.uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
         self._counts: Counter[int] = Counter()  # of the ids chosen, where they count
+        self._known = not any(
+            getattr(options, field.name) not in (field.default, {})
+            for field in fields(Options)
+            if field.name not in ON_DEVICE | ELSEWHERE
+        )
 
     @property
     def held(self) -> bool:
@@ -44,14 +53,13 @@ class Sampler:
 
     @property
     def plain(self) -> bool:
-        """Whether a device may choose by itself: it knows neither constraints nor what is counted or added."""
-        o = self.options
-        return self.constraint is None and not (o.logit_bias or o.presence_penalty or o.frequency_penalty)
+        """Whether a device may choose by itself: no constraint, and of all options it does not know none is set."""
+        return self.constraint is None and self._known
 
     def __call__(self, logits: Floats, context: Sequence[int]) -> int:
         """The next id, given the logits (V,) and all ids so far. LocalmixError: a logit is not a number."""
         o = self.options
-        if not self.plain:
+        if o.logit_bias or o.presence_penalty or o.frequency_penalty:
             logits = self._shifted(logits)
         if o.repeat_penalty != 1 and o.repeat_last_n:
             recent = context if o.repeat_last_n < 0 else context[-o.repeat_last_n :]

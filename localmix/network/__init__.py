@@ -1,7 +1,7 @@
 """From a file to a network. To add a family: a module in families/ and a row in FAMILIES."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from localmix import gguf
 from localmix.errors import FileFormatError, UnsupportedError
@@ -13,28 +13,32 @@ from localmix.network.layout import Layout
 from localmix.network.numbers import Numbers
 from localmix.network.tensors import Found, Tensors, Wanted
 
-Family = Callable[[Keys, Numbers, Tensors], Network]
+
+class Family(Protocol):
+    """What a module in families/ offers."""
+
+    HUGGING_FACE: dict[str, Layout]  # by config.json's model_type: how its checkpoints are laid out
+
+    def network(self, k: Keys, n: Numbers, t: Tensors, /) -> Network: ...
+
+
 # By general.architecture and whether there are experts: "llama" is said by Llama and Mixtral alike.
 FAMILIES: dict[tuple[str, bool], Family] = {
-    ("llama", True): mixtral.network,
-    ("llama", False): llama.network,
-    ("qwen2", False): qwen2.network,
-    ("qwen2moe", True): qwen2_moe.network,
-    ("qwen3", False): qwen3.network,
-    ("qwen3moe", True): qwen3_moe.network,
-    ("olmoe", True): olmoe.network,
-    ("granite", False): granite.network,
-    ("granitemoe", True): granite.network,
-    ("gpt-oss", True): gpt_oss.network,
-    ("gptoss", True): gpt_oss.network,  # in Ollama's own files
+    ("llama", True): mixtral,
+    ("llama", False): llama,
+    ("qwen2", False): qwen2,
+    ("qwen2moe", True): qwen2_moe,
+    ("qwen3", False): qwen3,
+    ("qwen3moe", True): qwen3_moe,
+    ("olmoe", True): olmoe,
+    ("granite", False): granite,
+    ("granitemoe", True): granite,
+    ("gpt-oss", True): gpt_oss,
+    ("gptoss", True): gpt_oss,  # in Ollama's own files
 }
 
 # By config.json's model_type, and Mistral's own by whether there are experts: how checkpoints are laid out.
-HUGGING_FACE: dict[str, Layout] = {
-    kind: layout
-    for family in (llama, mixtral, qwen2, qwen2_moe, qwen3, qwen3_moe, olmoe, granite, gpt_oss)
-    for kind, layout in family.HUGGING_FACE.items()
-}
+HUGGING_FACE = {kind: layout for family in FAMILIES.values() for kind, layout in family.HUGGING_FACE.items()}
 MISTRAL = {False: llama.MISTRAL, True: mixtral.MISTRAL}
 
 
@@ -76,7 +80,7 @@ def _network(keys: Keys, tensors: Tensors, vocabulary: int) -> Network:
     name, sparse = keys.prefix.rstrip("."), n.experts > 0
     if (name, sparse) not in FAMILIES:
         raise FileFormatError(f"{keys.path}: {name} with {n.experts} experts: expected {'none' if sparse else 'some'}")
-    return FAMILIES[name, sparse](keys, n, tensors)
+    return FAMILIES[name, sparse].network(keys, n, tensors)
 
 
 def _check_vocabulary(path: str, tokens: Any, rows: int) -> None:

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.passes.engine import Engine
 from localmix.backends.numba.passes.program import Program, matrices
-from localmix.backends.numba.passes.records import room
+from localmix.backends.numba.passes.records import KINDS, room
 from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
 from localmix.backends.protocol import Inputs, Pause, Step, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import PagedCache
 from localmix.engine.storage import storage
-from localmix.errors import LocalmixError
+from localmix.errors import LocalmixError, UnsupportedError
 from localmix.network.decoder import Network
 from localmix.stream.pool import Pool
 
@@ -37,6 +37,8 @@ class NumbaBackend:
     def cache(self, network: Network, context: int, kv: str) -> PagedCache:
         a = network.layers[0].attention
         storage(kv).elements(a.size)  # refused here: with `room` it might pass
+        if kv not in KINDS:
+            raise UnsupportedError(f"keys and values as {kv}: the numba backend has kernels for {', '.join(KINDS)}")
         return PagedCache(len(network.layers), a.kv_heads, room(a.size), context, kv, network.windows)
 
     def repeats(self, network: Network) -> bool:
