@@ -2,14 +2,21 @@
 
 By hand, on a quiet machine, in an environment that has both localmix and llama-cpp-python (built natively):
     python tests/peers/speed.py MODEL.gguf [--prompts 32,128,512] [--decode 64] [--depths 0] [--batches 1] [-t 2]
+                                [--bench PATH/llama-bench]
 llama.cpp runs with the best of its own settings, found first: mapped or not, flash attention on or off, ubatch 512
-or 2048. Each figure is the median over the rounds, each round times both programs once.
+or 2048. Each figure is the median over the rounds, each round times both programs once. "of bound": the share of the
+bytes a second that this machine reads, measured before each round, that decoding reads of weights and cache.
+--bench names the llama-bench of ik_llama.cpp, or of another llama.cpp, which comes third: the better of the file as it
+is and repacked, in a process of its own after the rounds, so that its figures are of other minutes.
 """
 
 import argparse
 import ctypes
 import itertools
+import json
+import subprocess
 import time
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +25,7 @@ import numpy as np
 
 import localmix
 from localmix.engine.batch import Batch
+from localmix.measure import bandwidth, inventory
 
 
 class Peer:
@@ -91,6 +99,10 @@ class Ours:
             self._cache.fill(self._filled[depth], depth)
         return self._cache.share(self._filled[depth], depth)
 
+    def read(self, depth: int, steps: int) -> float:
+        """Bytes that a token reads, in the middle of so many steps, of models whose layers all see all positions."""
+        return inventory.take(self.model.file).read + (depth + steps / 2) * self._cache.position_bytes
+
     def prompt(self, ids: list[int], depth: int) -> float:
         sequence = self._at(depth)
         began = time.perf_counter()
@@ -113,6 +125,28 @@ class Ours:
         for sequence in sequences:
             self._cache.free(sequence)
         return steps * batch / seconds
+
+
+class Third:
+    """A llama-bench program. ik_llama.cpp's repacks with -rtr 1 what others repack with --repack 1."""
+
+    def __init__(self, program: str, path: str, threads: int) -> None:
+        self._command = [program, "-m", path, "-t", str(threads), "-o", "json"]
+        said = subprocess.run([program, "--help"], capture_output=True, text=True).stdout
+        self._repack = "-rtr" if "-rtr" in said else "--repack"
+
+    def speed(self, size: int | tuple[int, int], depth: int) -> float:
+        """Tokens a second; 0 for what it does not measure: several sequences, and of ik_llama.cpp also depths."""
+        if (not isinstance(size, int) and size[1] > 1) or (depth and self._repack == "-rtr"):
+            return 0.0
+        test = ["-p", str(size), "-n", "0"] if isinstance(size, int) else ["-p", "0", "-n", str(size[0])]
+        deep = ["-d", str(depth)] if depth else []
+        found = []
+        for repacked in ("0", "1"):
+            command = [*self._command, *test, *deep, "-r", "3", self._repack, repacked]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout)[0]["avg_ts"])
+        return max(found)
 
 
 def best_setting(path: str, threads: int, context: int, quick: bool) -> tuple[bool, bool, int]:
@@ -142,29 +176,46 @@ def main() -> None:
     parser.add_argument("--batches", default="1")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="llama.cpp mapped, flash attention, ubatch 512")
+    parser.add_argument("--bench", help="the llama-bench of ik_llama.cpp, or another")
     parser.add_argument("-t", "--threads", type=int, default=2)
     a = parser.parse_args()
     prompts, depths, batches = ([int(n) for n in text.split(",") if n] for text in (a.prompts, a.depths, a.batches))
     context = max(depths) + max([*prompts, a.decode]) + 64
     setting = best_setting(a.model, a.threads, context, a.quick)
     ours, theirs = Ours(a.model, a.threads), Peer(a.model, a.threads, context, setting, max(batches))
-    vocabulary, rng = ours.model.network.vocabulary, np.random.default_rng(0)
     print(f"{a.model}: {a.threads} threads, {ours.model.backend.isa}; llama.cpp {llama_cpp.__version__} {setting}")
-    print(f"{'test':>16} {'localmix':>9} {'llama.cpp':>9} {'ratio':>6}")
+    third = Third(a.bench, a.model, a.threads) if a.bench else None
+    print(
+        f"{'test':>16} {'localmix':>9} {'llama.cpp':>9} {'ratio':>6} {'of bound':>8}" + f" {'third':>9}" * bool(third)
+    )
+    with bandwidth.probing(Path(a.model), a.threads) as bound:
+        compare(a, ours, theirs, third, bound)
+
+
+def compare(a: argparse.Namespace, ours: Ours, theirs: Peer, third: Third | None, bound: bandwidth.Probe) -> None:
+    """Every test in turn, a line each."""
+    prompts, depths, batches = ([int(n) for n in text.split(",") if n] for text in (a.prompts, a.depths, a.batches))
+    vocabulary, rng = ours.model.network.vocabulary, np.random.default_rng(0)
     for depth in depths:
         theirs.fill(depth)
         tests: list[tuple[str, Any]] = [(f"pp{n}", n) for n in prompts]
         tests += [(f"tg{a.decode} b{b}", (a.decode, b)) for b in batches]
         for name, size in tests:
             ids = rng.integers(3, vocabulary, size)
-            pairs = []
+            rounds = []
             for _ in range(a.rounds + 1):
                 if isinstance(size, int):
-                    pairs.append((ours.prompt(ids.tolist(), depth), theirs.prompt(ids.tolist(), depth)))
+                    rounds.append((ours.prompt(ids.tolist(), depth), theirs.prompt(ids.tolist(), depth), 0.0))
                 else:
-                    pairs.append((ours.generate(ids, depth), theirs.generate(ids, depth)))
-            one, two = (median(pair[i] for pair in pairs[1:]) for i in (0, 1))  # the first round warms up
-            print(f"{name + f' @{depth}':>16} {one:9.1f} {two:9.1f} {one / two:6.2f}", flush=True)
+                    most = bound()
+                    speed = ours.generate(ids, depth)
+                    share = speed * ours.read(depth, a.decode) / most if size[1] == 1 else 0.0
+                    rounds.append((speed, theirs.generate(ids, depth), share))
+            one, two, share = (median(one[i] for one in rounds[1:]) for i in range(3))  # the first round warms up
+            line = (
+                f"{name + f' @{depth}':>16} {one:9.1f} {two:9.1f} {one / two:6.2f} {f'{share:.0%}' if share else '':>8}"
+            )
+            print(line + (f" {third.speed(size, depth):9.1f}" if third else ""), flush=True)
 
 
 if __name__ == "__main__":
