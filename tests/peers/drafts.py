@@ -2,9 +2,9 @@
 
 By hand, on a quiet machine:
     python tests/peers/drafts.py [MODEL.gguf] [--text FILE]... [--temp 0] [--rounds 3] [--draft lookup]
-Tasks are made of the texts (else of README.md): to write a passage once more, to correct mistakes that were put into
-it, to summarise it; and stories, of which drafts must cost nothing. A model without a chat template continues: the
-passage, and its beginning once more. All texts must be those without drafts.
+Tasks are made of the texts (else of README.md): a passage once more, its mistakes corrected, a summary; and stories,
+of which drafts must cost nothing. Small models edit best where they continue: those tasks end with the first words of
+the answer. All texts must be those without drafts.
 """
 
 import argparse
@@ -12,17 +12,17 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import localmix
 from localmix.answer.draft import drafting
 from localmix.answer.generate import Generation
 from localmix.model import Model
 
-ASKED = {
-    "copy": "Write the following text once more, word by word:\n\n{}",
-    "correct": "Correct the spelling of the following text. Change nothing else:\n\n{}",
-    "summarise": "Summarise the following text in a few sentences, and quote the most important one:\n\n{}",
-}
+COPY = "Original text:\n{}\n\nCopy of the text:\n{}"
+CORRECT = "Text with mistakes:\n{}\n\nThe same text, corrected:\n{}"
+SUMMARISE = "{}\n\nSummarise this with quotes from the text."
+BEGUN = 30  # letters of an answer that is begun
 ABOUT = ("a cat", "the sea", "two brothers", "an old tree")
 PASSAGE = 900  # letters
 
@@ -46,19 +46,20 @@ def misspelt(text: str) -> str:
     return " ".join(words)
 
 
-def tasks(model: Model, files: list[Path], count: int) -> Iterator[tuple[str, str]]:
+def tasks(files: list[Path], count: int) -> Iterator[tuple[str, str]]:
     """Kinds and prompts."""
     for passage in passages(files, count):
-        for kind, words in ASKED.items():
-            text = misspelt(passage) if kind == "correct" else passage
-            yield kind, words.format(text) if model.template else f"{text}\n\n{passage[:40]}"
+        yield "copy", COPY.format(passage, passage[:BEGUN])
+        yield "correct", CORRECT.format(misspelt(passage), passage[:BEGUN])
+        yield "summarise", SUMMARISE.format(passage)
     for what in ABOUT:
         yield "story", f"Tell me a story about {what}."
 
 
-def answer(model: Model, prompt: str, temp: float, tokens: int) -> Generation:
-    how = {"temp": temp, "seed": 1, "max_tokens": tokens}
-    found = model.chat().send(prompt, **how) if model.template else model.generate(prompt, **how)  # type: ignore[arg-type]
+def answer(model: Model, kind: str, prompt: str, temp: float, tokens: int) -> Generation:
+    how: dict[str, Any] = {"temp": temp, "seed": 1, "max_tokens": tokens}
+    told = model.template and kind in ("summarise", "story")
+    found = model.chat().send(prompt, **how) if told else model.generate(prompt, **how)
     found.read()
     return found
 
@@ -76,17 +77,17 @@ def main() -> None:
     a = parser.parse_args()
     model = localmix.load(a.model, "numba", a.threads, draft="off")
     files = a.text or [Path(__file__).parents[2] / "README.md"]
-    answer(model, "Hello", 0, 20)
+    answer(model, "story", "Hello", 0, 20)
     print(f"{model.file.path.name}: {model.backend.isa}, {model.backend.threads} threads, temperature {a.temp:g}")
     print(f"{'task':>10} {'tokens':>6} {'plain t/s':>9} {'drafted':>8} {'ratio':>6} {'ids checked':>11} {'taken':>6}")
     ratios: dict[str, list[float]] = {}
-    for kind, prompt in tasks(model, files, a.passages):
+    for kind, prompt in tasks(files, a.passages):
         times, others = list[float](), list[float]()
         for _ in range(a.rounds):
             model.drafting = None
-            plain = answer(model, prompt, a.temp, a.tokens)
+            plain = answer(model, kind, prompt, a.temp, a.tokens)
             model.drafting = drafting(a.draft, model.engine)  # which has learned nothing
-            found = answer(model, prompt, a.temp, a.tokens)
+            found = answer(model, kind, prompt, a.temp, a.tokens)
             assert found.ids == plain.ids, (prompt, found.text, plain.text)
             times.append(plain.stats.decode_seconds)
             others.append(found.stats.decode_seconds)
