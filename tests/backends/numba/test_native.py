@@ -53,6 +53,17 @@ assert all(map(native.address, {NAMES}))
     assert {path.stem for path in tmp_path.rglob("*.o")} == set(NAMES)
 
 
+def test_nothing_is_said_of_what_is_compiled_while_an_answer_is_written(tmp_path: Path) -> None:
+    code = """
+from localmix.backends.numba.machine import native
+native.finish(["passes.worker.lead"])
+assert native.compiled()
+"""
+    environment = os.environ | {"LOCALMIX_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("quiet", "said"), [(False, "localmix: compiling kernels for this machine, once\n"), (True, "")]
 )

@@ -31,6 +31,7 @@ _MARK = "_native_arguments"
 _WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
 _seconds: list[Second] = []
+_untold: set[str] = set()
 
 
 def native(arguments: int) -> Callable[[Any], Any]:
@@ -62,8 +63,9 @@ def prepare(names: Iterable[str], later: Iterable[str] = ()) -> None:
 
 def finish(names: Sequence[str]) -> None:
     """Compile what the cache lacks of kernels that were left for later: the last ones here, while the second process
-    has the first ones.
+    has the first ones. Nothing is said of it: on a terminal the answer has begun where that would be written.
     """
+    _untold.update(names)
     for name in reversed(names):
         for second in _seconds:
             if second.present() == name:
@@ -149,12 +151,13 @@ def _folder() -> Path | None:
 def _compile(name: str) -> bytes:
     """The kernel's symbol name, a newline, and its object code."""
     _compiled.append(name)
-    _tell(f"localmix: compiling for this machine, once: {name}")
+    tell = (lambda text: None) if name in _untold else _tell
+    tell(f"localmix: compiling for this machine, once: {name}")
     from localmix.backends.numba.machine.compiler import compile_kernel
 
     python = pkgutil.resolve_name(f"{_PACKAGE}.{name}")
     symbol, code = compile_kernel(python, getattr(python, _MARK))
-    _tell("")
+    tell("")
     return symbol.encode() + b"\n" + code
 
 
