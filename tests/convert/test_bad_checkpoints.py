@@ -87,13 +87,13 @@ def test_contradicting_config(tmp_path: Path, config: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "gpt2"}, "model_type is 'gpt2', expected one of llama, mistral, mixtral, qwen2"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2', expected one of mixtral, llama, mistral, qwen2"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
-        ({"attention_bias": True}, "attention_bias = True is not known"),
+        ({"attention_bias": True}, "attention_bias = True is unknown"),
         ({"mlp_bias": True}, "mlp_bias is true, expected false"),
-        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0 is not known"),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping = 50.0 is unknown"),
         ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "rope_type is 'dynamic'"),
-        ({"rope_scaling": {"type": "linear", "factor": 4.0, "low_freq_factor": 2.0}}, "low_freq_factor = 2.0 is not"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0, "low_freq_factor": 2.0}}, "low_freq_factor = 2.0 is"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2.0}}, "attention_factor is not the 1.1"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "'linear_attention' for layer 1, expected 'full_att"),
         ({"model_type": "qwen3_moe"}, "norm_topk_prob is missing, which means false, expected true"),

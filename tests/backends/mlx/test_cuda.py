@@ -74,5 +74,5 @@ def test_progress_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setattr(cuda.time, "sleep", compile_one)
     cuda._watch(tmp_path, patience=0.2)
     first, *more = capsys.readouterr().err.splitlines()
-    assert first.startswith("localmix: kernels are compiled for this GPU as they are first needed")
+    assert first.startswith("localmix: compiling kernels for this GPU as they are first needed")
     assert more == ["localmix: 1 kernels compiled in 0 s", "localmix: 2 kernels compiled in 0 s"]
