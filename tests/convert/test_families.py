@@ -89,9 +89,9 @@ def test_what_is_small_stays_as_it_is(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "change", "error", "message"),
     [
-        ("olmoe", {"clip_qkv": 8.0}, UnsupportedError, "clip_qkv = 8.0 is not known"),
+        ("olmoe", {"clip_qkv": 8.0}, UnsupportedError, "clip_qkv = 8.0 is unknown"),
         ("qwen2", {"rope_parameters": {"rope_type": "default", "mrope_section": [4]}}, UnsupportedError,
-         r"mrope_section = \[4\] is not known"),
+         r"mrope_section = \[4\] is unknown"),
         ("qwen2_moe", {"mlp_only_layers": [1]}, UnsupportedError, r"mlp_only_layers is \[1\], expected \[\]"),
         ("qwen3_moe", {"norm_topk_prob": False}, UnsupportedError, "norm_topk_prob is false, expected true"),
         ("qwen3_moe", {"num_experts": 7}, FileFormatError, "ffn_gate_inp.weight would have 6 rows of 64, expected 7"),
