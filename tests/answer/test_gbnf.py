@@ -95,7 +95,7 @@ def test_random_grammars_allow_what_the_same_regular_expression_does() -> None:
         ('\nroot ::= "\\q"', "line 2: .*unknown escape \\\\q"),
         ("root ::= [z-a]", "the range z-a is reversed"),
         ("root ::= []", "expected characters between"),
-        ("root ::= *", "there is nothing before it"),
+        ("root ::= *", "nothing stands before it"),
         ('root ::= "a"{3,1}', "the smaller number first"),
         ('root ::= "\\ud83d"', "ud83d is not a character"),
         ('x root ::= "a"', "line 1: found x root.*: expected a rule"),
