@@ -1,5 +1,6 @@
-"""Configurations as models were released with, and the tensors that their checkpoints have: all is read, nothing is
-missing, and every matrix gets a format that its rows divide into. Two layers, files without data.
+"""Configurations like those that models were released with (written by hand, not copies of the files: two layers, a
+small vocabulary), and the tensors of such checkpoints: all is read, nothing is missing, and every matrix gets a format
+that its rows divide into. Files without data.
 """
 
 import json
