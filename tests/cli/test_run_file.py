@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_what_is_answered(tmp_path: Path, folder: Path, terminal: C
         ('{"prompt": "a", "id": [1]}', "the id [1]: expected a string or a whole number"),
         ('{"messages": [{"role": "user", "content": "a"}]}', "messages with --raw"),
         ('{"messages": [{"role": "user"}]}', "the message {'role': 'user'}: expected"),
-        ('{"messages": 1}', "expected a list"),
+        ('{"messages": 1}', "expected a non-empty list"),
         ('{"prompt": "a", "grammar": "root ::= ("}', "grammar: "),
         (json.dumps("word " * 600), "tokens, the context holds 512"),
     ],
