@@ -149,7 +149,11 @@ class Reading:
         """The windows of the text in a file."""
         from localmix.measure import windows
 
-        return windows.cut(model.tokenizer, windows.read_text(text), self.context or model.network.context, self.chunks)
+        return windows.cut(model.tokenizer, windows.read_text(text), self.length(model), self.chunks)
+
+    def length(self, model: "Model") -> int:
+        """Tokens per window."""
+        return self.context or model.network.context
 
 
 def _chosen(option: str, default: float, help: str) -> Any:

@@ -51,7 +51,7 @@ def perplexity(
         found = measuring.compare(model, other, windows, show)
         report, rows = compared(found), comparison_table(found)
     overwrite("")
-    context = reading.context or model.network.context
+    context = reading.length(model)
     given = {"model": str(path), "compare": compare and str(compare), "text": str(text), "context": context}
     if as_json:
         write(json_text(given | {"windows": len(windows)} | report, indent=2))

@@ -73,9 +73,13 @@ def quality(
     overwrite("")
     found.sort(key=lambda one: one.bytes)
     if html is not None:
-        _report(html, found, text, reading.context, models[first].backend.isa)
+        _report(html, found, text, reading.length(models[first]), models[first].backend.isa)
     if as_json:
-        written = {"text": str(text), "context": reading.context, "models": [one.as_dict() for one in found]}
+        written = {
+            "text": str(text),
+            "context": reading.length(models[first]),
+            "models": [one.as_dict() for one in found],
+        }
         write(json.dumps(written, indent=2) + "\n")
         return
     show({"formats": (HEAD, [row(one) for one in found])}, {*HEAD[1:]})

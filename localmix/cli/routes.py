@@ -71,7 +71,10 @@ def routes(
         _report(html, model, found, rates)
     if as_json:
         pools = [one.as_dict() for one in rates]
-        write(json.dumps({"model": str(path), "context": reading.context} | found.as_dict() | {"pools": pools}) + "\n")
+        write(
+            json.dumps({"model": str(path), "context": reading.length(model)} | found.as_dict() | {"pools": pools})
+            + "\n"
+        )
     else:
         show(shown.tables(found, rates), shown.NUMBERS)
     if not output.quiet:
@@ -99,7 +102,7 @@ def _record(model: "Model", name: str, text: Path, reading: Reading, output: Out
     from localmix.measure import routing, windows
 
     try:
-        cut, lead = windows.whole(model.tokenizer, windows.read_text(text), reading.context, reading.chunks)
+        cut, lead = windows.whole(model.tokenizer, windows.read_text(text), reading.length(model), reading.chunks)
     except LocalmixError as error:
         raise LocalmixError(f"{text}: {error}" if str(text) not in str(error) else str(error)) from None
     found = routing.record(model, name, cut, lead, None if output.quiet else progress())

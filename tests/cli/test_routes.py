@@ -58,6 +58,12 @@ def test_numbers_for_programs(texts: list[Path], upcycled_path: Path, tmp_path: 
     assert localmix("routes", upcycled_path, *texts, "--trace", file).stderr.count("already exists") == 1
 
 
+def test_a_window_as_long_as_the_context(texts: list[Path], upcycled_path: Path) -> None:
+    done = localmix("routes", upcycled_path, texts[0], "-c", 0, "--backend", "reference", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["context"] == load(upcycled_path, "reference").network.context
+
+
 def test_tables(texts: list[Path], upcycled_path: Path) -> None:
     """In a pipe a line a row; on a terminal no number is cut short, however narrow it is."""
     piped = localmix("routes", upcycled_path, *texts, "--backend", "reference")
