@@ -29,7 +29,8 @@ function figure(caption, draw) {
     const room = Math.floor(entry.contentRect.width);
     if (room > 0 && room !== width) {
       width = room;
-      place.replaceChildren(draw(width));
+      // Not at once: a picture may bring a scroll bar, which changes widths that are being told.
+      requestAnimationFrame(() => place.replaceChildren(draw(width)));
     }
   }).observe(made);
   made.redraw = () => width && place.replaceChildren(draw(width));
