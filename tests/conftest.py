@@ -4,10 +4,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import small_models
+from command_line import Terminal
 
 import localmix
 from localmix.model import Model
@@ -68,3 +70,17 @@ def chatty(chatty_path: Path, backend: str) -> Model:
 @pytest.fixture
 def upcycled(upcycled_path: Path, backend: str) -> Model:
     return localmix.load(upcycled_path, backend)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Starts commands in terminals, and ends them."""
+    opened: list[Terminal] = []
+
+    def start(*arguments: object, **changes: str) -> Terminal:
+        opened.append(Terminal(*arguments, **changes))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()

@@ -5,7 +5,6 @@ Absent and null are the same. https://platform.openai.com/docs/api-reference
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from localmix.server import limits
@@ -132,8 +131,3 @@ class ChatCompletion(Sampling, kw_only=True):
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
-
-
-def schema_text(schema: Any) -> str:
-    """A schema as JSON."""
-    return msgspec.json.encode(schema).decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command_line import localmix as run
-from server.conftest import Served, served
+from server.served import Served, served
 
 import localmix
 from localmix.conversation.remote import RemoteChat, RemoteModel
@@ -21,7 +21,8 @@ def model(chatty_path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def running(model: Any) -> Iterator[Served]:
-    yield from served(model, keys=["secret"], gap=None)
+    with served(model, keys=["secret"], gap=None) as running:
+        yield running
 
 
 def test_turns(running: Served, model: Any) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from command_line import ROOT, Terminal, localmix
@@ -10,19 +10,6 @@ from command_line import ROOT, Terminal, localmix
 from localmix import help as pages
 from localmix.cli.help import text_for
 from localmix.errors import LocalmixError
-
-
-@pytest.fixture
-def terminal() -> Iterator[Callable[..., Terminal]]:
-    opened: list[Terminal] = []
-
-    def start(*arguments: object, **changes: str) -> Terminal:
-        opened.append(Terminal(*arguments, **changes))
-        return opened[-1]
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def test_without_a_topic_all_are_listed() -> None:

@@ -9,13 +9,13 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import localmix
 from localmix.answer.defaults import Defaults
-from localmix.server import start
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from server.served import served
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
@@ -28,23 +28,15 @@ def main() -> None:
     given = parser.parse_args()
     model = localmix.load(given.model)
     model.defaults = Defaults({"max_tokens": 4})
-    settings = start.Settings(port=0, context=256, memory=64 << 20)
-    listening = start.listen(settings)
-    found = start.service(model, settings)
-    server = start.Server(found, settings, lambda: None)
-    found.worker.start()
-    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
-    while found.worker.state == "loading":
-        time.sleep(0.1)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}/openapi.json"
-    program = str(Path(given.schemathesis).resolve())
-    command = [program, "run", url, "--checks", CHECKS, "--max-examples", given.examples, "--seed", "1"]
-    command += ["--continue-on-failure", "--request-timeout", "60"]
-    with tempfile.TemporaryDirectory() as folder:  # it leaves files
-        code = subprocess.run(command, check=False, cwd=folder).returncode
-    time.sleep(1)
-    assert found.worker.scheduler.idle, "a place is lost"
-    sys.exit(code)
+    with served(model, context=256, memory=64 << 20) as server:
+        url = f"http://127.0.0.1:{server.port}/openapi.json"
+        program = str(Path(given.schemathesis).resolve())
+        command = [program, "run", url, "--checks", CHECKS, "--max-examples", given.examples, "--seed", "1"]
+        command += ["--continue-on-failure", "--request-timeout", "60"]
+        with tempfile.TemporaryDirectory() as folder:  # it leaves files
+            code = subprocess.run(command, check=False, cwd=folder).returncode
+        assert server.idle(), "a place is lost"
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import llama_cpp
+from llama_cpp_logits import LlamaCpp
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
@@ -41,37 +41,19 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
 """
 
 
-class LlamaCpp(LocalmixLM):
+class Peer(LocalmixLM):
     """The same ids and contexts, each request computed by llama.cpp from its beginning."""
 
     def __init__(self, model: Any, path: str) -> None:
         super().__init__(model)
-        llama_cpp.llama_backend_init()
-        self._llama = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = 2048
-        params.n_threads = params.n_threads_batch = model.backend.threads
-        self._context = llama_cpp.llama_init_from_model(self._llama, params)
+        self._llama = LlamaCpp(path, 2048, model.backend.threads)
 
     def _loglikelihood_tokens(self, requests: Any, **how: Any) -> list[tuple[float, bool]]:
         return [self._one(before, after) for _, before, after in requests]
 
     def _one(self, before: list[int], after: list[int]) -> tuple[float, bool]:
-        ids, first = [*before, *after][:-1], len(before) - 1
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for i, id in enumerate(ids):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = id, i, 1, 0
-            batch.logits[i] = i >= first
-        assert llama_cpp.llama_decode(self._context, batch) == 0
-        size = self.model.network.vocabulary
-        rows = [
-            np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(self._context, i), (size,)).astype(np.float64)
-            for i in range(first, len(ids))
-        ]
-        llama_cpp.llama_batch_free(batch)
-        logits = np.stack(rows)
+        self._llama.forget()
+        logits = self._llama.logits([*before, *after][:-1], len(before) - 1).astype(np.float64)
         logs = logits - logits.max(axis=1, keepdims=True)
         logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
         return float(logs[np.arange(len(after)), after].sum()), bool((logs.argmax(axis=1) == after).all())
@@ -104,7 +86,7 @@ def main() -> None:
         given, computed = ours.scored
         began = time.perf_counter()
         mine = run(ours, tasks)
-        peer = run(LlamaCpp(model, arguments.model), tasks)
+        peer = run(Peer(model, arguments.model), tasks)
     seconds = time.perf_counter() - began - peer[2]
     for name, (metrics, _, taken) in (("localmix", mine), ("llama.cpp", peer)):
         print(f"{name:<10} acc {metrics['acc,none']:.4f} acc_norm {metrics['acc_norm,none']:.4f} {taken:.1f} s")

@@ -7,8 +7,7 @@ The harness's own client of completions is used, with the server's tokenizer. Te
 
 import argparse
 import os
-import threading
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,12 @@ import localmix
 from localmix.harness import LocalmixLM
 from localmix.measure.perplexity import measure
 from localmix.measure.windows import Window
-from localmix.server import start
+from localmix.model import Model
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from server.served import served
+
+ROOT = Path(__file__).parents[2]
 
 
 class WithBos(LocalCompletionsAPI):
@@ -44,22 +48,19 @@ def main() -> None:
     given = parser.parse_args()
     model = localmix.load(given.model)
     context = min(512, model.network.context)
-    settings = start.Settings(port=0, context=context, memory=256 << 20)
-    listening = start.listen(settings)
-    found = start.service(model, settings)
-    server = start.Server(found, settings, lambda: None)
-    found.worker.start()
-    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
-    while found.worker.state == "loading":
-        time.sleep(0.1)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/completions"
-    remote = WithBos(
-        base_url=url, model=found.name, tokenizer_backend="remote", tokenized_requests=True, max_length=context,
-        num_concurrent=4, batch_size=4,
-    )  # fmt: skip
-    local = LocalmixLM(model, context=context)
-    lines = [line for line in Path(__file__).parents[2].joinpath("LICENSE").read_text().split("\n\n") if len(line) > 40]
+    lines = [part for part in (ROOT / "LICENSE").read_text().split("\n\n") if len(part) > 40]
     texts = [" ".join(line.split()) for line in lines][: given.texts]
+    local = LocalmixLM(model, context=context)
+    with served(model, context=context, memory=256 << 20) as server:
+        remote = WithBos(
+            base_url=f"http://127.0.0.1:{server.port}/v1/completions", model=server.service.name, num_concurrent=4,
+            tokenizer_backend="remote", tokenized_requests=True, max_length=context, batch_size=4,
+        )  # fmt: skip
+        compare(model, local, remote, texts)
+
+
+def compare(model: Model, local: LocalmixLM, remote: WithBos, texts: list[str]) -> None:
+    """Continuations and whole texts, here, over HTTP, and as perplexity's sums."""
     pairs = [(text[: len(text) // 2], text[len(text) // 2 :]) for text in texts]
     kind = "loglikelihood"
     near = local.loglikelihood(asked(kind, pairs))
@@ -70,15 +71,12 @@ def main() -> None:
     kind = "loglikelihood_rolling"
     whole = [local.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
     there = [remote.loglikelihood_rolling(asked(kind, [(text,)]))[0] for text in texts]
-    encode = model.tokenizer.encode
     sums = []
     for text in texts:
-        ids = encode(text, bos=True, eos=False)
-        score = measure(model, [Window(ids, 0)])
+        score = measure(model, [Window(model.tokenizer.encode(text, bos=True, eos=False), 0)])
         sums.append(-score.nats.mean * score.tokens)
     print(f"{len(texts)} texts: HTTP differs by {np.abs(np.subtract(whole, there)).max():g} nats at most, "
           f"perplexity's sums by {np.abs(np.subtract(whole, sums)).max():g}, of {np.abs(whole).max():.0f}")  # fmt: skip
-    server.should_exit = True
 
 
 if __name__ == "__main__":

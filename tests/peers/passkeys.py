@@ -9,48 +9,13 @@ Told are both tables, in how many texts the two differ, and the largest differen
 
 import argparse
 
-import llama_cpp
 import numpy as np
+from llama_cpp_logits import LlamaCpp
 
 import localmix
 from localmix.measure import passkey
 from localmix.measure.likelihood import nats_of
 from localmix.measure.scoring import Scorer
-
-
-class LlamaCpp:
-    """A context of llama.cpp that keeps what two texts in a row share."""
-
-    def __init__(self, path: str, context: int, threads: int) -> None:
-        llama_cpp.llama_backend_init()
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_batch = context, 512
-        params.n_threads = params.n_threads_batch = threads
-        self._context = llama_cpp.llama_init_from_model(self._model, params)
-        self._size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
-        self._ids: list[int] = []
-
-    def logits(self, ids: list[int], first: int) -> np.ndarray:
-        """Logits after each of `ids` from `first` on."""
-        same = next((i for i, (a, b) in enumerate(zip(self._ids, ids, strict=False)) if a != b), len(self._ids))
-        same = min(same, first, len(ids))
-        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), 0, same, -1)
-        rows = []
-        for at in range(same, len(ids), 512):
-            part = ids[at : at + 512]
-            batch = llama_cpp.llama_batch_init(len(part), 0, 1)
-            batch.n_tokens = len(part)
-            for i, token in enumerate(part):
-                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, at + i, 1, 0
-                batch.logits[i] = at + i >= first
-            assert llama_cpp.llama_decode(self._context, batch) == 0
-            for i in range(max(first - at, 0), len(part)):
-                row = llama_cpp.llama_get_logits_ith(self._context, i)
-                rows.append(np.ctypeslib.as_array(row, (self._size,)).copy())
-            llama_cpp.llama_batch_free(batch)
-        self._ids = ids
-        return np.stack(rows)
 
 
 def main() -> None:

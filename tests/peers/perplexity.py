@@ -9,49 +9,24 @@ each window's first token if the file asks for one, logits of the second half.
 """
 
 import argparse
-import ctypes
 from pathlib import Path
 
 import llama_cpp
 import numpy as np
+from llama_cpp_logits import LlamaCpp
 
 import localmix
 from localmix.measure import perplexity, windows
-from quant.format import Floats
 
 
-class Peer:
-    """llama.cpp through its C interface."""
-
-    def __init__(self, path: str, context: int) -> None:
-        llama_cpp.llama_backend_init()
-        self._model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = context
-        self._context = llama_cpp.llama_init_from_model(self._model, params)
-        self.vocabulary = llama_cpp.llama_model_get_vocab(self._model)
-        self.size = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
+class Peer(LlamaCpp):
+    """It cuts and scores the text itself."""
 
     def encode(self, text: str) -> list[int]:
         raw = text.encode()
         ids = (llama_cpp.llama_token * (len(raw) + 8))()
         count = llama_cpp.llama_tokenize(self.vocabulary, raw, len(raw), ids, len(ids), True, False)
         return list(ids[:count])
-
-    def logits(self, ids: list[int], first: int) -> Floats:
-        """Logits (T - first, V) of the rows from `first` on."""
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for i, id in enumerate(ids):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = id, i, 1, 0
-            batch.logits[i] = i >= first
-        assert llama_cpp.llama_decode(self._context, batch) == 0
-        pointer = ctypes.POINTER(ctypes.c_float)
-        rows = [ctypes.cast(llama_cpp.llama_get_logits_ith(self._context, i), pointer) for i in range(first, len(ids))]
-        found = np.stack([np.ctypeslib.as_array(row, (self.size,)) for row in rows])
-        llama_cpp.llama_batch_free(batch)
-        return found
 
     def perplexity(self, text: str, context: int, chunks: int) -> float:
         ids, nats = self.encode(text), []
@@ -60,6 +35,7 @@ class Peer:
         for i in range(min(chunks, len(ids) // context)):
             window = ids[i * context : (i + 1) * context]
             window[0] = window[0] if bos is None else bos
+            self.forget()
             logits = self.logits(window, first)[:-1].astype(np.float64)
             logits -= logits.max(axis=1, keepdims=True)
             chosen = logits[np.arange(len(logits)), window[first + 1 :]]

@@ -7,15 +7,14 @@ lost and memory stays. Bounded: seconds on two cores for 1,000.
 
 import resource
 import sys
-import threading
 import time
 from pathlib import Path
 
 import localmix
-from localmix.server import start
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from server.random_requests import Storm, wrong
+from server.served import served
 
 CLIENTS = 24
 MOST = 20  # MB that memory may grow by
@@ -24,31 +23,23 @@ MOST = 20  # MB that memory may grow by
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     model = localmix.load()
-    settings = start.Settings(port=0, parallel=6, queue=8, memory=64 << 20)
-    listening = start.listen(settings)
-    found = start.service(model, settings)
-    server = start.Server(found, settings, lambda: None)
-    found.worker.start()
-    threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True).start()
-    while found.worker.state == "loading":
-        time.sleep(0.1)
-    storm = Storm(listening.getsockname()[1])
-    storm.blow(1_000_000, count // 5, CLIENTS)  # what these take at first is not counted
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    storm.statuses.clear()
-    began = time.perf_counter()
-    storm.blow(0, count, CLIENTS)
-    took = time.perf_counter() - began
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{count} requests in {took:.0f} s: {dict(storm.statuses)}; memory +{grown:.1f} MB")
-    time.sleep(1)
-    assert found.worker.scheduler.idle, "a place is lost"
-    assert set(storm.statuses) <= {200, 400, 429, 503, "left", "died"}, storm.statuses
-    assert grown < MOST
-    others = wrong(model, storm.found)
-    print(f"{len(storm.found)} texts, {others} of them other than alone")
-    assert not others
-    server.should_exit = True
+    with served(model, parallel=6, queue=8, memory=64 << 20) as server:
+        storm = Storm(server.port)
+        storm.blow(1_000_000, count // 5, CLIENTS)  # what these take at first is not counted
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        storm.statuses.clear()
+        began = time.perf_counter()
+        storm.blow(0, count, CLIENTS)
+        took = time.perf_counter() - began
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        print(f"{count} requests in {took:.0f} s: {dict(storm.statuses)}; memory +{grown:.1f} MB")
+        assert server.idle(), "a place is lost"
+        assert set(storm.statuses) <= {200, 400, 429, 503, "left", "died"}, storm.statuses
+        assert grown < MOST
+        others = wrong(model, storm.found)
+        print(f"{len(storm.found)} texts, {others} of them other than alone")
+        assert not others
+        server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import re
 
-from server.conftest import Served
+from server.served import Served
 
 
 def test_the_page_is_whole_and_nothing_else_may_run(server: Served) -> None:

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from server.conftest import Served, served
+from server.served import Served, served
 
 KEY = {"Authorization": "Bearer secret"}
 
 
 @pytest.fixture(scope="module")
 def locked(chatty_model: Any) -> Iterator[Served]:
-    yield from served(chatty_model, keys=["secret", "other"], origins=["https://mine.example"], parallel=2)
+    with served(chatty_model, keys=["secret", "other"], origins=["https://mine.example"], parallel=2) as running:
+        yield running
 
 
 @pytest.mark.parametrize(

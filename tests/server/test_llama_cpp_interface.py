@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from server.conftest import Served
+from server.served import Served
 
 GREEDY: Any = {"prompt": "Once upon a", "n_predict": 12, "temperature": 0}
 

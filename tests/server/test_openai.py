@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from server.conftest import Served
+from server.served import Served
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from server.conftest import Served
+from server.served import Served
 from server.test_tools import TOOL
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from server.conftest import Served, served
 from server.random_requests import Storm, wrong
+from server.served import Served, served
 
 
 @pytest.fixture(scope="module")
 def narrow(chatty_model: Any) -> Iterator[Served]:
     """Two places, and three that may wait."""
-    yield from served(chatty_model, parallel=2, queue=3, memory=8 << 20)
+    with served(chatty_model, parallel=2, queue=3, memory=8 << 20) as running:
+        yield running
 
 
 def test_a_storm_leaves_nothing_behind(narrow: Served, chatty_model: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from server.conftest import Served
+from server.served import Served
 
 from localmix.server.bodies import ChatCompletion, Message
 from localmix.server.dialogue import dialogue_of

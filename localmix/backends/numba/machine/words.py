@@ -134,11 +134,6 @@ def sum16(b: ir.IRBuilder, x: Any) -> Any:
     return sum_lanes(b, x)
 
 
-@word(float32, f32x16)
-def max16(b: ir.IRBuilder, x: Any) -> Any:
-    return call(b, "llvm.vector.reduce.fmax.v16f32", F32, x)
-
-
 @word(float32, int64)
 def load_f32(b: ir.IRBuilder, address: Any) -> Any:
     return load(b, F32, address, align=4)
