@@ -22,12 +22,22 @@ def read(path: Path) -> bytes | None:
         raw = path.read_bytes()
     except OSError:
         return None
+    content = opened(raw)
+    if content is None:
+        with suppress(OSError):
+            path.unlink()
+    return content
+
+
+def opened(raw: bytes) -> bytes | None:
+    """What `seal` was given; None: this is something else, or damaged."""
     content = raw[_HEAD.size :]
-    if raw[: _HEAD.size] == _head(content):
-        return content
-    with suppress(OSError):
-        path.unlink()
-    return None
+    return content if raw[: _HEAD.size] == _head(content) else None
+
+
+def seal(content: bytes) -> bytes:
+    """The bytes of a file of this content."""
+    return _head(content) + content
 
 
 def write(path: Path, content: bytes) -> None:
@@ -35,7 +45,7 @@ def write(path: Path, content: bytes) -> None:
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with aside.open("xb") as file:
-            file.write(_head(content) + content)
+            file.write(seal(content))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

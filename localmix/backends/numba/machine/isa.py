@@ -45,6 +45,7 @@ ALL = (
     Isa("neon-dotprod", ("neon", "dotprod"), 4),
     Isa("plain", (), 4),
 )
+_elsewhere: list[Isa] = []  # at most one: see `aim`
 
 
 @lru_cache(1)
@@ -58,8 +59,17 @@ def runnable() -> list[Isa]:
     return [isa for isa in ALL if all(host.get(f) for f in isa.needs)]
 
 
+def aim(chosen: Isa) -> None:
+    """From now on compile for any machine that has this set, which the host need not have. Kernels, which ask for
+    the set while they are imported, must not have been.
+    """
+    _elsewhere[:] = [chosen]
+
+
 def active() -> Isa:
     """The one in use: LOCALMIX_ISA, else the best that the host has."""
+    if _elsewhere:
+        return _elsewhere[0]
     wanted, have = os.environ.get("LOCALMIX_ISA"), runnable()
     if not wanted:
         return have[0]
@@ -76,7 +86,9 @@ def fused() -> bool:
 
 
 def target(isa: Isa) -> tuple[str, str]:
-    """Processor name and features for the compiler: the host's own, or no more than an override allows."""
-    if isa == runnable()[0]:
+    """Processor name and features for the compiler: the host's own, or no more than the set has if it is not the
+    host's best or is for other machines, too.
+    """
+    if not _elsewhere and isa == runnable()[0]:
         return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     return "generic", ",".join(f"+{f}" for f in isa.needs)

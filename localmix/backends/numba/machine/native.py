@@ -1,4 +1,5 @@
-"""Compiles kernels with Numba, once a machine, and loads the machine code without Numba from then on.
+"""Compiles kernels with Numba, once a machine, and loads the machine code without Numba from then on; what came with
+the program need not be compiled at all (`shipped`).
 
 A kernel is a Python function of int64 arguments (addresses and sizes) that returns nothing, allocates nothing and
 raises nothing, so its object code stands alone: a warm start reads it with llvmlite in milliseconds and never
@@ -7,7 +8,6 @@ int kernel(void *unused_result, void *unused_error, int64...), Numba's own.
 """
 
 import ctypes
-import hashlib
 import importlib.metadata
 import os
 import pkgutil
@@ -20,14 +20,14 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-import quant
 from localmix import notices
-from localmix.backends.numba.machine import isa
+from localmix.backends.numba.machine import isa, shipped
 from localmix.backends.numba.machine.second import Second
+from localmix.backends.numba.machine.stamp import stamp
 from quant import folders, sealed
 
-_PACKAGE = "localmix.backends.numba"
-_MARK = "_native_arguments"
+PACKAGE = "localmix.backends.numba"
+MARK = "_native_arguments"
 _WORTH = 4  # kernels to compile that make up for starting another process
 _compiled: list[str] = []
 _seconds: list[Second] = []
@@ -38,7 +38,7 @@ def native(arguments: int) -> Callable[[Any], Any]:
     """Marks a function of that many int64 arguments as a kernel."""
 
     def mark(function: Any) -> Any:
-        setattr(function, _MARK, arguments)
+        setattr(function, MARK, arguments)
         return function
 
     return mark
@@ -75,15 +75,9 @@ def finish(names: Sequence[str]) -> None:
 
 @lru_cache(None)
 def address(name: str) -> int:
-    """The address of a kernel, from the cache or compiled now."""
-    folder = _folder()
-    path = folder / f"{name}.o" if folder else None
-    stored = sealed.read(path) if path else None
-    if stored is None:
-        stored = _compile(name)
-        if path:
-            _store(path, stored)
-    symbol, code = stored.split(b"\n", 1)
+    """The address of a kernel, which came with the program, is in the cache, or is compiled now."""
+    code = shipped.read(name) or _cached(name)
+    symbol, code = code.split(b"\n", 1)
     return link(symbol.decode(), code)
 
 
@@ -123,7 +117,9 @@ def _engine() -> Any:
 
 
 def _missing(name: str) -> bool:
-    """Whether the cache, if there is one, lacks a kernel."""
+    """Whether a kernel is neither shipped nor in the cache, if there is one."""
+    if shipped.has(name):
+        return False
     folder = _folder()
     return folder is not None and not (folder / f"{name}.o").exists()
 
@@ -131,15 +127,10 @@ def _missing(name: str) -> bool:
 @lru_cache(1)
 def _folder() -> Path | None:
     """The cache folder of exactly these sources, formats, versions and instructions; None: nothing is writable."""
-    digest = hashlib.sha256()
-    for source in (*sorted(Path(__file__).parents[1].rglob("*.py")), *sorted(Path(quant.__file__).parent.glob("*.py"))):
-        digest.update(source.read_bytes())
-    for package in ("numba", "llvmlite"):
-        digest.update(importlib.metadata.version(package).encode())
     chosen = isa.active()
-    for part in (chosen.name, *isa.target(chosen), platform.python_version(), platform.machine()):
-        digest.update(part.encode())
-    folder = folders.cached() / "kernels" / f"{chosen.name}-{digest.hexdigest()[:16]}"
+    versions = [importlib.metadata.version(package) for package in ("numba", "llvmlite")]
+    name = stamp(chosen.name, *isa.target(chosen), *versions, platform.python_version(), platform.machine())
+    folder = folders.cached() / "kernels" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -148,16 +139,28 @@ def _folder() -> Path | None:
     return folder
 
 
-def _compile(name: str) -> bytes:
-    """The kernel's symbol name, a newline, and its object code."""
-    _compiled.append(name)
-    tell = (lambda text: None) if name in _untold else _tell
-    tell(f"localmix: compiling for this machine, once: {name}")
+def _cached(name: str) -> bytes:
+    """A kernel's symbol, a newline, and its object code: from the cache, or compiled now and kept there."""
+    folder = _folder()
+    path = folder / f"{name}.o" if folder else None
+    code = sealed.read(path) if path else None
+    if code is None:
+        _compiled.append(name)
+        tell = (lambda text: None) if name in _untold else _tell
+        tell(f"localmix: compiling for this machine, once: {name}")
+        code = compile_alone(name)
+        tell("")
+        if path:
+            _store(path, code)
+    return code
+
+
+def compile_alone(name: str) -> bytes:
+    """A kernel's symbol, a newline, and its object code."""
     from localmix.backends.numba.machine.compiler import compile_kernel
 
-    python = pkgutil.resolve_name(f"{_PACKAGE}.{name}")
-    symbol, code = compile_kernel(python, getattr(python, _MARK))
-    tell("")
+    python = pkgutil.resolve_name(f"{PACKAGE}.{name}")
+    symbol, code = compile_kernel(python, getattr(python, MARK))
     return symbol.encode() + b"\n" + code
 
 

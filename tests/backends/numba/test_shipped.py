@@ -1,0 +1,88 @@
+"""Object code that came with the program: used where it is there, whole and of these sources, else compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NAMES = ["passes.worker.lead", "formats.f32.row", "formats.bf16.row", "formats.q8_0.row"]  # small ones
+MAKE = f"""
+import sys
+from pathlib import Path
+from localmix.backends.numba.machine import isa, ship
+ship.make(Path(sys.argv[1]), isa.active(), {NAMES})
+"""
+USE = """
+import sys
+from pathlib import Path
+from localmix.backends.numba.machine import native, shipped
+_, shipped.FOLDER, *names = sys.argv
+shipped.FOLDER = Path(shipped.FOLDER)
+for name in names:
+    assert native.address(name)
+print(*native.compiled(), *{"numba"} & sys.modules.keys())
+"""
+DISGUISE = f"""
+import sys
+from pathlib import Path
+from localmix.backends.numba.machine import shipped
+Path(sys.argv[1]).write_bytes(shipped.packed({NAMES[3]!r}, "avx9-0123456789abcdef", b"symbol\\ncode"))
+"""
+
+
+def run(code: str, *arguments: object, **changes: str) -> list[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(
+        command, env=os.environ | changes, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """The folder for the instruction set in use."""
+    run(MAKE, tmp_path / "shipped")
+    (only,) = (tmp_path / "shipped").iterdir()
+    return only
+
+
+def test_it_is_used_unless_it_is_damaged_or_something_else(shipped: Path, tmp_path: Path) -> None:
+    """And then neither Numba nor a cache. A file that cannot be used stays as it is, and nothing of it is run."""
+
+    def compiled(*names: str) -> list[str]:
+        return run(USE, shipped.parent, *names, LOCALMIX_CACHE_DIR=str(tmp_path / "cache"))
+
+    assert compiled(*NAMES) == []
+    assert not (tmp_path / "cache").exists()
+    files = [shipped / name for name in NAMES]
+    whole = files[0].read_bytes()
+    files[0].write_bytes(bytes(len(whole)))  # as a power cut leaves it
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    files[2].write_bytes(whole)  # of another kernel
+    run(DISGUISE, files[3])  # of another instruction set or program
+    spoilt = [file.read_bytes() for file in files]
+    assert compiled(*NAMES) == [*NAMES, "numba"]
+    assert compiled(*NAMES) == []  # they are in the cache now
+    assert [file.read_bytes() for file in files] == spoilt
+    files[0].write_bytes(whole)
+    shipped.rename(shipped.with_name("avx9-0123456789abcdef"))  # as if it were of other sources
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    assert compiled(NAMES[0]) == [NAMES[0], "numba"]
+
+
+def test_every_kernel_is_made() -> None:
+    """By the names that programs ask with."""
+    names = run("from localmix.backends.numba.machine import ship; print(*ship.names())")
+    assert len(names) == len(set(names)) > 90
+    assert {
+        "formats.q4_k.gemv",
+        "formats.q4_0.gemm16",
+        "formats.mxfp4.row",
+        "formats.f16.gemm",
+        "attend.kernel.f16_rounded",
+        "blocks.mixture_many.mixture",
+        "blocks.streamed_one.gate_up",
+        "passes.worker.serve",
+        "machine.probe.read",
+    } <= set(names)
