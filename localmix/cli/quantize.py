@@ -50,6 +50,15 @@ def quantize(
         list[str] | None,
         typer.Option("--tensor-type", metavar="PATTERN=FORMAT", help="A format for tensors by name. May be repeated."),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            help="streaming: experts last and at whole pages, for models larger than memory.",
+            show_default="the source's order",
+        ),
+    ] = None,
     meta: Annotated[
         list[str] | None,
         typer.Option("--meta", metavar="KEY=TEXT", help="Metadata, such as general.license=mit. May be repeated."),
@@ -81,6 +90,8 @@ def quantize(
     """
     from localmix import convert
 
+    if layout not in (None, *convert.LAYOUTS):
+        raise LocalmixError(f"--layout {layout}: expected {' or '.join(convert.LAYOUTS)}")
     checkpoint = convert.open_checkpoint(source, allow_requantize)
     context = min(ctx or checkpoint.context, checkpoint.context)
     target = chosen_target(format, target_ram, target_bpw, context)
@@ -89,6 +100,8 @@ def quantize(
     said = " ".join((target.text, *(tensor_type or ())))
     extra = convert.receipt(checkpoint, said, seen.receipt, measure is not None) | texts(meta or ())
     plan = convert.make_plan(checkpoint, recipe, rows, extra, seen.importance)
+    if layout is not None:
+        plan = convert.for_streaming(plan)
     measurement = None if measure is None else convert.Measurement.make(plan, measure, chunks, threads)
     path = out or Path(file_name(str(checkpoint.metadata.get("general.name") or source.stem), target.label))
     if not dry_run:

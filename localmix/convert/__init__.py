@@ -10,6 +10,7 @@ from pathlib import Path
 from localmix.convert import from_gguf, huggingface, mistral, schemes
 from localmix.convert.calibration import Calibration, calibrated
 from localmix.convert.checkpoint import Checkpoint
+from localmix.convert.layout import LAYOUTS, for_streaming
 from localmix.convert.measure import Measurement
 from localmix.convert.plan import Plan, make_plan
 from localmix.convert.receipt import receipt
@@ -18,12 +19,14 @@ from localmix.errors import FileFormatError
 from localmix.store.hub_cache import snapshot
 
 __all__ = [
+    "LAYOUTS",
     "Calibration",
     "Checkpoint",
     "Measurement",
     "Plan",
     "calibrated",
     "check",
+    "for_streaming",
     "make_plan",
     "open_checkpoint",
     "receipt",
