@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding as binding
 import pytest
 
-from localmix.backends.numba.machine import isa
+from localmix.backends.numba.machine import host, isa
 from localmix.errors import LocalmixError
 
 HERE = Path(__file__).parent
@@ -42,9 +43,15 @@ def test_what_the_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
             isa.active()
 
 
+def test_what_linux_tells_is_what_llvm_finds() -> None:
+    has = binding.get_host_cpu_features()
+    needed = {feature for one in isa.ALL for feature in one.needs}
+    assert host.features() & needed == {feature for feature in needed if has.get(feature)}
+
+
 def test_an_unknown_processor_runs_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCALMIX_ISA", raising=False)
-    monkeypatch.setattr(isa, "host_features", lambda: {"v": True})
+    monkeypatch.setattr(host, "features", lambda: frozenset({"v"}))
     assert isa.active().name == "plain"
 
 

@@ -8,10 +8,8 @@ that a tile kernel keeps in registers.
 import os
 import platform
 from dataclasses import dataclass
-from functools import lru_cache
 
-import llvmlite.binding as llvm
-
+from localmix.backends.numba.machine import host
 from localmix.errors import LocalmixError
 
 
@@ -48,15 +46,9 @@ ALL = (
 _elsewhere: list[Isa] = []  # at most one: see `aim`
 
 
-@lru_cache(1)
-def host_features() -> dict[str, bool]:
-    return dict(llvm.get_host_cpu_features())
-
-
 def runnable() -> list[Isa]:
     """The instruction sets that this machine has, best first."""
-    host = host_features()
-    return [isa for isa in ALL if all(host.get(f) for f in isa.needs)]
+    return [isa for isa in ALL if host.features().issuperset(isa.needs)]
 
 
 def aim(chosen: Isa) -> None:
@@ -90,5 +82,5 @@ def target(isa: Isa) -> tuple[str, str]:
     host's best or is for other machines, too.
     """
     if not _elsewhere and isa == runnable()[0]:
-        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+        return host.target()
     return "generic", ",".join(f"+{f}" for f in isa.needs)

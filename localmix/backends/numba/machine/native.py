@@ -2,13 +2,12 @@
 the program need not be compiled at all (`shipped`).
 
 A kernel is a Python function of int64 arguments (addresses and sizes) that returns nothing, allocates nothing and
-raises nothing, so its object code stands alone: a warm start reads it with llvmlite in milliseconds and never
-imports Numba (half a second). Kernels are named "folder.module.function" within this package. Calling convention:
+raises nothing, so its object code stands alone: a warm start loads it in milliseconds and imports neither Numba (half
+a second) nor, on Linux, LLVM. Kernels are named "folder.module.function" within this package. Calling convention:
 int kernel(void *unused_result, void *unused_error, int64...), Numba's own.
 """
 
 import ctypes
-import importlib.metadata
 import os
 import pkgutil
 import platform
@@ -18,12 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from localmix import notices
-from localmix.backends.numba.machine import isa, shipped
+from localmix.backends.numba.machine import host, isa, loader, shipped
 from localmix.backends.numba.machine.second import Second
-from localmix.backends.numba.machine.stamp import stamp
+from localmix.backends.numba.machine.stamp import stamp, version
 from quant import folders, sealed
 
 PACKAGE = "localmix.backends.numba"
@@ -83,6 +80,10 @@ def address(name: str) -> int:
 
 def link(symbol: str, code: bytes) -> int:
     """The address of a symbol of object code, which is made executable and stays."""
+    if (at := loader.load(symbol, code)) is not None:
+        return at
+    import llvmlite.binding as llvm
+
     engine = _engine()
     engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -110,6 +111,8 @@ def compiled() -> list[str]:
 
 @lru_cache(1)
 def _engine() -> Any:
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
@@ -128,8 +131,8 @@ def _missing(name: str) -> bool:
 def _folder() -> Path | None:
     """The cache folder of exactly these sources, formats, versions and instructions; None: nothing is writable."""
     chosen = isa.active()
-    versions = [importlib.metadata.version(package) for package in ("numba", "llvmlite")]
-    name = stamp(chosen.name, *isa.target(chosen), *versions, platform.python_version(), platform.machine())
+    versions = [version(package) for package in ("numba", "llvmlite")]
+    name = stamp(chosen.name, *chosen.needs, host.name(), *versions, platform.python_version(), platform.machine())
     folder = folders.cached() / "kernels" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

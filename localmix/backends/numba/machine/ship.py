@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from localmix.backends.numba import formats
-from localmix.backends.numba.machine import isa, shipped
+from localmix.backends.numba.machine import host, isa, shipped
 from localmix.backends.numba.machine.native import MARK, PACKAGE, compile_alone
 from localmix.backends.numba.products.kernels import Kernels
 from quant import FORMATS
@@ -27,7 +27,7 @@ SHARES = 4  # processes for each instruction set: many are more even, few import
 
 def usual() -> list[isa.Isa]:
     """The instruction sets that are worth it: of processors of this kind made since about 2015."""
-    kind = "neon" if isa.host_features().get("neon") else "avx2"
+    kind = "neon" if "neon" in host.features() else "avx2"
     return [one for one in isa.ALL if kind in one.needs]
 
 
