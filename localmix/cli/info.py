@@ -107,10 +107,12 @@ def summary_rows(file: "File", found: "Inventory") -> list[Row]:
         rows.append(("experts", f"{found.experts}, {found.experts_used} of them used per token"))
     if found.context is not None:
         rows.append(("context", f"{found.context} tokens"))
-    if found.kv is not None:
-        rows.append(("cache", f"{amount(found.kv, 'B')} per token in 16 bits"))
-    if found.kv is not None and found.context is not None:
-        rows.append(("full cache", amount(found.kv * found.context, "B")))
+    if found.kept is not None:
+        windows = sorted(set(found.kept.windows) - {0})
+        rest = f"; {amount(found.kept.growing, 'B')} beyond the window of {windows[-1]}" if windows else ""
+        rows.append(("cache", f"{amount(found.kept.position, 'B')} per token in 16 bits{rest}"))
+    if found.kept is not None and found.context is not None:
+        rows.append(("full cache", amount(found.cache(found.context), "B")))
     return rows
 
 
@@ -140,7 +142,8 @@ def described(file: "File", found: "Inventory") -> dict[str, Any]:
         "experts": found.experts,
         "experts_used": found.experts_used,
         "context": found.context,
-        "kv_bytes_per_token": found.kv,
+        "kv_bytes_per_token": found.kept and found.kept.position,
+        "kv_bytes_full": found.cache(found.context) if found.kept and found.context else None,
         "sizes": [vars(part) | {"bits_per_weight": part.bits} for part in found.parts],
         "mlx": [dict(zip(("format", "gpu", "cpu"), row, strict=True)) for row in form_rows(found)],
         "receipt": {key: short(value) for key, value in read_receipt(file.metadata).items()},

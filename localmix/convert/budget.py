@@ -57,7 +57,7 @@ class Memory:
 def memory(plan: Plan, context: int) -> Memory:
     """What running the planned model with `context` tokens takes."""
     found = inventory.take(plan)
-    return Memory(found.bytes, (found.kv or 0) * context, _work(plan, found.experts_used or 1))
+    return Memory(found.bytes, found.cache(context), _work(plan, found.experts_used or 1))
 
 
 def _work(plan: Plan, active: int) -> int:

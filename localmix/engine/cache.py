@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from localmix.engine.batch import CHUNK, Batch, Span
+from localmix.engine.batch import Batch, Span
+from localmix.engine.kept import SLACK, Kept, held
 from localmix.engine.pages import PagePool
 from localmix.engine.storage import storage
 from localmix.errors import ContextFullError
 
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
-SLACK = PAGE  # positions that are kept before a window, so that a sequence can be cut a little
 
 
 def check_room(length: int, context: int) -> None:
@@ -246,7 +246,8 @@ class PagedCache:
 
     def needs(self, length: int) -> int:
         """Bytes of a sequence of `length` positions, at most, while it is computed."""
-        return sum(group.pool.page_bytes * min(-(-length // PAGE), _most(group.window)) for group in self._groups)
+        groups = self._groups
+        return Kept([g.window for g in groups], [g.pool.page_bytes // PAGE for g in groups], PAGE).bytes(length)
 
     @property
     def nbytes(self) -> int:
@@ -256,7 +257,7 @@ class PagedCache:
     def _group(self, window: int, seen: list[int]) -> _Layers:
         layers, (heads, positions, elements) = [i for i, w in enumerate(seen) if w == window], self._row
         shape = (len(layers), 2, heads, positions, elements)
-        return _Layers(window, layers, PagePool(shape, self.dtype, min(-(-self.context // PAGE), _most(window))))
+        return _Layers(window, layers, PagePool(shape, self.dtype, held(self.context, window, PAGE) // PAGE))
 
     def _pages(self, span: Span, layer: int) -> tuple[list[NDArray], int]:
         """The pages of a span's sequence, in order, and the layer's place in each."""
@@ -270,8 +271,3 @@ class PagedCache:
         self._next += 1
         self._sequences[self._next] = sequence
         return self._next
-
-
-def _most(window: int) -> int:
-    """Pages of a sequence in a pool, at most: the window, what is kept before it, what one pass adds, two ends."""
-    return -(-(window + SLACK + CHUNK) // PAGE) + 2 if window else 1 << 40

@@ -43,15 +43,15 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
     total = sum(extent.size for parts in found.values() for extent in parts)
     read = sum(part.nbytes for layer in network.layers for part in _read(layer))
     embedding = 0 if network.output.weight is network.token_embd else network.token_embd.nbytes
-    position = backend.cache(network, network.context, kv).position_bytes
-    sizes = fit.Sizes(weights, weights - total - embedding, total, read, position, network.context)
+    kept = backend.cache(network, network.context, kv).needs
+    sizes = fit.Sizes(weights, weights - total - embedding, total, read, kept, network.context)
     available = fit.usable(ram, memory.here().available)
     needs, slot = fit.needs(sizes), slot_bytes(found.values()) if found else 0
     if needs <= available:
         return Place(needs)
     slots = fit.room(sizes, available) // slot if slot else 0
     if backend.streams and slots >= 2:
-        spare = position * min(fit.LEAST, network.context)
+        spare = kept(min(fit.LEAST, network.context))
         pool = Pool(found, slots, spare)
         return Place(needs, pool, probe.rate(pool), spare)
     if ram is None:

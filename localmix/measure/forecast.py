@@ -36,11 +36,11 @@ def sizes(file: File, held: Callable[[str, int], int] | None = None) -> Sizes:
     found = inventory.take(file)
     if held is not None:
         total = sum(held(part.format, part.weights) for part in found.parts)
-        return Sizes(total, total, 0, 0, found.kv or 0, found.context or LEAST)
+        return Sizes(total, total, 0, 0, found.cache, found.context or LEAST)
     experts = [part for part in found.parts if part.role == "experts"]
     shared = sum(part.bytes for part in found.parts if part.role != "experts")
     total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
-    return Sizes(found.bytes, shared, total, read, found.kv or 0, found.context or LEAST)
+    return Sizes(found.bytes, shared, total, read, found.cache, found.context or LEAST)
 
 
 def seconds(file: File, backend: Backend) -> float:

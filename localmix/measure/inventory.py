@@ -1,11 +1,12 @@
 """What a model file holds and what a token costs: sizes by role and format, bytes read, cache bytes.
 
-Arithmetic on a file's header alone: no weight is read, no architecture is needed, nothing is printed. What the
-metadata does not say is None, so that any GGUF can be described.
+Arithmetic on a file's header alone: no weight is read, nothing is printed. What the metadata does not say is None, so
+that any GGUF can be described; of an architecture that is not known all layers are taken to see all positions.
 """
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from localmix import gguf
+from localmix import gguf, network
+from localmix.engine.cache import PAGE
+from localmix.engine.kept import Kept
+from localmix.errors import LocalmixError
+from localmix.network.tensors import Wanted
 
 KV_ITEM = 2  # bytes of a key's or value's number in the cache: float16
 
@@ -54,7 +59,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A model in numbers. `read` and `kv` are bytes a decoded token, `active` is weights a decoded token."""
+    """A model in numbers. `read` is bytes a decoded token, `active` is weights a decoded token, `kept` keys and values
+    in 16 bits.
+    """
 
     parts: tuple[Part, ...]
     architecture: str | None
@@ -62,7 +69,7 @@ class Inventory:
     experts: int | None
     experts_used: int | None
     context: int | None
-    kv: int | None
+    kept: Kept | None
     tied: bool  # the embedding is the output matrix too
 
     @property
@@ -80,6 +87,10 @@ class Inventory:
     @property
     def active(self) -> int:
         return sum(part.active for part in self.parts)
+
+    def cache(self, tokens: int) -> int:
+        """Bytes of the keys and values of so many tokens; 0: the file does not say."""
+        return self.kept.bytes(tokens) if self.kept else 0
 
     @property
     def bits(self) -> float:
@@ -123,9 +134,23 @@ def take(file: Described) -> Inventory:
         experts=experts,
         experts_used=used,
         context=numbers.one("context_length"),
-        kv=numbers.cache_bytes(),
+        kept=numbers.kept(_windows(file, numbers)),
         tied=tied,
     )
+
+
+def _windows(file: Described, numbers: "_Numbers") -> list[int]:
+    """Positions that each layer sees, 0 for all; empty: all layers see all, or nobody knows."""
+    embedding, layers = file.tensors.get("token_embd.weight"), numbers.one("block_count") or 0
+    counted = max((len(file.tensors), *(tensor.shape[0] for tensor in file.tensors.values() if tensor.shape)))
+    if numbers.one("attention.sliding_window") is None or embedding is None:
+        return []
+    if layers > len(file.tensors) or (numbers.one("expert_count") or 0) > counted:
+        return []  # a damaged number
+    try:
+        return network.outline("", dict(file.metadata), embedding.shape[0], Wanted(file.tensors.__contains__)).windows
+    except LocalmixError:
+        return []
 
 
 def expert_bytes(file: Described) -> int:
@@ -175,8 +200,8 @@ class _Numbers:
         value = self._metadata.get(self._prefix + key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
-    def cache_bytes(self) -> int | None:
-        """Bytes of keys and values that one token adds, over all layers."""
+    def kept(self, windows: list[int]) -> Kept | None:
+        """Keys and values, of layers that see the same number of positions together."""
         layers, heads, width = self.one("block_count"), self.one("attention.head_count"), self.one("embedding_length")
         if not layers or not heads or not width:
             return None
@@ -184,5 +209,8 @@ class _Numbers:
         sizes = (self.one("attention.key_length") or head) + (self.one("attention.value_length") or head)
         kv_heads = self._metadata.get(self._prefix + "attention.head_count_kv", heads)
         if isinstance(kv_heads, np.ndarray):  # one number a layer
-            return int(kv_heads.sum()) * sizes * KV_ITEM
-        return layers * kv_heads * sizes * KV_ITEM if isinstance(kv_heads, int) else None
+            return Kept([0], [int(kv_heads.sum()) * sizes * KV_ITEM], PAGE)
+        if not isinstance(kv_heads, int):
+            return None
+        counts = Counter(windows) or {0: layers}
+        return Kept(list(counts), [count * kv_heads * sizes * KV_ITEM for count in counts.values()], PAGE)

@@ -61,10 +61,17 @@ def shapes(
     path: str, metadata: dict[str, Any], vocabulary: int, has: Callable[[str], bool]
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that a file with this metadata must hold, in order; `has` says which of the optional ones it will."""
-    keys, wanted = _keys(path, metadata), Wanted(has)
-    _network(keys, wanted, vocabulary)
-    keys.finish()
+    wanted = Wanted(has)
+    outline(path, metadata, vocabulary, wanted)
     return wanted.shapes
+
+
+def outline(path: str, metadata: dict[str, Any], vocabulary: int, wanted: Wanted) -> Network:
+    """The network of a file with this metadata, in which weights are nothing but shapes. Errors as `load`'s."""
+    keys = _keys(path, metadata)
+    network = _network(keys, wanted, vocabulary)
+    keys.finish()
+    return network
 
 
 def _keys(path: str, metadata: dict[str, Any]) -> Keys:

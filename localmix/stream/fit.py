@@ -1,5 +1,6 @@
 """Whether a model fits into memory: as a whole, or with its experts streamed, or not at all. Arithmetic alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,7 @@ class Sizes:
     shared: int
     experts: int
     experts_read: int
-    position: int  # keys and values of one token
+    cache: Callable[[int], int]  # keys and values of so many tokens
     context: int  # tokens
 
 
@@ -52,10 +53,13 @@ def least(sizes: Sizes) -> int:
 
 def context(sizes: Sizes, available: int) -> int:
     """Tokens of context that have room beside the weights: all that the model has, or a power of two below."""
-    tokens = max(available - PROGRAM - sizes.weights, 0) // max(sizes.position, 1)
-    if tokens >= sizes.context:
+    left = max(available - PROGRAM - sizes.weights, 0)
+    if sizes.cache(sizes.context) <= left:
         return sizes.context
-    return 1 << max(tokens, min(LEAST, sizes.context)).bit_length() - 1
+    tokens = 1 << sizes.context.bit_length() - 1
+    while tokens > LEAST and sizes.cache(tokens) > left:
+        tokens //= 2
+    return tokens
 
 
 def misses(sizes: Sizes, available: int) -> float:
@@ -65,4 +69,4 @@ def misses(sizes: Sizes, available: int) -> float:
 
 
 def _cache(sizes: Sizes) -> int:
-    return sizes.position * min(LEAST, sizes.context)
+    return sizes.cache(min(LEAST, sizes.context))

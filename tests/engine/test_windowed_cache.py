@@ -10,14 +10,17 @@ import pytest
 from random_families import make
 
 import localmix
+from localmix import gguf
 from localmix.answer.options import Options
 from localmix.answer.scheduler import Scheduler
 from localmix.answer.ticket import Request, Ticket
 from localmix.backends.protocol import Cache
 from localmix.engine.batch import CHUNK, Batch
-from localmix.engine.cache import PAGE, SLACK, PagedCache
+from localmix.engine.cache import PAGE, PagedCache
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
+from localmix.engine.kept import SLACK
+from localmix.measure import inventory
 from localmix.model import Model
 from quant.format import Floats
 
@@ -77,6 +80,16 @@ def test_no_more_is_kept_than_a_window_and_pages(engine: Engine) -> None:
     full, windowed = (group.pool for group in cache._groups)
     assert full.nbytes == 4 * full.page_bytes
     assert windowed.nbytes == 2 * windowed.page_bytes  # from 250 - WINDOW - SLACK on
+
+
+def test_info_and_admission_count_alike(engine: Engine, path: Path) -> None:
+    """By one rule, from a header as from a cache; of layers with a window no more however long the sequence."""
+    found, cache = inventory.take(gguf.open(path)), engine.cache(kv="f16")
+    assert found.kept is not None
+    assert found.kept.position == cache.position_bytes == 3 * found.kept.growing
+    if isinstance(cache, PagedCache):
+        assert [found.cache(n) for n in (1, 250, 10_000)] == [cache.needs(n) for n in (1, 250, 10_000)]
+    assert found.cache(1 << 20) - found.cache(1 << 19) == found.kept.growing << 19
 
 
 def test_of_a_long_prompt_a_chunk_more() -> None:

@@ -6,14 +6,15 @@ from localmix.stream import fit
 from localmix.stream.fit import LEAST, PROGRAM, WORKING, Sizes
 
 GIB = 1 << 30
-MIXTRAL = Sizes(weights=25 * GIB, shared=GIB, experts=24 * GIB, experts_read=6 * GIB, position=128 << 10, context=32768)
+POSITION = 128 << 10
+MIXTRAL = Sizes(25 * GIB, GIB, 24 * GIB, 6 * GIB, cache=lambda tokens: tokens * POSITION, context=32768)
 
 
 def test_fits() -> None:
     assert fit.fit(MIXTRAL, 32 * GIB) == "resident"
     assert fit.fit(MIXTRAL, 16 * GIB) == "streamed"
     assert fit.fit(MIXTRAL, GIB) == "no"
-    dense = Sizes(weights=25 * GIB, shared=25 * GIB, experts=0, experts_read=0, position=1, context=100)
+    dense = Sizes(weights=25 * GIB, shared=25 * GIB, experts=0, experts_read=0, cache=int, context=100)
     assert [fit.fit(dense, n * GIB) for n in (26, 16)] == ["resident", "no"]
 
 
@@ -24,7 +25,7 @@ def test_context_that_has_room() -> None:
 
 
 def test_misses_are_the_share_of_experts_without_room() -> None:
-    fixed = WORKING + MIXTRAL.shared + LEAST * MIXTRAL.position
+    fixed = WORKING + MIXTRAL.shared + LEAST * POSITION
     assert fit.misses(MIXTRAL, fixed) == 6 * GIB
     assert fit.misses(MIXTRAL, fixed + 12 * GIB) == pytest.approx(3 * GIB)
     assert fit.misses(MIXTRAL, fixed + 24 * GIB) == 0

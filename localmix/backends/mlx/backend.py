@@ -175,8 +175,8 @@ class MlxBackend:
             raise LocalmixError("the mlx backend does not expose what it multiplies: use --backend numba")
         room = self.device.room
         left = None if room is None else room - mx.get_active_memory()  # what other models take
-        position_bytes = self.cache(network, network.context, "f16").position_bytes
-        memory.check(matrices(network), position_bytes, self.arithmetic, left)
+        kept = self.cache(network, network.context, "f16").needs
+        memory.check(matrices(network), kept, self.arithmetic, left)
         for part in sources(network):
             self._store.matrix(part)
         self._budget = memory.Budget(left, self._used)

@@ -16,8 +16,9 @@ from localmix.amounts import amount
 from localmix.backends.mlx import calls
 from localmix.backends.mlx.forms import GROUP
 from localmix.backends.mlx.memory import UNLIMITED, Budget
-from localmix.engine.batch import CHUNK, Batch, Span
-from localmix.engine.cache import SLACK, check_room
+from localmix.engine.batch import Batch, Span
+from localmix.engine.cache import check_room
+from localmix.engine.kept import SLACK, Kept
 from localmix.errors import LocalmixError
 
 STEP = 256  # positions that a sequence grows by
@@ -199,9 +200,8 @@ class Cache:
 
     def needs(self, length: int) -> int:
         """Bytes of a sequence of `length` positions, at most, while it is computed."""
-        room = -(-length // STEP) * STEP
-        most = (min(room, window + SLACK + CHUNK + STEP) if window else room for window in self._windows)
-        return sum(most) * self.position_bytes // self._layers
+        one = self.position_bytes // self._layers
+        return Kept(self._windows, [one] * self._layers, STEP).bytes(length)
 
     @property
     def nbytes(self) -> int:

@@ -79,9 +79,12 @@ def prepare(device: Device) -> None:
         mx.set_wired_limit(device.working_set)
 
 
-def check(weights: list[Weight], position_bytes: int, arithmetic: Arithmetic, left: int | None) -> None:
-    """LocalmixError: weights and a short context need more than the bytes that are left. Loads nothing."""
-    size, context = needed(weights, arithmetic), _LEAST * position_bytes
+def check(weights: list[Weight], kept: Callable[[int], int], arithmetic: Arithmetic, left: int | None) -> None:
+    """LocalmixError: weights and a short context need more than the bytes that are left. Loads nothing.
+
+    `kept`: bytes of the keys and values of so many tokens.
+    """
+    size, context = needed(weights, arithmetic), kept(_LEAST)
     if left is None or size + context <= left:
         return
     count = sum(w.shape[0] * w.shape[1] for w in weights)

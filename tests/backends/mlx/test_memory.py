@@ -62,7 +62,7 @@ def test_limits_are_set_from_what_the_system_recommends(monkeypatch: pytest.Monk
 def test_mixtral(format: str, arithmetic: Arithmetic, gigabytes: int, refusal: str | None) -> None:
     room = Device("Apple M2", gigabytes * GB).room
     with nullcontext() if refusal is None else pytest.raises(LocalmixError, match=refusal):
-        memory.check(mixtral(format), POSITION, arithmetic, room)
+        memory.check(mixtral(format), lambda tokens: tokens * POSITION, arithmetic, room)
 
 
 def test_nothing_is_loaded_of_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
