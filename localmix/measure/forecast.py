@@ -38,7 +38,7 @@ def sizes(file: File, held: Callable[[str, int], int] | None = None) -> Sizes:
         total = sum(held(part.format, part.weights) for part in found.parts)
         return Sizes(total, total, 0, 0, found.cache, found.context or LEAST)
     experts = [part for part in found.parts if part.role == "experts"]
-    shared = sum(part.bytes for part in found.parts if part.role != "experts")
+    shared = sum(part.read for part in found.parts if part.role != "experts")  # of an embedding one row
     total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
     return Sizes(found.bytes, shared, total, read, found.cache, found.context or LEAST)
 
