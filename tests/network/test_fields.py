@@ -18,13 +18,21 @@ from localmix.network import blocks, decoder
 from localmix.network.blocks import Activation
 
 BOUND = {"reference": 0.0, "numba": 1e-4, "mlx": 2e-3}
-KINDS = (blocks.Linear, blocks.Rope, blocks.Attention, blocks.Router, blocks.Activation, blocks.Experts,
+KINDS = (blocks.Norm, blocks.Linear, blocks.Rope, blocks.Attention, blocks.Router, blocks.Activation, blocks.Experts,
          blocks.Mixture, blocks.Layer, decoder.Network)  # fmt: skip
-# Other values of each field with a default: by the field's name, or with a word where there are several.
+SHAPES = {"heads", "kv_heads", "size", "context"}  # other values would need other weights, or change no logits
+# Other values of each field, by its name, with a word where there are several: of those with a default, and of others
+# that are no weights.
 OTHERS: dict[tuple[type, str], dict[str, Callable[[Any], Any]]] = {
+    (blocks.Norm, "eps"): {"": lambda _: 0.3},
     (blocks.Linear, "bias"): {"": lambda b: Random(2).floats(b.weight.shape[0])},
+    (blocks.Rope, "inverse"): {"slower": lambda r: r.inverse / 7, "of a half": lambda r: r.inverse[::2]},
     (blocks.Rope, "pairs"): {"halves": lambda _: "halves"},
     (blocks.Rope, "scale"): {"": lambda _: 1.3},
+    (blocks.Attention, "rope"): {
+        "none": lambda _: None,
+        "half of halves, scaled": lambda a: blocks.Rope(a.rope.inverse[::2], "halves", 1.3),
+    },
     (blocks.Attention, "q_norm"): {
         "heads": lambda _: Random(3).norm(SIZE),
         "row": lambda _: Random(3).norm(HEADS * SIZE),
@@ -36,6 +44,7 @@ OTHERS: dict[tuple[type, str], dict[str, Callable[[Any], Any]]] = {
     (blocks.Attention, "window"): {"5": lambda _: 5, "1": lambda _: 1},
     (blocks.Attention, "sinks"): {"": lambda _: Random(5).floats(HEADS)},
     (blocks.Attention, "scale"): {"": lambda _: 0.4},
+    (blocks.Router, "active"): {"3": lambda _: 3, "1": lambda _: 1},
     (blocks.Router, "scores"): {"sigmoid": lambda _: "sigmoid"},
     (blocks.Router, "normalized"): {"not": lambda _: False},
     (blocks.Router, "bias"): {"": lambda _: Random(6).floats(EXPERTS)},
@@ -61,7 +70,12 @@ BEFORE: dict[tuple[type, str], list[tuple[type, str, Callable[[Any], Any]]]] = {
     (blocks.Activation, "limit"): [(blocks.Activation, "kind", lambda _: "clamped")],
     (blocks.Mixture, "shared_gate"): [(blocks.Mixture, "shared", lambda _: Random(11).experts(1, 160))],
 }
-ALL = [(kind, field.name) for kind in KINDS for field in fields(kind) if field.default is not MISSING]
+ALL = [
+    (kind, field.name)
+    for kind in KINDS
+    for field in fields(kind)
+    if field.default is not MISSING or (kind, field.name) in OTHERS
+]
 CASES = [(*place, word) for place in ALL for word in OTHERS.get(place, {"": None})]
 
 
@@ -71,8 +85,14 @@ def name(case: tuple[type, str, str]) -> str:
 
 def test_all_kinds_of_blocks_are_here() -> None:
     own = {one for one in vars(blocks).values() if isinstance(one, type) and one.__module__ == blocks.__name__}
-    assert own - {blocks.Norm, blocks.Place, blocks.Operations} == set(KINDS) - {decoder.Network}
-    assert not [field for field in fields(blocks.Norm) if field.default is not MISSING]
+    assert own - {blocks.Place, blocks.Operations} == set(KINDS) - {decoder.Network}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_all_numbers_without_a_default_are_here(kind: type) -> None:
+    """A field that has no neutral value is a weight, a block, a shape, or has another value in OTHERS."""
+    found = {field.name for field in fields(kind) if field.type in (int, float)}
+    assert {name for name in found if (kind, name) not in OTHERS} <= SHAPES
 
 
 @lru_cache
