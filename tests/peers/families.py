@@ -3,12 +3,14 @@ positions, logits as they are.
 
 By hand, in an environment that has both localmix and llama-cpp-python:
 
-    PYTHONPATH=.:tests python tests/peers/families.py [KIND,KIND...]
+    PYTHONPATH=.:tests python tests/peers/families.py [KIND,KIND... [TIMES]]
 
-The random checkpoints of tests/family_checkpoints.py, converted. llama.cpp rounds the input of every product with a
-quantized matrix to 8 bits. So three numbers are printed of a quantized file: the reference with its activations rounded
-in the same way (tests/llama_cpp_rounding.py), which leaves only faults; the backends as they are, at all positions; and
-where every layer chose the experts that llama.cpp's rounding chooses: routers of random weights have near-ties.
+The random checkpoints of tests/family_checkpoints.py, converted; TIMES: what the weights of their routers are
+multiplied with, as random ones are nearly tied. Of a quantized file the exact answer is that of its weights with
+activations that nobody rounds, which the reference gives. llama.cpp rounds the input of every product with a quantized
+matrix to 8 bits, numba to 16 in networks as small as these. Printed are llama.cpp and numba from the exact answer, and
+from each other: at all positions, and where every layer chose the same experts; and how far the reference is from
+llama.cpp once it rounds in the same way (tests/llama_cpp_rounding.py), which leaves only faults.
 """
 
 import sys
@@ -26,18 +28,17 @@ import localmix
 from localmix import convert
 from quant.recipe import RECIPES
 
-BACKENDS = ("reference", "numba")
-
 
 def main() -> None:
     kinds = sys.argv[1].split(",") if len(sys.argv) > 1 else list(QUANTIZED)
+    times = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
-            checkpoint = convert.open_checkpoint(write(Path(folder) / kind, kind))
+            checkpoint = convert.open_checkpoint(write(Path(folder) / kind, kind, times))
             for recipe in ("F32", QUANTIZED[kind]):
                 path = Path(folder) / f"{kind}-{recipe}.gguf"
                 convert.write(convert.make_plan(checkpoint, RECIPES[recipe]), path, threads=1)
-                print(f"{kind:>17} {recipe:>6}  {compared(path, exact=recipe == 'F32')}", flush=True)
+                print(f"{kind:>17} {recipe:>6}  {compared(path)}", flush=True)
 
 
 def llama_cpp_logits(path: Path) -> NDArray[np.float32]:
@@ -61,19 +62,21 @@ def llama_cpp_logits(path: Path) -> NDArray[np.float32]:
     return found
 
 
-def compared(path: Path, exact: bool) -> str:
-    theirs, parts = log_probabilities(llama_cpp_logits(path)), []
-    models = [localmix.load(path, name, kv="f32") for name in BACKENDS]
-    rounded, experts = run(as_llama_cpp(models[0]), IDS)
-    if not exact:
-        parts.append(f"rounded alike {divergence(theirs, rounded).mean():.1e}")
-    for name, model in zip(BACKENDS, models, strict=True):
-        own, chosen = run(model.engine, IDS)
-        kl = divergence(theirs, own)
-        same = (chosen == experts).all(axis=(0, 2))
-        more = "" if exact or same.all() else f", {kl[same].mean():.1e} at the {same.sum()} with the same experts"
-        parts.append(f"{name} {kl.mean():.1e}{more}")
-    return "; ".join(parts)
+def compared(path: Path) -> str:
+    theirs = log_probabilities(llama_cpp_logits(path))
+    reference, numba = (localmix.load(path, name, kv="f32") for name in ("reference", "numba"))
+    exact, wanted = run(reference.engine, IDS)
+    own, chosen = run(numba.engine, IDS)
+    rounded, experts = run(as_llama_cpp(reference), IDS)
+    same = ((chosen == experts) & (wanted == experts)).all(axis=(0, 2))
+    pairs = {
+        "llama.cpp from exact": divergence(exact, theirs),
+        "numba from exact": divergence(exact, own),
+        "numba from llama.cpp": divergence(theirs, own),
+    }
+    parts = [f"same experts at {same.sum()}"]
+    parts += [f"{name} {kl.mean():.1e} ({kl[same].mean():.1e})" for name, kl in pairs.items()]
+    return "; ".join([*parts, f"rounded alike {divergence(theirs, rounded).mean():.1e}"])
 
 
 if __name__ == "__main__":
