@@ -73,7 +73,6 @@ KINDS["gpt_oss_rounded"] = (
 )
 del KINDS["olmoe"][1]["num_local_experts"]
 
-ROUTERS = ("mlp.gate.weight", "router.layer.weight", "mlp.router.weight")
 # What llama.cpp can compute, and the recipe that it is converted with. Its YaRN rounds the ends of the ramp.
 QUANTIZED = {
     "llama_biased": "Q5_1", "qwen2": "Q4_1", "qwen2_moe": "Q8_0", "qwen3": "Q5_0", "qwen3_moe": "Q4_K_M",
@@ -88,14 +87,10 @@ def config(kind: str) -> Config:
     return BASE | more | {"model_type": name}
 
 
-def write(folder: Path, kind: str, decided: float = 1.0) -> Path:
-    """The checkpoint as a folder; `decided`: what the weights of routers are multiplied with."""
+def write(folder: Path, kind: str) -> Path:
+    """The checkpoint as a folder."""
     folder.mkdir(parents=True)
-    tensors = weights(kind)
-    for name in tensors:
-        if name.endswith(ROUTERS):
-            tensors[name] *= np.float32(decided)
-    checkpoint_folders.safetensors(folder / "model.safetensors", tensors, "F32")
+    checkpoint_folders.safetensors(folder / "model.safetensors", weights(kind), "F32")
     (folder / "config.json").write_text(json.dumps(config(kind)))
     checkpoint_folders.tokenizer(folder)
     return folder

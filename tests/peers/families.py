@@ -1,25 +1,28 @@
-"""Every family against llama.cpp on the same file, in F32 and quantized: KL divergence of the next token, at each of 48
-positions, logits as they are.
+"""Every family against llama.cpp on the same file, in F32 and quantized: KL divergence of the next token, at each
+position, logits as they are.
 
 By hand, in an environment that has both localmix and llama-cpp-python:
 
-    PYTHONPATH=.:tests python tests/peers/families.py [KIND,KIND... [TIMES]]
+    PYTHONPATH=.:tests python tests/peers/families.py [random|trained [KIND;KIND...]]
 
-The random checkpoints of tests/family_checkpoints.py, converted; TIMES: what the weights of their routers are
-multiplied with, as random ones are nearly tied. Of a quantized file the exact answer is that of its weights with
-activations that nobody rounds, which the reference gives. llama.cpp rounds the input of every product with a quantized
-matrix to 8 bits, numba to 16 in networks as small as these. Printed are llama.cpp and numba from the exact answer, and
-from each other: at all positions, and where every layer chose the same experts; and how far the reference is from
-llama.cpp once it rounds in the same way (tests/llama_cpp_rounding.py), which leaves only faults.
+random: the random checkpoints of tests/family_checkpoints.py, and 48 random ids. trained: the bundled model's weights
+in each family's clothes (dressed.py), and 256 tokens of a story. Both converted.
+
+Of a quantized file the exact answer is that of its weights with activations that nobody rounds, which the reference
+gives. llama.cpp rounds the input of every product with a quantized matrix to 8 bits, numba to 16 in networks as small
+as these. Printed are llama.cpp and numba from the exact answer, and from each other: at all positions, and where every
+layer chose the same experts; and how far the reference is from llama.cpp once it rounds in the same way
+(tests/llama_cpp_rounding.py), which leaves only faults.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
+import dressed
 import llama_cpp.llama_cpp as library
 import numpy as np
-from family_checkpoints import CONTEXT, IDS, QUANTIZED, write
+from family_checkpoints import IDS, QUANTIZED, write
 from llama_cpp import Llama
 from llama_cpp_rounding import as_llama_cpp, divergence, log_probabilities, run
 from numpy.typing import NDArray
@@ -30,19 +33,24 @@ from quant.recipe import RECIPES
 
 
 def main() -> None:
-    kinds = sys.argv[1].split(",") if len(sys.argv) > 1 else list(QUANTIZED)
-    times = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+    subject = sys.argv[1] if len(sys.argv) > 1 else "random"
+    kinds = sys.argv[2].split(";") if len(sys.argv) > 2 else list(QUANTIZED if subject == "random" else dressed.KINDS)
+    ids = IDS if subject == "random" else dressed.text(localmix.load(), 256)
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
-            checkpoint = convert.open_checkpoint(write(Path(folder) / kind, kind, times))
-            for recipe in ("F32", QUANTIZED[kind]):
-                path = Path(folder) / f"{kind}-{recipe}.gguf"
-                convert.write(convert.make_plan(checkpoint, RECIPES[recipe]), path, threads=1)
-                print(f"{kind:>17} {recipe:>6}  {compared(path)}", flush=True)
+            if subject == "random":
+                source, recipe = write(Path(folder) / kind, kind), QUANTIZED[kind]
+            else:
+                source, recipe = dressed.make(Path(folder) / f"{kind}.gguf", kind, ids), dressed.KINDS[kind][2]
+            checkpoint = convert.open_checkpoint(source)
+            for name in ("F32", recipe):
+                path = Path(folder) / f"{kind}-{name}.gguf"
+                convert.write(convert.make_plan(checkpoint, RECIPES[name]), path, threads=1)
+                print(f"{kind:>18} {name:>6}  {compared(path, ids)}", flush=True)
 
 
-def llama_cpp_logits(path: Path) -> NDArray[np.float32]:
-    """(T, V) after each of IDS. Weights stay as they are in the file: repacked, they have kernels of other sums."""
+def llama_cpp_logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
+    """(T, V) after each id. Weights stay as they are in the file: repacked, they have kernels of other sums."""
     defaults = library.llama_model_default_params
 
     def plain() -> library.llama_model_params:
@@ -53,21 +61,21 @@ def llama_cpp_logits(path: Path) -> NDArray[np.float32]:
     library.llama_model_default_params = plain
     try:
         options = {"type_k": 0, "type_v": 0, "flash_attn": False, "verbose": False}
-        model = Llama(str(path), n_ctx=CONTEXT, logits_all=True, **options)
+        model = Llama(str(path), n_ctx=len(ids), logits_all=True, **options)
     finally:
         library.llama_model_default_params = defaults
-    model.eval(IDS)
-    found = model.scores[: len(IDS)].copy()
+    model.eval(ids)
+    found = model.scores[: len(ids)].copy()
     model.close()
     return found
 
 
-def compared(path: Path) -> str:
-    theirs = log_probabilities(llama_cpp_logits(path))
+def compared(path: Path, ids: list[int]) -> str:
+    theirs = log_probabilities(llama_cpp_logits(path, ids))
     reference, numba = (localmix.load(path, name, kv="f32") for name in ("reference", "numba"))
-    exact, wanted = run(reference.engine, IDS)
-    own, chosen = run(numba.engine, IDS)
-    rounded, experts = run(as_llama_cpp(reference), IDS)
+    exact, wanted = run(reference.engine, ids)
+    own, chosen = run(numba.engine, ids)
+    rounded, experts = run(as_llama_cpp(reference), ids)
     same = ((chosen == experts) & (wanted == experts)).all(axis=(0, 2))
     pairs = {
         "llama.cpp from exact": divergence(exact, theirs),
