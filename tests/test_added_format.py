@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import localmix
 import quant
 from localmix import gguf
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.convert.loss import Sensitivity
 from localmix.errors import UnsupportedError
 from localmix.measure import small, synthetic
@@ -93,7 +93,7 @@ def test_backends_agree_or_refuse_it_by_name(path: Path, added: Format, backend:
 
 
 def test_info_and_estimates(path: Path, added: Format) -> None:
-    result = CliRunner().invoke(app, ["info", str(path)])
+    result = CliRunner().invoke(program(), ["info", str(path)])
     assert result.exit_code == 0
     assert added.name in result.stdout
     assert Sensitivity(2, 1000).loss("output.weight", added) == pytest.approx(0.78 * added.error)

@@ -5,6 +5,8 @@ Modules here import what is heavy inside their functions, so that `--help` is in
 
 import shutil
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,40 +14,28 @@ from typer.main import get_command
 
 from localmix import __version__
 from localmix.cli import settings, streams
-from localmix.cli.bench import bench
-from localmix.cli.calibrate import calibrate
-from localmix.cli.chat import chat
-from localmix.cli.config import config
-from localmix.cli.doctor import doctor
-from localmix.cli.eval import eval
-from localmix.cli.help import help
-from localmix.cli.info import info
-from localmix.cli.list import list
 from localmix.cli.parameters import grouped
-from localmix.cli.passkey import passkey
-from localmix.cli.perplexity import perplexity
-from localmix.cli.pull import pull
-from localmix.cli.quality import quality
-from localmix.cli.quantize import quantize
-from localmix.cli.rm import rm
-from localmix.cli.routes import routes
-from localmix.cli.run import run
-from localmix.cli.serve import serve
 from localmix.errors import LocalmixError
 
-app = typer.Typer(
-    invoke_without_command=True,
-    add_completion=True,
-    rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 COMMANDS = (
-    *(run, chat, serve, info, bench, quantize, calibrate, perplexity, routes, passkey, quality, eval),
-    *(pull, list, rm, config, doctor, help),
+    *("run", "chat", "serve", "info", "bench", "quantize", "calibrate", "perplexity", "routes", "passkey", "quality"),
+    *("eval", "pull", "list", "rm", "config", "doctor", "help"),
 )
-for command in COMMANDS:
-    app.command()(grouped(command))
+
+
+def program(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The program, with these commands."""
+    app = typer.Typer(
+        invoke_without_command=True,
+        add_completion=True,
+        rich_markup_mode=None,  # plain help: rich's takes as long as all the rest of --help
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(describe)
+    for name in names:
+        app.command()(grouped(getattr(import_module(f"localmix.cli.{name}"), name)))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,7 +44,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def describe(
     context: typer.Context,
     wanted: Annotated[
@@ -82,7 +71,7 @@ def execute() -> None:
     try:
         streams.opened()
         tell = streams.tolerant()
-        command = get_command(app)
+        command = get_command(program(_typed()))
         try:
             command.main(default_map=settings.apply(command))
         finally:
@@ -101,6 +90,15 @@ def execute() -> None:
         deep = "a file or line is nested too deeply to be read: is it the right one?"
         memory = "out of memory: close other programs, or use a smaller model or context (--ctx)"
         _end(memory if isinstance(error, MemoryError) else deep)
+
+
+def _typed() -> Sequence[str]:
+    """The command that is typed, without the others, which take 30 ms to load; all where all are needed: for help, for
+    `config`, which lists every setting, and where a settings file is checked.
+    """
+    first = sys.argv[1:2]
+    alone = first and first[0] in COMMANDS and first[0] != "config" and not settings.given()
+    return first if alone else COMMANDS
 
 
 def _end(problem: str) -> NoReturn:

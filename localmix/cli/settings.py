@@ -29,6 +29,11 @@ def path() -> Path:
         return Path(os.devnull) / "settings.toml"
 
 
+def given() -> bool:
+    """Whether there is a settings file that may have something in it."""
+    return path() != Path(os.devnull) and os.path.exists(path())
+
+
 def apply(group: Command) -> dict[str, dict[str, Any]]:
     """Give every option its variable; the file's values, by command and by the name of the parameter."""
     for command in group.commands.values():

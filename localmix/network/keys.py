@@ -83,8 +83,8 @@ class Keys:
 
     def _number(self, key: str, default: float | None) -> Any:
         value = self.value(key, default)
-        values = np.unique(np.asarray(value))
-        if values.size != 1 or not np.issubdtype(values.dtype, np.number):
+        values = np.asarray(value).ravel()
+        if len(set(values.tolist())) != 1 or not np.issubdtype(values.dtype, np.number):
             raise UnsupportedError(f"{self.path}: {self.prefix}{key} = {value!r}: expected one number for all layers")
         if not np.isfinite(values[0]) or values[0] < 0:
             raise self.wrong(key, "a finite number, not negative")

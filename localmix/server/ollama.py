@@ -71,7 +71,6 @@ class Generate(Struct, kw_only=True):
     raw: bool | None = None
     format: str | dict[str, Any] | None = None
     options: OllamaOptions | None = None
-    think: bool | str | None = None
 
 
 class Show(Struct, kw_only=True):
@@ -130,7 +129,7 @@ async def generate(request: HttpRequest) -> Response:
     else:
         system = [OllamaMessage(role="system", content=body.system)] if body.system else []
         turns = [*system, OllamaMessage(role="user", content=body.prompt)]
-        wanted = _chat(Chat(messages=turns, format=body.format, options=body.options, think=body.think))
+        wanted = _chat(Chat(messages=turns, format=body.format, options=body.options))
         talk, made = await run_in_threadpool(prepared, service, wanted, owner_of(request))
         ticket, parts = made[0], talk.parts()
     return await _answer(request, service, ticket, parts, body.stream is not False, chat=False)
@@ -210,10 +209,8 @@ def _chat(body: Chat) -> ChatCompletion:
     ]
     found = ChatCompletion(messages=messages, **_options(body.options, body.format))
     found.tools = [Tool(function=tool.function) for tool in body.tools or () if tool.function is not None]
-    if isinstance(body.think, str):
-        found.reasoning_effort = body.think
-    else:
-        found.think = body.think
+    if body.think is False:
+        found.reasoning_effort = "none"
     return found
 
 
@@ -235,7 +232,7 @@ def _options(given: OllamaOptions | None, form: str | dict[str, Any] | None) -> 
 def _raw(service: Service, body: Generate, owner: str) -> Ticket:
     wanted = ChatCompletion(messages=[], **_options(body.options, body.format))
     ids = service.model.tokenizer.encode(body.prompt or "", eos=False)
-    options = choices.options(service, wanted)
+    options = choices.options(service, wanted, wanted.max_tokens)
     return choices.tickets(service, Request(0, ids, options, continues=True, owner=owner), 1)[0]
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from localmix import gguf
 from localmix.amounts import amount
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.cli.info import cell
 from quant import FORMATS
 
@@ -46,7 +46,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def info(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["info", *map(str, arguments)])
+    result = CliRunner().invoke(program(), ["info", *map(str, arguments)])
     assert result.exception is None, result.exception
     return result
 
@@ -65,7 +65,7 @@ def test_lines_in_a_pipe(model: Path) -> None:
 
 def test_the_model_may_be_an_option_but_not_twice(model: Path) -> None:
     assert info("-m", model).stdout == info(model).stdout
-    assert "two models" in str(CliRunner().invoke(app, ["info", str(model), "-m", str(model)]).exception)
+    assert "two models" in str(CliRunner().invoke(program(), ["info", str(model), "-m", str(model)]).exception)
 
 
 def test_json(model: Path) -> None:
@@ -86,7 +86,7 @@ def test_tables_on_a_terminal(model: Path, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "200")
-    app(["info", str(model)], standalone_mode=False)
+    program()(["info", str(model)], standalone_mode=False)
     text = capsys.readouterr().out
     assert "[red]" in text
     assert "a␛[31m red name" in text

@@ -1,3 +1,4 @@
+import platform
 import resource
 import statistics
 import subprocess
@@ -31,9 +32,30 @@ def test_help_is_instant() -> None:
 
 
 def test_help_loads_nothing() -> None:
-    code = f"import sys, localmix.cli.app; print([m for m in {HEAVY} if m in sys.modules])"
+    code = (
+        f"import sys; from localmix.cli.app import program; program(); print([m for m in {HEAVY} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"
+
+
+WARM = """
+import sys
+from localmix.cli import main
+try:
+    main()
+finally:
+    unused = {"numba", "llvmlite", "numpy.ma", "importlib.metadata", "localmix.cli.bench", "localmix.server"}
+    print(*sorted(unused & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="elsewhere LLVM loads kernels")
+def test_a_second_start_loads_what_it_needs() -> None:
+    command = [sys.executable, "-c", WARM, "run", "Hi", "-n", "1", "-q"]
+    for _ in range(2):
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stderr in ("\n", "importlib.metadata\n")  # as pydantic does, where Typer loads that
 
 
 def test_importing_the_library_loads_nothing() -> None:

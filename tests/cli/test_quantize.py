@@ -12,7 +12,7 @@ from random_checkpoints import SPECS
 from typer.testing import CliRunner, Result
 
 from localmix import __version__, convert, gguf
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.convert.receipt import read_receipt
 from localmix.errors import LocalmixError
 from localmix.store.fingerprint import fingerprint
@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def quantize(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["quantize", *map(str, arguments)])
+    result = CliRunner().invoke(program(), ["quantize", *map(str, arguments)])
     if isinstance(result.exception, LocalmixError):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -52,11 +52,11 @@ def test_writes_the_recipe_with_overrides_and_metadata(source: Path, tmp_path: P
 def test_the_receipt_says_how_the_file_came_to_be(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
     quantize(source, out, "-f", "q8_0", "--tensor-type", r"attn_v=f16", "-q")
-    shown = json.loads(CliRunner().invoke(app, ["info", str(out), "--json"]).stdout)["receipt"]
+    shown = json.loads(CliRunner().invoke(program(), ["info", str(out), "--json"]).stdout)["receipt"]
     assert set(shown) == {"version", "source", "source_hash", "recipe"}
     assert (shown["version"], shown["source"], shown["recipe"]) == (__version__, "tiny", "Q8_0 attn_v=f16")
     assert shown["source_hash"] == fingerprint([source / "model.safetensors"])
-    lines = CliRunner().invoke(app, ["info", str(out)]).stdout.splitlines()
+    lines = CliRunner().invoke(program(), ["info", str(out)]).stdout.splitlines()
     assert "receipt\tsource hash\t" + shown["source_hash"] in lines
     quantize(out, tmp_path / "again.gguf", "-f", "q4_0", "--allow-requantize", "-q")  # a receipt of its own
     assert read_receipt(gguf.open(tmp_path / "again.gguf").metadata) | {"source_hash": ""} == {
@@ -88,7 +88,7 @@ def test_ctrl_c_and_resume(source: Path, tmp_path: Path, monkeypatch: pytest.Mon
     out = tmp_path / "out.gguf"
     with monkeypatch.context() as patch:
         patch.setattr("localmix.convert.stream.quantize", stop)
-        result = CliRunner().invoke(app, ["quantize", str(source), str(out), "-f", "F16"])
+        result = CliRunner().invoke(program(), ["quantize", str(source), str(out), "-f", "F16"])
     assert result.exit_code == 130
     assert "localmix: stopped: the same command with --resume continues from here" in result.stderr
     assert not out.exists()
@@ -140,19 +140,20 @@ def test_imatrix_and_measure_end_in_the_receipt(source: Path, tmp_path: Path) ->
     text.write_text("ab aab abab ba " * 40)
     quantize(source, f16, "-f", "F16", "-q")
     calibrate = ["calibrate", str(f16), str(text), "-o", str(tmp_path / "x.imatrix.gguf"), "-c", "64"]
-    assert CliRunner().invoke(app, calibrate).exit_code == 0
+    assert CliRunner().invoke(program(), calibrate).exit_code == 0
     options = [source, out, "-f", "Q4_0", "--imatrix", tmp_path / "x.imatrix.gguf", "--measure", text]
     shown = quantize(*options, "--dry-run").stderr
     assert "note: importance: none for token_embd.weight, quantized without" in shown
     assert not out.exists()
     assert "KL divergence      mean 0." in quantize(*options).stderr
-    lines = CliRunner().invoke(app, ["info", str(out)]).stdout.splitlines()
+    lines = CliRunner().invoke(program(), ["info", str(out)]).stdout.splitlines()
     found = dict(line.split("\t")[1:] for line in lines if line.startswith("receipt"))
     assert found["calibration.text"] == "text"
     assert 0 < float(found["measured.kl mean"]) < 1
     assert 0 < float(found["measured.router agreement"]) <= 1
     assert (
-        json.loads(CliRunner().invoke(app, ["info", str(out), "--json"]).stdout)["receipt"]["measured.perplexity"] > 1
+        json.loads(CliRunner().invoke(program(), ["info", str(out), "--json"]).stdout)["receipt"]["measured.perplexity"]
+        > 1
     )
     with pytest.raises(LocalmixError, match=r"out\.gguf: not an importance matrix"):
         quantize(source, tmp_path / "other.gguf", "--imatrix", out)

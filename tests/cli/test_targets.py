@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from localmix import gguf
 from localmix.cli import targets
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.errors import LocalmixError
 from localmix.measure import inventory
 
@@ -26,7 +26,7 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quantize(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["quantize", *map(str, arguments)])
+    result = CliRunner().invoke(program(), ["quantize", *map(str, arguments)])
     if isinstance(result.exception, LocalmixError):
         raise result.exception
     return result

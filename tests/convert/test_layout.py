@@ -8,7 +8,7 @@ from random_checkpoints import SPECS
 from typer.testing import CliRunner
 
 from localmix import gguf
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.errors import LocalmixError
 from localmix.stream.pool import slot_bytes
 
@@ -16,7 +16,7 @@ PAGE = 4096
 
 
 def quantize(*arguments: object) -> None:
-    result = CliRunner().invoke(app, ["quantize", *map(str, arguments), "-q"])
+    result = CliRunner().invoke(program(), ["quantize", *map(str, arguments), "-q"])
     if isinstance(result.exception, LocalmixError):
         raise result.exception
     assert result.exit_code == 0, result.output

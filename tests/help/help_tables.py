@@ -8,11 +8,11 @@ from typing import Any
 from typer.main import get_command
 
 from localmix import help as pages
-from localmix.cli.app import app
+from localmix.cli.app import program
 from localmix.cli.terminal.commands import COMMANDS
 
 FOLDER = Path(pages.__file__).parent
-GROUP: Any = get_command(app)
+GROUP: Any = get_command(program())
 _PLACE = re.compile(r"(<!-- made by tests/help/help_tables\.py: (.+?) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
