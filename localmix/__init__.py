@@ -32,10 +32,11 @@ def load(
     """Open a GGUF file; without a path the bundled model.
 
     `backend` is "numba", "mlx" or "reference"; None takes the fastest that runs here. `threads`: None is one a
-    physical core. `kv`: keys and values of contexts as "f16", "f32", or "q8_0" in half the memory. `ram`: bytes that
-    the program may take, None for what is free: experts that do not fit are streamed from the disk. `draft`: "off",
-    "lookup", which guesses ids from the text so far and checks several at once, for the same answers in less time, or
-    "auto", the same where the backend can. LocalmixError: what is wrong with the file, in one line.
+    physical core. `kv`: keys and values of contexts as "f16", "f32", "q8_0" in half the memory, or "q4_0" in a
+    quarter or a little more. `ram`: bytes that the program may take, None for what is free: experts that do not fit
+    are streamed from the disk. `draft`: "off", "lookup", which guesses ids from the text so far and checks several at
+    once, for the same answers in less time, or "auto", the same where the backend can. LocalmixError: what is wrong
+    with the file, in one line.
     """
     from localmix.model import Model
     from localmix.store.bundled import model_path

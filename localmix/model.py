@@ -6,17 +6,19 @@ the engine's, how answers are made is in `localmix.answer`.
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 from localmix import backends, gguf, network, tokenizer
 from localmix.answer import defaults
 from localmix.answer.constrain import Grammars
-from localmix.answer.draft import drafting
+from localmix.answer.draft import KINDS, Drafting, drafts
 from localmix.answer.generate import Generation, Progress
 from localmix.answer.options import Options
 from localmix.answer.routed import Routed
 from localmix.answer.sampling import Sampler
+from localmix.answer.second import open_second
 from localmix.conversation.chat import Chat
 from localmix.engine import streaming
 from localmix.engine.context import Context
@@ -45,13 +47,18 @@ class Model:
             self.template = ChatTemplate.from_metadata(self.file.metadata, self.tokenizer)
         self.defaults = defaults.of_file(self.file.metadata)
         self.backend = backends.pick(backend, threads)
+        if draft not in KINDS and not os.path.exists(draft):
+            raise LocalmixError(f"draft = {draft!r}: expected one of {', '.join(KINDS)}, or the file of a model")
+        drafted, second, beside = drafts(draft, self.backend, self.network), None, 0
+        if drafted and draft not in KINDS:
+            second, beside = open_second(Path(draft), self.backend, self.file)
         with concerning(path):
-            weights = sum(tensor.nbytes for tensor in self.file.tensors.values())
+            weights = sum(tensor.nbytes for tensor in self.file.tensors.values()) + beside
             self.place = streaming.decide(self.network, self.backend, weights, kv, ram)
         if self.place.pool is not None:
             self.network = streaming.owned(self.network)
         self.engine = Engine(self.network, self.backend, kv, self.place.pool)
-        self.drafting = drafting(draft, self.engine)
+        self.drafting = Drafting(second) if drafted else None
         self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
 
     def sampler(self, options: Options) -> Sampler:

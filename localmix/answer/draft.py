@@ -5,64 +5,83 @@ by the same sampler, and logits of a draft have the bits of decoding. See https:
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from localmix.answer.gate import LENGTHS, Gate
 from localmix.answer.lookup import Lookup
-from localmix.engine.engine import Engine
+from localmix.answer.sampling import Sampler
+from localmix.answer.second import CREDIT, HOPE, Guesses, Second
+from localmix.backends.protocol import Backend
 from localmix.errors import LocalmixError
+from localmix.network.decoder import Network
 
 KINDS = ("auto", "off", "lookup")
 
 
+class Source(Protocol):
+    """Where ids come from that may be next, of one answer."""
+
+    late: float  # seconds of the last guess that were spent on what an answer pays once
+
+    def push(self, id: int) -> None: ...  # an id was chosen
+    def look(self, most: int) -> tuple[int, int]: ...  # how many there are, up to `most`; for the gate: `same`
+    def guess(self, count: int) -> list[int]: ...  # that many of them; fewer where there are none after all
+
+
 class Drafting:
-    """How answers of one model are drafted, and what was learned about it."""
+    """How answers of one model are drafted, and what was learned about it: from the text so far, or from a `second`
+    model.
+    """
 
-    def __init__(self, gate: Gate | None = None) -> None:
-        self._gate = gate or Gate()
+    def __init__(self, second: Second | None = None, gate: Gate | None = None) -> None:
+        self.second = second
+        self._gate = gate or (Gate() if second is None else Gate(HOPE, CREDIT))
 
-    def begin(self, ids: Sequence[int]) -> "Draft":
-        """For an answer to a context of these ids."""
-        return Draft(self._gate, Lookup(ids))
+    def anew(self) -> "Drafting":
+        """The same, which has learned nothing."""
+        return Drafting(self.second)
+
+    def begin(self, ids: Sequence[int], sampler: Sampler) -> "Draft":
+        """For an answer to a context of these ids, which `sampler` chooses."""
+        return Draft(self._gate, Lookup(ids) if self.second is None else Guesses(self.second, ids, sampler))
 
 
 class Draft:
     """Of one answer. `ids` are those to be checked in the next pass, after the one that is certain."""
 
-    def __init__(self, gate: Gate, lookup: Lookup) -> None:
+    def __init__(self, gate: Gate, source: Source) -> None:
         self.ids: list[int] = []
         self.taken = 0  # of them, once they are checked
-        self._gate, self._lookup, self._same = gate, lookup, 0
+        self._gate, self._source, self._same = gate, source, 0
 
     def push(self, id: int) -> None:
         """An id was chosen."""
-        self._lookup.push(id)
+        self._source.push(id)
 
     def prepare(self, room: int) -> list[int]:
         """New `ids`, at most `room`; often none."""
-        ids, self._same = self._lookup.guess(max(min(room, LENGTHS[-1]), 0))
-        self.ids = ids[: self._gate.length(self._same, len(ids))] if ids else []
+        most, self._same = self._source.look(max(min(room, LENGTHS[-1]), 0))
+        length = self._gate.length(self._same, most) if most else 0
+        self.ids = self._source.guess(length) if length else []
         self.taken = 0
         return self.ids
 
     def learn(self, seconds: float) -> None:
-        """The pass that checked them, or had none to check, took so long."""
-        self._gate.learn(self._same, len(self.ids), self.taken, seconds)
+        """The pass that checked them, or had none to check, took so long, the time to find them included."""
+        late = self._source.late if self.ids else 0.0
+        self._gate.learn(self._same, len(self.ids), self.taken, seconds, late)
 
 
-def drafting(kind: str, engine: Engine) -> Drafting | None:
-    """What is asked for: "lookup" in the text so far, "auto" the same where the backend can, "off".
+def drafts(kind: str, backend: Backend, network: Network) -> bool:
+    """Whether answers are drafted: `kind` is "auto", where the backend can, "off", "lookup", or names a model.
 
-    LocalmixError: another kind, or lookup where a text with drafts might be another than without.
+    LocalmixError: asked for where a text with drafts might be another than without.
     """
-    if kind not in KINDS:
-        raise LocalmixError(f"draft = {kind!r}: expected one of {', '.join(KINDS)}")
-    if kind == "off":
-        return None
-    if engine.backend.repeats(engine.network):
-        return Drafting()
-    if kind == "lookup":
-        raise LocalmixError(
-            f"--draft lookup: the {engine.backend.name} backend computes several tokens of this file with other last "
-            "bits than one, and answers would differ: use --draft off, or numba with a quantized file"
-        )
-    return None
+    if kind == "off" or backend.repeats(network):
+        return kind != "off"
+    if kind == "auto":
+        return False
+    raise LocalmixError(
+        f"--draft {kind}: the {backend.name} backend computes several tokens of this file with other last "
+        "bits than one, and answers would differ: use --draft off, or numba with a quantized file"
+    )

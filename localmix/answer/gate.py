@@ -5,6 +5,7 @@ as other tokens want other experts. What drafts lose against plain decoding is k
 """
 
 from collections import deque
+from collections.abc import Mapping
 from statistics import median
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # of drafts
@@ -20,36 +21,47 @@ _FORGOTTEN = 0.002  # of what was learned, with each pass: what did not pay is t
 
 
 class Gate:
-    """Learns from all answers of one model: keep one as long as the model."""
+    """Learns from all answers of one model: keep one as long as the model.
 
-    def __init__(self) -> None:
+    `hope`: by how many ids before a draft are the same, from so many on, how likely each of its ids is the next one, at
+    first. `credit`: single passes that drafts may lose besides a small share of the time.
+    """
+
+    def __init__(self, hope: Mapping[int, float] = _HOPE, credit: float = _CREDIT) -> None:
         self._seconds: dict[int, deque[float]] = {}  # of passes, by how many ids they had
-        self._chance = dict(_HOPE)
+        self._hope, self._credit = hope, credit
+        self._chance = dict(hope)
         self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
 
     def length(self, same: int, most: int) -> int:
         """How many ids to check of a draft of up to `most`, after a run of `same`; 0: a plain pass is better."""
         if 1 not in self._seconds:
             return 0
-        single, chance = self._cost(1), self._chance[_row(same)]
-        if self._balance < -_CREDIT * single:
+        single, chance = self._cost(1), self._chance[self._row(same)]
+        if self._balance < -self._credit * single:
             return 0
         speeds = {k: _expected(chance, k) / self._cost(k + 1) for k in LENGTHS if k <= most}
         best = max(speeds, key=speeds.__getitem__, default=0)
         return best if best and speeds[best] * single > 1 else 0
 
-    def learn(self, same: int, length: int, taken: int, seconds: float) -> None:
-        """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones."""
+    def learn(self, same: int, length: int, taken: int, seconds: float, late: float = 0.0) -> None:
+        """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones. `late`: of
+        the seconds those that say nothing of other passes.
+        """
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
         if length:
-            single, row = self._cost(1), _row(same)
+            single, row = self._cost(1), self._row(same)
             self._balance = min(self._balance + (taken + 1) * single - seconds, _SAVED * single)
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
-        for row, hope in _HOPE.items():
+        for row, hope in self._hope.items():
             self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
-        self._seconds.setdefault(length + 1, deque(maxlen=_LATEST)).append(seconds)
+        self._seconds.setdefault(length + 1, deque(maxlen=_LATEST)).append(seconds - late)
+
+    def _row(self, same: int) -> int:
+        """Where what is known of drafts after so many ids is kept."""
+        return max(least for least in self._hope if same >= least)
 
     def _cost(self, ids: int) -> float:
         """Seconds of a pass of so many ids: measured, or on the line through the nearest that were."""
@@ -63,11 +75,6 @@ class Gate:
         else:
             each = (begin - single) / (low - 1) if low > 1 else _GUESS * single
         return begin + max(each, 0.0) * (ids - low)
-
-
-def _row(same: int) -> int:
-    """The key of _HOPE for a run of so many ids."""
-    return max(least for least in _HOPE if same >= least)
 
 
 def _expected(chance: float, length: int) -> float:

@@ -14,7 +14,9 @@ class Lookup:
     """All ids of a context and the answer in it, and where each run of LEAST ids ended."""
 
     def __init__(self, ids: Iterable[int]) -> None:
+        self.late = 0.0  # seconds: there is nothing to catch up with
         self._ids: list[int] = []
+        self._begin = 0  # of what was found last
         self._ends: dict[tuple[int, ...], list[int]] = {}
         for id in ids:
             self.push(id)
@@ -28,14 +30,18 @@ class Lookup:
             del places[:-_PLACES]
         ids.append(id)
 
-    def guess(self, most: int) -> tuple[list[int], int]:
-        """Up to `most` ids that may come next, and how many ids before them are the same; of equals the latest."""
-        best, same = 0, 0
+    def look(self, most: int) -> tuple[int, int]:
+        """How many ids may come next, up to `most`, and how many before them are the same; of equals the latest."""
+        self._begin, same = len(self._ids), 0
         for end in reversed(self._ends.get(tuple(self._ids[-LEAST:]), ())):
             length = self._same(end)
             if length > same:
-                best, same = end, length
-        return (self._ids[best : best + most], same) if same else ([], 0)
+                self._begin, same = end, length
+        return min(most, len(self._ids) - self._begin), same
+
+    def guess(self, count: int) -> list[int]:
+        """The first `count` of them."""
+        return self._ids[self._begin : self._begin + count]
 
     def _same(self, end: int) -> int:
         """How many ids before `end` are those at the end of the text."""

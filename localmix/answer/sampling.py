@@ -9,6 +9,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields
 from typing import Protocol
 
@@ -30,6 +31,7 @@ class Constraint(Protocol):
 
     def mask(self, logits: Floats) -> Floats: ...
     def accept(self, id: int) -> None: ...
+    def fork(self) -> "Constraint": ...
 
 
 class Sampler:
@@ -38,13 +40,22 @@ class Sampler:
     def __init__(self, options: Options, constraint: Constraint | None = None) -> None:
         self.options, self.constraint = options, constraint
         self.seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-        self.uniform = random.Random(self.seed).random  # its sequence is the same in every version of Python
+        self._random = random.Random(self.seed)  # its sequence is the same in every version of Python
+        self.uniform = self._random.random
         self._counts: Counter[int] = Counter()  # of the ids chosen, where they count
         self._known = not any(
             getattr(options, field.name) not in (field.default, {})
             for field in fields(Options)
             if field.name not in ON_DEVICE | ELSEWHERE
         )
+
+    def fork(self) -> "Sampler":
+        """Another that chooses as this one would from here on."""
+        other = copy(self)
+        other.constraint = None if self.constraint is None else self.constraint.fork()
+        other._random, other._counts = copy(self._random), self._counts.copy()
+        other.uniform = other._random.random
+        return other
 
     @property
     def held(self) -> bool:

@@ -193,7 +193,7 @@ class Ticket:
         if on_device and chooses is not None and self.context.watch is None and self.sampler.plain:
             self._device = chooses(self.context.cache, self.context.sequence, self.context.ids, logits, self.sampler)
         elif self._drafting is not None:
-            self._draft = self._drafting.begin(self.context.ids)
+            self._draft = self._drafting.begin(self.context.ids, self.sampler)
         self._go_on(logits)
 
     def learn(self, seconds: float) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from localmix import notices
 from localmix.amounts import amount
 from localmix.cli.streams import note
+from localmix.store.pulled import resolve
 
 if TYPE_CHECKING:
     from localmix.model import Model
@@ -23,8 +24,11 @@ def loaded(
 ) -> "Model":
     """A model, one `of` so many that share `ram`, and a line on stderr where it does not fit into memory as a whole."""
     import localmix
+    from localmix.answer.draft import KINDS
     from localmix.cli.targets import size
 
+    if draft not in KINDS:
+        draft = str(resolve(Path(draft)))
     model = localmix.load(path, backend, threads, kv, None if ram is None else size("--ram", ram) // of, draft)
     if not notices.quiet and (said := decided(model)):
         note(f"localmix: {said}")

@@ -85,10 +85,12 @@ TextFile = Annotated[Path, typer.Argument(metavar="TEXT", help="A file of plain 
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a report with pictures, one file for a browser.")
 ]
-KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32 or q8_0.")]
+KeysValues = Annotated[str, typer.Option("--kv", metavar="KIND", help="Keys and values as f16, f32, q8_0 or q4_0.")]
 Draft = Annotated[
     str,
-    typer.Option("--draft", metavar="HOW", help="Check likely ids together: auto, lookup (in the text so far) or off."),
+    typer.Option(
+        "--draft", metavar="HOW", help="Check likely ids together: auto, off, lookup (in the text), or a MODEL's."
+    ),
 ]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system prompt.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localmix.cli.memory import loaded
-from localmix.cli.parameters import BackendOption, Json, Output, Ram, Reading, TextFile, Threads
+from localmix.cli.parameters import BackendOption, Json, KeysValues, Output, Ram, Reading, TextFile, Threads
 from localmix.cli.streams import json_text, overwrite, write
 from localmix.store.pulled import resolve
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from localmix.measure.perplexity import Comparison, Progress, Score
 
 CONTEXT = 512  # as llama.cpp's
+BASE = "f16"  # the kind of keys and values that others are compared with
 
 
 def perplexity(
@@ -27,23 +28,28 @@ def perplexity(
     ] = None,
     backend: BackendOption = None,
     threads: Threads = None,
+    kv: KeysValues = "f16",
     ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a model predicts a text, as llama.cpp does.
 
-    Windows of the context are read, and the second half of each is scored.
+    Windows of the context are read, and the second half of each is scored. With --kv also what that kind of keys and
+    values costs: the divergence from the same model with f16.
 
     Example: localmix perplexity mixtral.Q4_K_M.gguf wiki.test.raw --compare mixtral.Q8_0.gguf
     """
     from localmix.measure import perplexity as measuring
 
     of = 1 if compare is None else 2
-    model = loaded(resolve(path), backend, threads, ram=ram, of=of)
+    model = loaded(resolve(path), backend, threads, kv, ram, of=of)
     windows = reading.windows(model, text)
     show = None if output.quiet else progress()
     found: Score | Comparison
-    if compare is None:
+    if compare is None and kv != BASE:
+        found = measuring.compare_caches(model, kv, BASE, windows, show)
+        report, rows = compared(found), comparison_table(found, f"with --kv {BASE}")
+    elif compare is None:
         found = measuring.measure(model, windows, show)
         report, rows = scored(found), table(found)
     else:
@@ -52,7 +58,7 @@ def perplexity(
         report, rows = compared(found), comparison_table(found)
     overwrite("")
     context = reading.length(model)
-    given = {"model": str(path), "compare": compare and str(compare), "text": str(text), "context": context}
+    given = {"model": str(path), "compare": compare and str(compare), "text": str(text), "context": context, "kv": kv}
     if as_json:
         write(json_text(given | {"windows": len(windows)} | report, indent=2))
         return
@@ -96,12 +102,12 @@ def table(score: "Score") -> list[tuple[str, str]]:
     return [("perplexity", f"{score.perplexity:.4f} ± {score.error:.4f}, {score.tokens} tokens scored")]
 
 
-def comparison_table(found: "Comparison") -> list[tuple[str, str]]:
-    """A comparison for people."""
+def comparison_table(found: "Comparison", base: str = "of the other model") -> list[tuple[str, str]]:
+    """A comparison for people; `base` names what the model is compared with."""
     median, most = found.kl_percentile(50), found.kl_percentile(99)
     rows = [
         *table(found.score),
-        ("of the other model", f"{found.base.perplexity:.4f} ± {found.base.error:.4f}"),
+        (base, f"{found.base.perplexity:.4f} ± {found.base.error:.4f}"),
         ("KL divergence", f"mean {found.kl_mean:.6f}, median {median:.6f}, 99th percentile {most:.6f} nats per token"),
         ("same top choice", f"{found.top1:.2%}"),
     ]

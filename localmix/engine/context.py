@@ -104,11 +104,11 @@ class Context:
         """Forget `count` tokens behind the first `keep`. Those after move up, their keys rotated to the new places.
 
         Where a layer has lost some of the first that it would see then, all is forgotten, to be computed again.
-        LocalmixError: they are kept in 8 bits.
+        LocalmixError: they are kept in 8 or 4 bits.
         """
         ids, kv = self.dump()
         if kv.dtype.kind != "f":
-            raise LocalmixError("keys and values in 8 bits cannot be shifted: use --when-full drop")
+            raise LocalmixError("keys and values in 8 or 4 bits cannot be shifted: use --when-full drop, or --kv f16")
         if not self._sees_across(keep, len(ids) - count):
             self.cut(0)
             return

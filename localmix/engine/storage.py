@@ -1,4 +1,4 @@
-"""How keys and values are kept: as 16 or 32 bit numbers, or in blocks of 8 bits as weights are."""
+"""How keys and values are kept: as 16 or 32 bit numbers, or in blocks of 8 or 4 bits as weights are."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,12 @@ class _Blocks(Storage):
         return self._format.dequantize(np.ascontiguousarray(kept).view(self._format.dtype))
 
 
-STORAGES = {"f16": Storage("float16"), "f32": Storage("float32"), "q8_0": _Blocks(FORMATS["q8_0"])}
+STORAGES = {
+    "f16": Storage("float16"),
+    "f32": Storage("float32"),
+    "q8_0": _Blocks(FORMATS["q8_0"]),
+    "q4_0": _Blocks(FORMATS["q4_0"]),
+}
 
 
 def storage(kv: str) -> Storage:

@@ -126,6 +126,18 @@ def compare(model: "Model", base: "Model", windows: Sequence[Window], progress: 
     return compare_all([model], base, windows, progress)[0]
 
 
+def compare_caches(
+    model: "Model", kv: str, base: str, windows: Sequence[Window], progress: Progress | None = None
+) -> Comparison:
+    """How far a model that keeps keys and values as `kv` is from itself when it keeps them as `base`.
+
+    LocalmixError: it cannot keep them so.
+    """
+    watched = bool(model.network.experts)
+    ours, theirs = (_logits(model, windows, watched, kind) for kind in (kv, base))
+    return _compared_all([ours], theirs, sum(map(len, windows)), progress)[0]
+
+
 def compare_all(
     models: Sequence["Model"], base: "Model", windows: Sequence[Window], progress: Progress | None = None
 ) -> list[Comparison]:
@@ -135,12 +147,18 @@ def compare_all(
     """
     for model in models:
         check_vocabularies(model, base)
-    found, done = [Comparison() for _ in models], 0
-    divergences: list[list[Floats]] = [[] for _ in models]
-    total = sum(map(len, windows))
     watched = bool(base.network.experts)
     passes_of_all = [_logits(model, windows, watched and bool(model.network.experts)) for model in models]
-    for theirs, *others in zip(_logits(base, windows, watched), *passes_of_all, strict=True):
+    return _compared_all(passes_of_all, _logits(base, windows, watched), sum(map(len, windows)), progress)
+
+
+def _compared_all(
+    passes_of_all: Sequence[Iterator["_Part"]], passes_of_base: Iterator["_Part"], total: int, progress: Progress | None
+) -> list[Comparison]:
+    """Of passes over the same `total` tokens, how far each is from the base's."""
+    found, done = [Comparison() for _ in passes_of_all], 0
+    divergences: list[list[Floats]] = [[] for _ in passes_of_all]
+    for theirs, *others in zip(passes_of_base, *passes_of_all, strict=True):
         for one, ours, nats in zip(found, others, divergences, strict=True):
             nats += _compared(one, ours, theirs)
         done += theirs.tokens
@@ -187,9 +205,9 @@ class _Part(NamedTuple):
             yield slice(start, start + ROWS)
 
 
-def _logits(model: "Model", windows: Sequence[Window], watched: bool = False) -> Iterator[_Part]:
-    """The logits of the scored tokens, pass by pass."""
-    cache = model.engine.cache(max(map(len, windows), default=1))
+def _logits(model: "Model", windows: Sequence[Window], watched: bool = False, kv: str | None = None) -> Iterator[_Part]:
+    """The logits of the scored tokens, pass by pass; `kv` None: the cache as the model has it."""
+    cache = model.engine.cache(max(map(len, windows), default=1), kv)
     for window in windows:
         model.engine.check(window.ids)
     for batch, targets in passes(windows, cache):

@@ -44,6 +44,21 @@ def test_comparison_as_json(text: Path, upcycled_path: Path) -> None:
     assert f"same top choice    {found['top1_agreement']:.2%}" in people.stdout
 
 
+def test_what_a_kind_of_keys_and_values_costs(text: Path) -> None:
+    """More with fewer bits, beside the same model with f16."""
+    costs = []
+    for kv in ("f32", "q8_0", "q4_0"):
+        done = localmix("perplexity", "stories-moe", text, "-c", 64, "--chunks", 1, "--kv", kv, "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["kv"] == kv
+        costs.append(found["kl_mean"])
+    assert costs[0] < 1e-4 < 10 * costs[1] < costs[2] < 0.2
+    people = localmix("perplexity", "stories-moe", text, "-c", 64, "--chunks", 1, "--kv", "q8_0").stdout
+    assert "\nwith --kv f16      " in people
+    assert "\nKL divergence      mean 0.0" in people
+
+
 def test_what_is_wrong_is_one_line(text: Path, tmp_path: Path) -> None:
     missing = localmix("perplexity", small_models.STORIES, tmp_path / "none.txt")
     assert missing.returncode == 1

@@ -1,7 +1,7 @@
 """Times answers with drafts and without, in turn, by task, and counts the ids of drafts that were taken.
 
 By hand, on a quiet machine:
-    python tests/peers/drafts.py [MODEL.gguf] [--text FILE]... [--temp 0] [--rounds 3] [--draft lookup]
+    python tests/peers/drafts.py [MODEL.gguf] [--text FILE]... [--temp 0] [--rounds 3] [--draft lookup|SMALL.gguf]
 Tasks are made of the texts (else of README.md): a passage once more, its mistakes corrected, a summary; and stories,
 of which drafts must cost nothing. Small models edit best where they continue: those tasks end with the first words of
 the answer. All texts must be those without drafts.
@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 import localmix
-from localmix.answer.draft import drafting
 from localmix.answer.generate import Generation
 from localmix.model import Model
 
@@ -75,7 +74,9 @@ def main() -> None:
     parser.add_argument("--draft", default="lookup")
     parser.add_argument("-t", "--threads", type=int, default=None)
     a = parser.parse_args()
-    model = localmix.load(a.model, "numba", a.threads, draft="off")
+    model = localmix.load(a.model, "numba", a.threads, draft=a.draft)
+    drafting = model.drafting
+    assert drafting is not None
     files = a.text or [Path(__file__).parents[2] / "README.md"]
     answer(model, "story", "Hello", 0, 20)
     print(f"{model.file.path.name}: {model.backend.isa}, {model.backend.threads} threads, temperature {a.temp:g}")
@@ -86,7 +87,7 @@ def main() -> None:
         for _ in range(a.rounds):
             model.drafting = None
             plain = answer(model, kind, prompt, a.temp, a.tokens)
-            model.drafting = drafting(a.draft, model.engine)  # which has learned nothing
+            model.drafting = drafting.anew()
             found = answer(model, kind, prompt, a.temp, a.tokens)
             assert found.ids == plain.ids, (prompt, found.text, plain.text)
             times.append(plain.stats.decode_seconds)

@@ -49,7 +49,7 @@ def _plain(q: mx.array, keys: Arrays, values: Arrays, n: int, how: How, arithmet
 
 
 def _packed(q: mx.array, keys: Arrays, values: Arrays, n: int, how: How, arithmetic: Arithmetic) -> mx.array:
-    """The same over keys and values in 8 bits, which are multiplied as they are.
+    """The same over keys and values in 8 or 4 bits, which are multiplied as they are.
 
     In float32, as scores may be large. All the room there is takes part, as CUDA's kernels want arrays without gaps;
     positions after a token's own get no share.

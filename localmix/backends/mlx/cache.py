@@ -39,7 +39,12 @@ class Storage:
         return calls.pack(x.astype(self.dtype), self.bits).arrays
 
 
-STORAGES = {"f16": Storage(mx.float16), "f32": Storage(mx.float32), "q8_0": Storage(mx.float16, 8)}
+STORAGES = {
+    "f16": Storage(mx.float16),
+    "f32": Storage(mx.float32),
+    "q8_0": Storage(mx.float16, 8),
+    "q4_0": Storage(mx.float16, 4),
+}
 
 
 @dataclass
@@ -255,7 +260,7 @@ class Cache:
         if left is not None and size > left:
             raise LocalmixError(
                 f"{more} more tokens of context take {amount(size, 'B')}, {amount(left, 'B')} is left on this GPU: "
-                "use a shorter context (--ctx), or keep keys and values in 8 bits (kv q8_0)"
+                "use a shorter context (--ctx), or keep keys and values in fewer bits (kv q8_0, q4_0)"
             )
 
 

@@ -19,7 +19,7 @@ LENGTHS = (1, 2, 66, 300, 600, 255)  # of prompts; more than 256 positions are a
 TEXTS = [np.random.default_rng(n).integers(3, 4096, n + STEPS).tolist() for n in LENGTHS]
 
 
-@pytest.fixture(params=[("int8", "f16"), ("int8", "q8_0"), ("int16", "f16")], ids=lambda param: "-".join(param))
+@pytest.fixture(params=[("int8", "f16"), ("int8", "q8_0"), ("int16", "q4_0")], ids=lambda param: "-".join(param))
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Model:
     """Q4_K and Q6_K, two of eight experts."""
     activations, kv = request.param

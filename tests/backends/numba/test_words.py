@@ -27,6 +27,8 @@ from localmix.backends.numba.machine.words import (
 )
 from localmix.backends.numba.passes import parts
 from localmix.backends.numba.passes.records import MIXTURE, padded, quantized_bytes
+from localmix.backends.numba.products.activations import store_q4_0, store_q8_0
+from localmix.engine.storage import STORAGES
 from quant.format import Floats
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
@@ -86,6 +88,27 @@ def test_stored_halves_are_rounded_to_nearest_even() -> None:
         expected = numbers.astype(np.float16)
     assert np.array_equal(out.view(np.float16), expected, equal_nan=True)
     assert np.array_equal(np.signbit(out.view(np.float16)), np.signbit(expected))
+
+
+@pytest.mark.parametrize(("kv", "store", "size"), [("q8_0", store_q8_0, 34), ("q4_0", store_q4_0, 18)])
+def test_keys_and_values_are_kept_as_storage_says(kv: str, store: Any, size: int) -> None:
+    """But for numbers that lie between two."""
+
+    @compiled
+    def keep(source: int, target: int, count: int) -> None:
+        for i in range(count):
+            store(source + 128 * i, target + size * i)
+
+    x = np.random.default_rng(0).standard_normal((4000, 32)).astype(np.float32)
+    x[:4] = np.array([0, -3, 1e-6, 1e3], np.float32)[:, None]
+    x[:32, 5] *= 100  # one far beyond the others
+    out = np.empty((len(x), size), np.uint8)
+    keep(x.ctypes.data, out.ctypes.data, len(x))
+    expected = STORAGES[kv].encode(x)
+    assert (out == expected).mean() > 0.999
+    one, other = STORAGES[kv].decode(out), STORAGES[kv].decode(expected)
+    steps = np.abs(x).max(axis=1, keepdims=True) / (127 if kv == "q8_0" else 8)
+    assert (np.abs(one - other) <= 1.01 * steps).all()
 
 
 def test_exp() -> None:

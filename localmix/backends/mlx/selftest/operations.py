@@ -19,7 +19,7 @@ from quant import FORMATS
 from quant.format import Floats
 
 _WIDTH, _HEADS, _KV_HEADS, _HEAD, _DEPTH, _ROOM = 512, 8, 2, 64, 100, 256
-_COST = {"q8_0": 3e-2, "f16": 2e-3, "f32": 0.0}  # of storing keys and values
+_COST = {"q4_0": 3e-1, "q8_0": 3e-2, "f16": 2e-3, "f32": 0.0}  # of storing keys and values
 _PLAIN = How(_HEAD**-0.5)
 _ANGLES = 5e-3  # of computing them in float32, at position 30,000
 

@@ -39,15 +39,17 @@ def scores_of_four(kept: Stored) -> Any:
 def _products(b: ir.IRBuilder, kept: Stored, q: Any, room: Any, rows: Sequence[Any], ahead: Any) -> list[list[Any]]:
     """For each of four queries its products with each row, 16 lanes still to be summed."""
     sums = [[cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in rows] for _ in range(4)]
-    with cgutils.for_range(b, b.lshr(room, I64(4))) as loop:
-        column = b.shl(loop.index, I64(4))
-        _ask(b, kept, ahead, loop.index, len(rows))
-        keys = [kept.load16(b, row, column) for row in rows]
+    count = kept.vectors
+    with cgutils.for_range(b, b.udiv(room, I64(16 * count))) as loop:
+        column = b.mul(loop.index, I64(16 * count))
+        _ask(b, kept, ahead, loop.index, count * len(rows))
+        keys = [kept.load(b, row, column, count) for row in rows]
         for i in range(4):
             at = b.add(q, b.shl(b.add(b.mul(room, I64(i)), column), I64(2)))
-            query = load(b, FLOATS, at)
-            for key, total in zip(keys, sums[i], strict=True):
-                b.store(fma(b, query, key, b.load(total)), total)
+            for v in range(count):
+                query = load(b, FLOATS, at, 64 * v)
+                for key, total in zip(keys, sums[i], strict=True):
+                    b.store(fma(b, query, key[v], b.load(total)), total)
     return [[b.load(total) for total in own] for own in sums]
 
 
@@ -84,7 +86,7 @@ def mixing_of_four(kept: Stored) -> Any:
             with cgutils.for_range(b, count) as loop:
                 _ask(b, kept, early, loop.index, vectors)
                 row = b.add(values, b.mul(row_bytes, loop.index))
-                loaded = [kept.load16(b, row, c) for c in at]
+                loaded = kept.load(b, row, first, vectors)
                 for i in range(4):
                     weight = splat(b, load(b, F32, b.add(weights, b.shl(loop.index, I64(2))), 64 * i), 16)
                     for value, total in zip(loaded, sums[i], strict=True):

@@ -195,5 +195,6 @@ def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) ->
         store_f32x16(at + 12 * room, d)
 
 
-f32, f16, q8_0 = (_kernel(kept, False) for kept in (stored.f32, stored.f16, stored.q8_0))
-f32_rounded, f16_rounded, q8_0_rounded = (_kernel(kept, True) for kept in (stored.f32, stored.f16, stored.q8_0))
+_ALL = stored.f32, stored.f16, stored.q8_0, stored.q4_0
+f32, f16, q8_0, q4_0 = (_kernel(kept, False) for kept in _ALL)
+f32_rounded, f16_rounded, q8_0_rounded, q4_0_rounded = (_kernel(kept, True) for kept in _ALL)

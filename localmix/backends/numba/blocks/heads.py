@@ -13,10 +13,11 @@ from localmix.backends.numba.passes.parts import (
     multiplied,
 )
 from localmix.backends.numba.passes.records import KINDS
-from localmix.backends.numba.products.activations import store_q8_0
+from localmix.backends.numba.products.activations import store_q4_0, store_q8_0
 from localmix.engine.cache import PAGE
 
-F16, Q8_0 = KINDS.index("f16"), KINDS.index("q8_0")
+F32, F16, Q8_0, Q4_0 = map(KINDS.index, ("f32", "f16", "q8_0", "q4_0"))
+assert len(KINDS) == 4, f"`_store` does not keep all of {KINDS}"
 
 
 @inner
@@ -81,10 +82,13 @@ def _store(x: int, kind: int, a: Record, target: int) -> None:
     if kind == Q8_0:
         for i in range(0, a.size, 32):
             store_q8_0(x + 4 * i, target + i // 32 * 34)
+    elif kind == Q4_0:
+        for i in range(0, a.size, 32):
+            store_q4_0(x + 4 * i, target + i // 32 * 18)
     elif kind == F16:
         for i in range(a.size):
             store_f16(target + 2 * i, load_f32(x + 4 * i))
-    else:
+    elif kind == F32:
         for i in range(a.size):
             store_f32(target + 4 * i, load_f32(x + 4 * i))
 

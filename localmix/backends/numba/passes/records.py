@@ -122,7 +122,7 @@ PHASES = {
     "add": (1, 1),
 }
 
-KINDS = ("f32", "f16", "q8_0")  # of keys and values, by the numbers that NETWORK.kv has
+KINDS = ("f32", "f16", "q8_0", "q4_0")  # of keys and values, by the numbers that NETWORK.kv has
 
 EARLY = 32  # positions ahead of those in hand, whose keys and values attention asks for
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
