@@ -106,7 +106,7 @@ def test_a_model_that_knows_nothing_is_not_asked_for_long(plain: Model, stranger
     model = localmix.load(backend="numba", draft=str(stranger_path))
     found, expected = (read(one, temp=0.8, max_tokens=200) for one in (model, plain))
     assert found.ids == expected.ids
-    assert 0 < found.stats.drafted < 30
+    assert 0 < found.stats.drafted < 100
 
 
 def test_a_model_that_is_always_wrong_changes_nothing(plain: Model, stranger_path: Path) -> None:
