@@ -14,6 +14,7 @@ import numpy as np
 
 from localmix.engine.batch import Batch
 from localmix.measure import inventory
+from localmix.measure.beside import Beside, seconds
 from localmix.network.decoder import products_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Plan:
 def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> Iterator[Result]:
     """Every test of the plan that the model's context has room for.
 
-    `bandwidth` measures the bytes a second that can be read, just before each run whose share of it is asked for.
+    `bandwidth` measures the bytes a second that can be read, in turn with the tokens whose share of it is asked for.
     """
     for depth in plan.depths:
         for length in plan.prompts:
@@ -100,9 +101,9 @@ def _prompt(model: "Model", plan: Plan, length: int, depth: int) -> Result:
         began = time.perf_counter()
         for at in range(0, length, model.engine.chunk):
             model.engine.forward(Batch.of([(sequence, depth + at, ids[at : at + model.engine.chunk])]), cache)
-        seconds = time.perf_counter() - began
+        took = time.perf_counter() - began
         cache.free(sequence)
-        return length / seconds
+        return length / took
 
     speed, spread = _median(once, plan.repeats)
     macs = (products(model, output=False) - spared(model)) * speed / 1e9
@@ -115,28 +116,26 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     start = cache.new()
     cache.fill(start, depth)
     read = inventory.take(model.file).read + _seen(model, depth + plan.decoded / 2) * cache.position_bytes  # a token
-    bound = bandwidth if batch == 1 else None
-    shares = []
+    beside = Beside(bandwidth, read) if bandwidth and batch == 1 else None
+    timed = beside.seconds if beside else seconds
 
     def once() -> float:
-        most = bound() if bound else 0.0
         sequences = [cache.share(start, depth) for _ in range(batch)]
-        began = time.perf_counter()
-        for i in range(plan.decoded):
+
+        def step(i: int) -> None:
             ids = _ids(model, rng, batch)
             parts = [(s, depth + i, ids[j : j + 1]) for j, s in enumerate(sequences)]
             model.engine.forward(Batch.of(parts), cache)
-        seconds = time.perf_counter() - began
+
+        took = timed(step, plan.decoded)
         for sequence in sequences:
             cache.free(sequence)
-        if most:
-            shares.append(read * plan.decoded / seconds / most)
-        return batch * plan.decoded / seconds
+        return batch * plan.decoded / took
 
     speed, spread = _median(once, plan.repeats)
     macs = products(model, output=True) * speed / 1e9
     gb = read * speed / 1e9 if batch == 1 else None
-    share = float(np.median(shares[1:])) if shares else None  # the first run is not counted
+    share = float(np.median(beside.shares[1:])) if beside else None  # the first run is not counted
     return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
 
 

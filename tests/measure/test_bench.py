@@ -1,7 +1,6 @@
 """The measuring itself, on every backend: which tests are run, and that their figures are numbers."""
 
 import numpy as np
-import pytest
 
 from localmix.measure import bench
 from localmix.model import Model
@@ -19,7 +18,8 @@ def test_every_backend(upcycled: Model) -> None:
         one_decoded = r.test == "tg2" and r.batch == 1
         assert (r.gb_per_second is not None) is one_decoded
         if one_decoded:
-            assert r.share_of_bound == pytest.approx(r.gb_per_second)  # medians of one run are the same
+            assert r.share_of_bound is not None  # its value: test_beside.py
+            assert r.share_of_bound > 0
 
 
 def test_what_a_prompt_is_spared_is_not_counted(upcycled: Model) -> None:

@@ -5,9 +5,9 @@ By hand, on a quiet machine, in an environment that has both localmix and llama-
                                 [--bench PATH/llama-bench]
 llama.cpp runs with the best of its own settings, found first: mapped or not, flash attention on or off, ubatch 512
 or 2048. Each figure is the median over the rounds, each round times both programs once. "of bound": the share of the
-bytes a second that this machine reads, measured before each round, that decoding reads of weights and cache.
---bench names the llama-bench of ik_llama.cpp, or of another llama.cpp, which comes third: the better of the file as it
-is and repacked, in a process of its own after the rounds, so that its figures are of other minutes.
+bytes a second that this machine reads, measured in turn with every few tokens, that decoding reads of weights and
+cache. --bench names the llama-bench of ik_llama.cpp, or of another llama.cpp, which comes third: the better of the
+file as it is and repacked, in a process of its own; its ratio is to localmix's speed just before and just after.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import itertools
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +27,9 @@ import numpy as np
 import localmix
 from localmix.engine.batch import Batch
 from localmix.measure import bandwidth, inventory
+from localmix.measure.beside import Beside, Step, seconds
+
+Timed = Callable[[Step, int], float]
 
 
 class Peer:
@@ -69,15 +73,15 @@ class Peer:
             self.decode(rows, {len(rows) - 1})
         return len(ids) / (time.perf_counter() - began)
 
-    def generate(self, ids: np.ndarray, depth: int) -> float:
+    def generate(self, ids: np.ndarray, depth: int, timed: Timed = seconds) -> float:
         steps, batch = ids.shape
         for sequence in range(batch):
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, depth, -1)
-        began = time.perf_counter()
-        for i in range(steps):
-            rows = [(int(ids[i, s]), depth + i, s) for s in range(batch)]
-            self.decode(rows, set(range(batch)))
-        return steps * batch / (time.perf_counter() - began)
+
+        def step(i: int) -> None:
+            self.decode([(int(ids[i, s]), depth + i, s) for s in range(batch)], set(range(batch)))
+
+        return steps * batch / timed(step, steps)
 
     def fill(self, depth: int) -> None:
         rng = np.random.default_rng(0)
@@ -110,21 +114,22 @@ class Ours:
             self.model.engine.forward(
                 Batch.of([(sequence, depth + at, ids[at : at + self.model.engine.chunk])]), self._cache
             )
-        seconds = time.perf_counter() - began
+        took = time.perf_counter() - began
         self._cache.free(sequence)
-        return len(ids) / seconds
+        return len(ids) / took
 
-    def generate(self, ids: np.ndarray, depth: int) -> float:
+    def generate(self, ids: np.ndarray, depth: int, timed: Timed = seconds) -> float:
         steps, batch = ids.shape
         sequences = [self._at(depth) for _ in range(batch)]
-        began = time.perf_counter()
-        for i in range(steps):
+
+        def step(i: int) -> None:
             parts = [(s, depth + i, [int(ids[i, j])]) for j, s in enumerate(sequences)]
             self.model.engine.forward(Batch.of(parts), self._cache)
-        seconds = time.perf_counter() - began
+
+        took = timed(step, steps)
         for sequence in sequences:
             self._cache.free(sequence)
-        return steps * batch / seconds
+        return steps * batch / took
 
 
 class Third:
@@ -185,9 +190,8 @@ def main() -> None:
     ours, theirs = Ours(a.model, a.threads), Peer(a.model, a.threads, context, setting, max(batches))
     print(f"{a.model}: {a.threads} threads, {ours.model.backend.isa}; llama.cpp {llama_cpp.__version__} {setting}")
     third = Third(a.bench, a.model, a.threads) if a.bench else None
-    print(
-        f"{'test':>16} {'localmix':>9} {'llama.cpp':>9} {'ratio':>6} {'of bound':>8}" + f" {'third':>9}" * bool(third)
-    )
+    head = f"{'test':>16} {'localmix':>9} {'of bound':>8} {'llama.cpp':>9} {'of bound':>8} {'ratio':>6}"
+    print(head + f" {'third':>9} {'ratio':>6}" * bool(third))
     with bandwidth.probing(Path(a.model), a.threads) as bound:
         compare(a, ours, theirs, third, bound)
 
@@ -202,20 +206,22 @@ def compare(a: argparse.Namespace, ours: Ours, theirs: Peer, third: Third | None
         tests += [(f"tg{a.decode} b{b}", (a.decode, b)) for b in batches]
         for name, size in tests:
             ids = rng.integers(3, vocabulary, size)
-            rounds = []
+            rounds, beside = [], [Beside(bound, ours.read(depth, a.decode)) for _ in range(2)]
             for _ in range(a.rounds + 1):
                 if isinstance(size, int):
-                    rounds.append((ours.prompt(ids.tolist(), depth), theirs.prompt(ids.tolist(), depth), 0.0))
+                    rounds.append((ours.prompt(ids.tolist(), depth), theirs.prompt(ids.tolist(), depth)))
                 else:
-                    most = bound()
-                    speed = ours.generate(ids, depth)
-                    share = speed * ours.read(depth, a.decode) / most if size[1] == 1 else 0.0
-                    rounds.append((speed, theirs.generate(ids, depth), share))
-            one, two, share = (median(one[i] for one in rounds[1:]) for i in range(3))  # the first round warms up
-            line = (
-                f"{name + f' @{depth}':>16} {one:9.1f} {two:9.1f} {one / two:6.2f} {f'{share:.0%}' if share else '':>8}"
-            )
-            print(line + (f" {third.speed(size, depth):9.1f}" if third else ""), flush=True)
+                    ways = [b.seconds if size[1] == 1 else seconds for b in beside]
+                    rounds.append((ours.generate(ids, depth, ways[0]), theirs.generate(ids, depth, ways[1])))
+            one, two = (median(one[i] for one in rounds[1:]) for i in range(2))  # the first round warms up
+            shares = [f"{median(b.shares[1:]):.0%}" if b.shares else "" for b in beside]
+            line = f"{name + f' @{depth}':>16} {one:9.1f} {shares[0]:>8} {two:9.1f} {shares[1]:>8} {one / two:6.2f}"
+            if third:
+                again = ours.prompt(ids.tolist(), depth) if isinstance(size, int) else ours.generate(ids, depth)
+                speed = third.speed(size, depth)
+                own = ours.prompt(ids.tolist(), depth) if isinstance(size, int) else ours.generate(ids, depth)
+                line += f" {speed:9.1f} {(again + own) / 2 / speed:6.2f}" if speed else ""
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
