@@ -8,7 +8,7 @@ from llvmlite import ir
 from localmix.backends.numba.machine.simd import F32, I8, const, load, vec
 from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.kernels import kernels
-from localmix.backends.numba.products.scales import half, halves, scaled, words_of_rows
+from localmix.backends.numba.products.scales import bytes_of, half, halves, scaled, words_of_rows
 
 
 def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
@@ -19,8 +19,8 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
 
 def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     words, d = words_of_rows(b, rows, offset("q6_k", "scales"), 4), halves(b, rows, "q6_k", "d")
-    left = [b.shl(word, const(word.type, 24 - at)) for word in words for at in range(0, 32, 8)]
-    signed = [b.ashr(byte, const(byte.type, 24)) for byte in left]
+    signed = [byte for word in words for byte in bytes_of(b, word, 3)]  # 2^24 times as large
+    d = b.fmul(d, const(d.type, 2.0**-24))
     return [scaled(b, v, d) for v in signed], [None] * 16
 
 

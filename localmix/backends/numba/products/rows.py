@@ -49,7 +49,7 @@ def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, rows: Sequen
     Sums are whole numbers until each lane has one, so that scales are applied once: to 16 sums of groups, not to 64 of
     four columns. A minimum meets the sum of the activations, and a zero point is added to whole sums.
     """
-    sums = [sums_of_row(b, codes, wide, blocks, x) for blocks in rows]
+    sums = [[own.value() for own in sums_of_row(b, codes, wide, blocks, x)] for blocks in rows]
     folded = [fold_sums(b, sums[0] + sums[1])] if codes.group == 32 else [fold_sums(b, own) for own in sums]
     total, where = join(b, folded), lanes(codes, codes.block * len(rows[0]))
     if codes.zero and not signed(codes, wide):
@@ -74,7 +74,7 @@ def lanes(codes: Codes, n: int) -> list[tuple[int, int]]:
     return [(row, order[j & 3][j // 4] // codes.group) for row in (0, 1) for j in range(16)]
 
 
-def sums_of_row(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any], x: "Row") -> list[Any]:
+def sums_of_row(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any], x: "Row") -> list[Sum]:
     """Sums of one row's products, four columns a lane; vectors of the same four groups share one."""
     found: dict[tuple[int, ...], Sum] = {}
     order = row_order(codes, codes.block * len(blocks))
@@ -83,7 +83,7 @@ def sums_of_row(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any]
         if groups not in found:
             found[groups] = begin(b, codes, wide)
         found[groups].add(vector, Columns(x, columns))
-    return [dots.value() for dots in found.values()]
+    return list(found.values())
 
 
 def fold_sums(b: ir.IRBuilder, sums: Sequence[Any]) -> Any:

@@ -121,6 +121,14 @@ def bits_of(b: ir.IRBuilder, word: Any, at: int, count: int) -> Any:
     return b.and_(b.lshr(word, const(word.type, at)), const(word.type, (1 << count) - 1))
 
 
+def bytes_of(b: ir.IRBuilder, words: Any, place: int = 0) -> list[Any]:
+    """The four bytes of each of a vector of words, as vectors of words that have them at byte `place`, else zeros."""
+    bytes_ = b.bitcast(words, vec(I8, 4 * words.type.count))
+    count = bytes_.type.count
+    lanes = [[j - place + at if j % 4 == place else count for j in range(count)] for at in range(4)]
+    return [b.bitcast(shuffle(b, bytes_, one, const(bytes_.type, 0)), words.type) for one in lanes]
+
+
 def six_bits_of(b: ir.IRBuilder, low: Any, at: int, high: Any, high_at: int) -> Any:
     """Four bits of a vector of words from `at` on, and the upper two from `high_at` on of another."""
     return b.or_(bits_of(b, low, at, 4), b.shl(bits_of(b, high, high_at, 2), const(low.type, 4)))
@@ -131,9 +139,10 @@ def scales_and_minima_of_rows(b: ir.IRBuilder, rows: Sequence[Any], name: str) -
     both, first, second, last = words_of_rows(b, rows, offset(name, "d"), 4)
     d, dmin = two_halves(b, both)
 
-    bytes_ = (0, 8, 16, 24)
-    scales = [bits_of(b, first, at, 6) for at in bytes_]
-    scales += [six_bits_of(b, last, at, first, at + 6) for at in bytes_]
-    minima = [bits_of(b, second, at, 6) for at in bytes_]
-    minima += [six_bits_of(b, last, at + 4, second, at + 6) for at in bytes_]
+    def part(word: Any, right: int, each: int) -> Any:
+        """Some bits of every byte at once."""
+        return b.and_(b.lshr(word, const(word.type, right)), const(word.type, each * 0x01010101))
+
+    scales = bytes_of(b, part(first, 0, 0x3F)) + bytes_of(b, b.or_(part(last, 0, 0x0F), part(first, 2, 0x30)))
+    minima = bytes_of(b, part(second, 0, 0x3F)) + bytes_of(b, b.or_(part(last, 4, 0x0F), part(second, 2, 0x30)))
     return [scaled(b, v, d) for v in scales], [scaled(b, v, dmin) for v in minima]

@@ -4,14 +4,14 @@ Codes come 64 at a time, with the activations of their columns as bytes; those o
 where products of bytes are summed in pairs, also words of the even and of the odd columns: one sum instead of two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
 
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.dots import dot4, fours, negated_where, pairs, pinned, sdot4, words
-from localmix.backends.numba.machine.simd import I8, I16, I32, call, const, vec
+from localmix.backends.numba.machine.simd import I8, I16, I32, call, const, shuffle, vec
 from localmix.backends.numba.products.codes import Codes
 
 INTS, BYTES, WORDS = vec(I32, 16), vec(I8, 64), vec(I16, 32)
@@ -69,6 +69,35 @@ def _narrow(b: ir.IRBuilder, codes: Codes, start: Any, section: str, hold: Keep)
     return _Plain(b, start, section)
 
 
+def folded(b: ir.IRBuilder, sums: Sequence[Sum]) -> Any:
+    """Four sums as one vector: in each quarter one of the first, of the next, … Those of pairs are added in 16 bits as
+    long as these hold them.
+    """
+    pairs_ = [own for own in sums if isinstance(own, _ByPairs) and own.room() >= 2]
+    if len(pairs_) < len(sums):
+        return _fold(b, [own.value() for own in sums])
+    if all(own.room() >= 4 for own in pairs_):
+        return fours(b, _fold(b, [own.pairs for own in pairs_]))
+    one, two = (_together(b, x.pairs, y.pairs, 1) for x, y in (pairs_[:2], pairs_[2:]))
+    return _fold(b, [fours(b, one), fours(b, two)])
+
+
+def _fold(b: ir.IRBuilder, vectors: Sequence[Any]) -> Any:
+    """The same of vectors, or what is left when two and two of them are one."""
+    while len(vectors) > 1:
+        width = 4 // len(vectors)
+        vectors = [_together(b, x, y, width) for x, y in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def _together(b: ir.IRBuilder, x: Any, y: Any, width: int) -> Any:
+    """The halves of each quarter added, lanes of 32 bits, which may be two sums: `width` of x, then of y, in turn."""
+    low = [16 * (j // width % 2) + j // 4 * 4 + j % 4 // (2 * width) * width + j % width for j in range(16)]
+    ints = b.bitcast(x, INTS), b.bitcast(y, INTS)
+    first, second = (b.bitcast(shuffle(b, ints[0], [lane + at for lane in low], ints[1]), x.type) for at in (0, 2))
+    return b.add(first, second)
+
+
 class _Plain:
     """Every product is added in 32 bits at once."""
 
@@ -88,23 +117,27 @@ class _ByPairs:
     def __init__(self, b: ir.IRBuilder, start: Any, section: str, most: int, hold: Keep) -> None:
         self._b, self._total, self._section, self._hold = b, start, section, hold
         self._room = (1 << 15) // (2 * 128 * most)
-        self._pairs, self._added = None, 0
+        self.pairs, self._added = None, 0
 
     def add(self, code: Any, x: Operand) -> None:
         b, new = self._b, pairs(self._b, code, x.bytes(self._b, self._section))
-        self._pairs = new if self._pairs is None else self._hold(b, b.add(self._pairs, new))
+        self.pairs = new if self.pairs is None else self._hold(b, b.add(self.pairs, new))
         self._added += 1
         if self._added % self._room == 0:
             self._flush()
+
+    def room(self) -> int:
+        """How many such sums 16 bits hold together; 0: there is more to this one than `pairs`."""
+        return self._room // self._added if 0 < self._added < self._room else 0
 
     def value(self) -> Any:
         self._flush()
         return self._total
 
     def _flush(self) -> None:
-        if self._pairs is not None:
-            self._total = self._b.add(self._total, fours(self._b, self._pairs))
-            self._pairs = None
+        if self.pairs is not None:
+            self._total = self._b.add(self._total, fours(self._b, self.pairs))
+            self.pairs = None
 
 
 class _Signed:

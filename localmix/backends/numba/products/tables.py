@@ -19,9 +19,9 @@ from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_order
-from localmix.backends.numba.products.rows import JOB_T, STEP, Row, fold_sums, sums_of_row
+from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
-from localmix.backends.numba.products.sums import signed
+from localmix.backends.numba.products.sums import folded, signed
 from localmix.backends.numba.products.units import FLOATS, INTS, Columns, added, store_scales, unit_of, zeros
 
 EACH = 4  # rows that are read side by side
@@ -39,9 +39,9 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any) -> None:
         found = [sums_of_row(b, codes, wide, blocks, x) for blocks in rows]
         for groups, of_rows in zip(order, zip(*found, strict=True), strict=True):
-            folded = fold_sums(b, of_rows)
+            sums = folded(b, of_rows)
             for quarter, group in enumerate(groups):
-                own = shuffle(b, folded, range(EACH * quarter, EACH * (quarter + 1)))
+                own = shuffle(b, sums, range(EACH * quarter, EACH * (quarter + 1)))
                 store(b, own, table, LINE * group, align=16)
 
     def starts(b: ir.IRBuilder, p: Any, row_bytes: Any) -> list[Any]:
