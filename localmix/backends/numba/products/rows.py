@@ -5,7 +5,7 @@ the thread will read next. So pieces of 64 KiB are read as fast as the bus is, w
 their starts; on machines that do not look ahead themselves it loses half.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +74,17 @@ def lanes(codes: Codes, n: int) -> list[tuple[int, int]]:
     return [(row, order[j & 3][j // 4] // codes.group) for row in (0, 1) for j in range(16)]
 
 
-def sums_of_row(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any], x: "Row") -> list[Sum]:
-    """Sums of one row's products, four columns a lane; vectors of the same four groups share one."""
+def sums_of_row(
+    b: ir.IRBuilder,
+    codes: Codes,
+    wide: bool,
+    blocks: Sequence[Any],
+    x: "Row",
+    between: Callable[[], None] | None = None,
+) -> list[Sum]:
+    """Sums of one row's products, four columns a lane; vectors of the same four groups share one. What `between` emits
+    comes after each vector.
+    """
     found: dict[tuple[int, ...], Sum] = {}
     order = row_order(codes, codes.block * len(blocks))
     for columns, vector in zip(order, row_codes(b, codes, blocks), strict=True):
@@ -83,6 +92,8 @@ def sums_of_row(b: ir.IRBuilder, codes: Codes, wide: bool, blocks: Sequence[Any]
         if groups not in found:
             found[groups] = begin(b, codes, wide)
         found[groups].add(vector, Columns(x, columns))
+        if between is not None:
+            between()
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import F32, I64, ask, const, load, shuffle, store
+from localmix.backends.numba.machine.simd import F32, I64, ask, const, fence, load, shuffle, store
 from localmix.backends.numba.machine.words import Vector, int64, record, void, word
 from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
@@ -25,19 +25,44 @@ from localmix.backends.numba.products.sums import folded, signed
 from localmix.backends.numba.products.units import FLOATS, INTS, Columns, added, store_scales, unit_of, zeros
 
 EACH = 4  # rows that are read side by side
-# Of each 16 rows that come next, so many are asked for by each four that are read, and the rest while floats are added:
-# memory never waits.
-ASKED, REST = 3, 4
 SUMS = Vector(F32, ROWS)
+
+
+class _Pace:
+    """Asks for some lines of memory, spread over `turns` calls: while several are on their way at once, what is read
+    from the second level waits too, which costs a fifth of the speed.
+    """
+
+    def __init__(self, b: ir.IRBuilder, start: Any, lines: int, turns: int) -> None:
+        self._b, self._start, self._lines, self._turns = b, start, lines, turns
+        self._turn = 0
+
+    def __call__(self) -> None:
+        i = self._turn
+        for line in range(i * self._lines // self._turns, (i + 1) * self._lines // self._turns):
+            fence(self._b)  # or LLVM puts them all together
+            ask(self._b, self._b.add(self._start, I64(LINE * line)), 2)
+        self._turn += 1
+
+
+def _lines(codes: Codes) -> tuple[int, int]:
+    """How many of the lines of the next 16 rows are asked for by a step of four rows, and by a block of all rows while
+    floats are added: together all of them.
+    """
+    per = STEP // codes.block
+    lines = -(-ROWS * codes.bytes * per // LINE)
+    rest = max(lines // 3 // per, 1)
+    return -(-(lines - rest * per) * EACH // ROWS), rest
 
 
 def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     """The words that put sums of four rows into the table: of a whole step of columns, and of what is left of one."""
     size, per = codes.bytes, STEP // codes.block
-    order = dict.fromkeys(tuple(c // codes.group for c in columns) for columns in row_order(codes, STEP))
+    columns = row_order(codes, STEP)
+    order = dict.fromkeys(tuple(c // codes.group for c in of_vector) for of_vector in columns)
 
-    def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any) -> None:
-        found = [sums_of_row(b, codes, wide, blocks, x) for blocks in rows]
+    def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, pace: _Pace | None = None) -> None:
+        found = [sums_of_row(b, codes, wide, blocks, x, pace) for blocks in rows]
         for groups, of_rows in zip(order, zip(*found, strict=True), strict=True):
             sums = folded(b, of_rows)
             for quarter, group in enumerate(groups):
@@ -49,9 +74,9 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
     def step(b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, ahead: Any) -> None:
-        _ask(b, codes, ASKED, ahead, row_bytes)
         rows = [Neighbours(b.add(row, I64(size * i)) for i in range(per)) for row in starts(b, p, row_bytes)]
-        put(b, rows, Row(x, width, k, STEP), table)
+        pace = _Pace(b, ahead, _lines(codes)[0], EACH * len(columns))
+        put(b, rows, Row(x, width, k, STEP), table, pace)
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
     def rest(b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, last: Any) -> None:
@@ -64,25 +89,28 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     return step, rest
 
 
-def _ask(b: ir.IRBuilder, codes: Codes, rows: int, ahead: Any, row_bytes: Any) -> None:
-    """For a step of some rows from `ahead` on."""
-    for r in range(rows):
-        at = b.add(ahead, b.mul(row_bytes, I64(r)))
-        for line in range(0, codes.bytes * STEP // codes.block, LINE):
-            ask(b, b.add(at, I64(line)), 2)
-
-
 def _finish(codes: Codes, wide: bool) -> Any:
     """The word that adds a block's products to the sums of 16 rows."""
     unit = replace(unit_of(codes), vectors=0)  # scales and no codes
 
-    @word(SUMS, SUMS, int64, int64, int64, int64, int64, int64, int64)
+    @word(SUMS, SUMS, int64, int64, int64, int64, int64, int64, int64, int64)
     def finish(
-        b: ir.IRBuilder, total: Any, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, scratch: Any
+        b: ir.IRBuilder,
+        total: Any,
+        p: Any,
+        row_bytes: Any,
+        x: Any,
+        width: Any,
+        k: Any,
+        table: Any,
+        scratch: Any,
+        ahead: Any,
     ) -> Any:
         store_scales(b, codes, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
-        columns = Columns(b, [x], width, k)
-        for group in range(codes.block // codes.group):
+        columns, groups = Columns(b, [x], width, k), codes.block // codes.group
+        pace = _Pace(b, ahead, _lines(codes)[1], groups)
+        for group in range(groups):
+            pace()
             dots, column = load(b, INTS, table, LINE * group, align=LINE), group * codes.group
             if codes.zero and not signed(codes, wide):
                 dots = b.add(dots, zeros(codes, columns, 0, column))
@@ -98,6 +126,7 @@ def table_product(codes: Codes, wide: bool) -> Any:
     size, block, group = codes.bytes, codes.block, codes.group
     per = STEP // block
     room = COLUMNS // group * LINE  # bytes of the table
+    asked, meanwhile = (LINE * lines for lines in _lines(codes))
     (step, rest), finish = _step(codes, wide), _finish(codes, wide)
 
     @word(SUMS)
@@ -108,17 +137,13 @@ def table_product(codes: Codes, wide: bool) -> Any:
     def put_down(b: ir.IRBuilder, total: Any, y: Any) -> None:
         store(b, total, y, align=4)
 
-    @word(void, int64, int64)
-    def ask_rest(b: ir.IRBuilder, ahead: Any, row_bytes: Any) -> None:
-        _ask(b, codes, REST, ahead, row_bytes)
-
     @inner
     def sums(p: int, row_bytes: int, x: int, width: int, k: int, count: int, table: int, ahead: int) -> None:
         """Four rows' sums over `count` columns from k on."""
         full = count // STEP
         for i in range(full):
             at = i * per * size
-            step(p + at, row_bytes, x, width, k + i * STEP, table + i * STEP // group * LINE, ahead + at)
+            step(p + at, row_bytes, x, width, k + i * STEP, table + i * STEP // group * LINE, ahead + i * asked)
         left = count - full * STEP
         if left > 0:
             last = (left // block - 1) * size
@@ -131,14 +156,13 @@ def table_product(codes: Codes, wide: bool) -> Any:
         for k in range(0, columns, COLUMNS):
             count, start = min(COLUMNS, columns - k), k // block * size
             for r in range(0, ROWS, EACH):
-                early = ahead + r // EACH * ASKED * row_bytes + start
-                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, table + 4 * r, early)
+                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, table + 4 * r, ahead)
+                ahead += count // STEP * asked
             for i in range(count // block):
-                at = start + i * size
-                if i % per == 0:
-                    ask_rest(ahead + (ROWS - REST) * row_bytes + at, row_bytes)
                 groups = table + i * block // group * LINE
-                total = finish(total, w + at, row_bytes, x, width, k + i * block, groups, table + room)
+                at = w + start + i * size
+                total = finish(total, at, row_bytes, x, width, k + i * block, groups, table + room, ahead)
+                ahead += meanwhile
         put_down(total, y)
 
     @inner
