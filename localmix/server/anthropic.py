@@ -12,7 +12,19 @@ from starlette.responses import Response
 from localmix.answer.ticket import Ticket
 from localmix.markup import Call, Part
 from localmix.server import limits
-from localmix.server.bodies import ChatCompletion, Chosen, Function, FunctionSchema, Message, Tool, ToolCall
+from localmix.server.bodies import (
+    ChatCompletion,
+    Chosen,
+    Function,
+    FunctionSchema,
+    JsonSchema,
+    Message,
+    ResponseFormat,
+    Sampling,
+    Tool,
+    ToolCall,
+    sampling_of,
+)
 from localmix.server.chat import prepared
 from localmix.server.dialogue import dialogue_of
 from localmix.server.errors import ApiError
@@ -56,20 +68,35 @@ class ToolChoice(Struct, kw_only=True):
     disable_parallel_tool_use: bool | None = None
 
 
-class MessagesBody(Struct, kw_only=True):
+class Thinking(Struct, kw_only=True):
+    """How long it may be is taken for a wish: a thought is not cut."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+
+
+class OutputFormat(Struct, kw_only=True):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct, kw_only=True):
+    effort: str | None = None
+    format: OutputFormat | None = None
+
+
+class MessagesBody(Sampling, kw_only=True):
     """/v1/messages"""
 
     messages: Annotated[list[Turn], Meta(min_length=1, max_length=limits.MESSAGES)]
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    model: str | None = None
     system: str | list[Block] | None = None
     stop_sequences: Annotated[list[str], Meta(max_length=limits.STOPS)] | None = None
-    stream: bool | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
     tools: Annotated[list[ToolSpec], Meta(max_length=limits.TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None  # as it was called before
+    chat_template_kwargs: dict[str, Any] | None = None  # llama.cpp's
 
 
 async def messages(request: HttpRequest) -> Response:
@@ -183,13 +210,11 @@ def _chat(body: MessagesBody) -> ChatCompletion:
     if choice is not None:
         wanted = {"auto": "auto", "any": "required", "none": "none"}.get(choice.type)
         wanted = wanted or Chosen(function=Function(name=choice.name))
-    return ChatCompletion(
+    if body.count > 1:
+        raise ApiError(400, f"n: found {body.count}, expected 1: a message is one answer", param="n")
+    chat = ChatCompletion(
+        **sampling_of(body),
         messages=found,
-        max_tokens=body.max_tokens,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        stop=body.stop_sequences,
         tools=[
             Tool(function=FunctionSchema(name=tool.name, description=tool.description, parameters=tool.input_schema))
             for tool in body.tools or ()
@@ -197,7 +222,23 @@ def _chat(body: MessagesBody) -> ChatCompletion:
         ],
         tool_choice=wanted,
         parallel_tool_calls=False if choice is not None and choice.disable_parallel_tool_use else None,
+        continue_final_message=found[-1].role == "assistant" and not found[-1].tool_calls,
+        chat_template_kwargs=body.chat_template_kwargs,
     )
+    if body.stop_sequences is not None:
+        chat.stop = body.stop_sequences
+    _set_output(chat, body)
+    return chat
+
+
+def _set_output(chat: ChatCompletion, body: MessagesBody) -> None:
+    """Whether to think, how much, and what the answer may be."""
+    config = body.output_config or OutputConfig()
+    chat.reasoning_effort = config.effort
+    if body.thinking is not None and body.thinking.type != "adaptive":
+        chat.think = body.thinking.type == "enabled"
+    if (form := config.format or body.output_format) is not None:
+        chat.response_format = ResponseFormat(type="json_schema", json_schema=JsonSchema(schema=form.schema))
 
 
 def _messages(turn: Turn, where: str) -> list[Message]:

@@ -52,22 +52,42 @@ class Sampling(Struct, kw_only=True):
     min_p: float | None = None
     repeat_penalty: float | None = None
     repeat_last_n: int | None = None
+    repetition_penalty: float | None = None  # as vLLM has it: of everything in the context
+    samplers: list[str] | str | None = None
     ignore_eos: bool | None = None
     grammar: str | None = None
     json_schema: dict[str, Any] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n_predict: int | None = None
+    n_cmpl: Count | None = None
     return_progress: bool | None = None
-    routes: bool | None = None  # which experts wrote each token: ours
+    timings_per_token: bool | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens of an answer, at most; None: nothing is said of that."""
+        named = (self.n_predict, self.max_completion_tokens, self.max_tokens)
+        return next((one for one in named if one is not None), None)
+
+    @property
+    def count(self) -> int:
+        """How many answers."""
+        return self.n or self.n_cmpl or 1
+
+
+def sampling_of(body: Sampling) -> dict[str, Any]:
+    """The fields that interfaces share."""
+    return {name: getattr(body, name) for name in Sampling.__struct_fields__}
 
 
 class Completion(Sampling, kw_only=True):
     """/v1/completions"""
 
     prompt: Text | list[int | Text | list[int]] | None = None
-    max_tokens: int | None = None
     logprobs: Annotated[int, Meta(ge=0, le=limits.LOGPROBS)] | bool | None = None
     echo: bool | None = None
-    suffix: str | None = None
-    best_of: int | None = None
+    add_special_tokens: bool | None = None
 
 
 class Part(Struct, kw_only=True):
@@ -94,6 +114,7 @@ class Message(Struct, kw_only=True):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: Function | None = None  # before there were tool_calls
     reasoning_content: str | None = None
     reasoning: str | None = None
 
@@ -121,13 +142,14 @@ class ChatCompletion(Sampling, kw_only=True):
     """/v1/chat/completions"""
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=limits.MESSAGES)]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=limits.LOGPROBS)] | None = None
     tools: Annotated[list[Tool], Meta(max_length=limits.TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | Chosen | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
+    think: bool | None = None  # as ollama has it
     chat_template_kwargs: dict[str, Any] | None = None
+    routes: bool | None = None  # which experts wrote each token: ours
+    add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None

@@ -13,7 +13,7 @@ from localmix.server import choices
 from localmix.server.bodies import ChatCompletion
 from localmix.server.dialogue import Dialogue, dialogue_of, tickets_of
 from localmix.server.service import Service, owner_of, service_of
-from localmix.server.stream import Event, Stream, streamed, whole
+from localmix.server.stream import Event, Progress, Stream, streamed, whole
 from localmix.server.tools import new_id
 from localmix.server.wire import DONE, event, json, read
 
@@ -21,7 +21,7 @@ from localmix.server.wire import DONE, event, json, read
 async def chat_completions(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, ChatCompletion)
     talk, made = await run_in_threadpool(prepared, service, body, owner_of(request))
-    stream = Stream(service.worker, [made])
+    stream = Stream(service.worker, [made], progress=body.stream and body.return_progress)
     answers = [_Answer(service, body, talk, ticket, place) for place, ticket in enumerate(made)]
     head = service.head("chat.completion.chunk" if body.stream else "chat.completion", "chatcmpl")
 
@@ -35,14 +35,18 @@ async def chat_completions(request: HttpRequest) -> Response:
 
     def chunks(what: Event) -> Sequence[bytes]:
         place, parts, ended = what
-        return [event({**head, "choices": [choice]}) for choice in answers[place].deltas(parts, ended)]
+        times = choices.times(made[place].stats, body)
+        return [event({**head, "choices": [choice], **times}) for choice in answers[place].deltas(parts, ended)]
+
+    def reading(what: Progress) -> bytes:
+        return event({**head, "choices": [answers[what.place].nothing()], **choices.reading(what, body)})
 
     def end() -> Sequence[bytes]:
         wanted = body.stream_options is not None and body.stream_options.include_usage
         return [event({**head, "choices": [], **tail()}), DONE] if wanted else [DONE]
 
     begin = [event({**head, "choices": [answer.first()]}) for answer in answers]
-    return await streamed(stream, chunks, begin, end)
+    return await streamed(stream, chunks, begin, end, reading=reading)
 
 
 def prepared(service: Service, body: ChatCompletion, owner: str) -> tuple[Dialogue, list[Ticket]]:
@@ -63,6 +67,9 @@ class _Answer:
 
     def first(self) -> dict[str, Any]:
         return self._choice({"role": "assistant", "content": ""})
+
+    def nothing(self) -> dict[str, Any]:
+        return self._choice({})
 
     def deltas(self, pieces: Sequence[Piece], ended: bool) -> list[dict[str, Any]]:
         """What is new; with the end a choice that says why."""

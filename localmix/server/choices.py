@@ -13,24 +13,32 @@ from localmix.errors import LocalmixError
 from localmix.server.bodies import Sampling
 from localmix.server.errors import ApiError
 from localmix.server.service import Service
+from localmix.server.stream import Progress
 
 _OBJECT = {"type": "object"}
 _MOST_BIAS = 100
 FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
+_ORDER = ("penalties", "top_k", "top_p", "min_p", "temperature")  # of samplers, by llama.cpp's names
+_ASLEEP = ("dry", "top_n_sigma", "typ_p", "typical_p", "xtc", "adaptive_p", "tfs_z")  # until a field of theirs is set
 # OpenAI's names of our options, where they differ.
 _SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed")
 
 
-def options(service: Service, body: Sampling, limit: int | None, *, texts: bool = False) -> Options:
-    """The options of an answer of at most `limit` tokens; the model's file fills in. ApiError: one that cannot be.
+def options(service: Service, body: Sampling, limit: int | None = None, *, texts: bool = False) -> Options:
+    """The options of an answer; the model's file fills in. ApiError: one that cannot be.
 
-    `texts`: logit_bias may name texts, which stand for all of their tokens.
+    `limit`: tokens of an answer where the body names none. `texts`: logit_bias may name texts, which stand for all of
+    their tokens.
     """
+    _check_samplers(body)
     given: dict[str, Any] = {name: getattr(body, name) for name in _SAME if getattr(body, name) is not None}
     if body.temperature is not None:
         given["temp"] = body.temperature
+    limit = limit if body.limit is None else body.limit
     if limit is not None:
         given["max_tokens"] = limit
+    if body.repetition_penalty is not None and body.repeat_penalty is None:
+        given = {"repeat_last_n": -1, **given, "repeat_penalty": body.repetition_penalty}
     if body.stop is not None:
         given["stop"] = tuple(text for text in ([body.stop] if isinstance(body.stop, str) else body.stop) if text)
     if bias := _bias(service, body, texts):
@@ -68,14 +76,24 @@ def timings(stats: Stats) -> dict[str, Any]:
     return {
         "cache_n": stats.cached_tokens,
         "prompt_n": stats.prompt_tokens,
-        "prompt_ms": round(1000 * stats.prompt_seconds, 3),
-        "prompt_per_token_ms": round(1000 * stats.prompt_seconds / max(stats.prompt_tokens, 1), 3),
-        "prompt_per_second": round(stats.prompt_rate, 3),
+        "prompt_ms": 1000 * stats.prompt_seconds,
+        "prompt_per_token_ms": 1000 * stats.prompt_seconds / max(stats.prompt_tokens, 1),
+        "prompt_per_second": stats.prompt_rate,
         "predicted_n": stats.tokens,
-        "predicted_ms": round(1000 * stats.decode_seconds, 3),
-        "predicted_per_token_ms": round(1000 * stats.decode_seconds / max(stats.decode_tokens, 1), 3),
-        "predicted_per_second": round(stats.decode_rate, 3),
+        "predicted_ms": 1000 * stats.decode_seconds,
+        "predicted_per_token_ms": 1000 * stats.decode_seconds / max(stats.decode_tokens, 1),
+        "predicted_per_second": stats.decode_rate,
     }
+
+
+def times(stats: Stats, body: Sampling) -> dict[str, Any]:
+    """Timings for a part of an answer, where they are wanted."""
+    return {"timings": timings(stats)} if body.timings_per_token else {}
+
+
+def reading(what: Progress, body: Sampling) -> dict[str, Any]:
+    """How far a prompt is read, as llama.cpp tells it."""
+    return {"prompt_progress": what.told, **times(what.stats, body)}
 
 
 def logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, first: bool) -> list[dict[str, Any]]:
@@ -102,6 +120,15 @@ def logprobs(service: Service, ticket: Ticket, scores: Iterable[Score], *, first
 def finite(logprob: float) -> float:
     """JSON has no infinity."""
     return logprob if math.isfinite(logprob) else -9999.0
+
+
+def _check_samplers(body: Sampling) -> None:
+    """ApiError: samplers in another order, or such as there are none of here."""
+    if not body.samplers:
+        return
+    names = [name for name in body.samplers if name not in _ASLEEP]
+    if names != list(_ORDER):
+        raise ApiError(400, f"samplers: found {', '.join(names)}, expected {', '.join(_ORDER)}", param="samplers")
 
 
 def _with(request: Request, ids: list[int], seed: int | None) -> Request:

@@ -17,7 +17,7 @@ from localmix.server.bodies import Completion
 from localmix.server.errors import ApiError
 from localmix.server.limits import PROMPTS
 from localmix.server.service import Service, owner_of, service_of
-from localmix.server.stream import Event, Stream, streamed, whole
+from localmix.server.stream import Event, Progress, Stream, streamed, whole
 from localmix.server.wire import DONE, event, json, read
 
 _MAX_TOKENS = 16  # as OpenAI has it
@@ -25,13 +25,10 @@ _MAX_TOKENS = 16  # as OpenAI has it
 
 async def completions(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Completion)
-    if body.suffix or (body.best_of or 1) > (body.n or 1):
-        name = "suffix" if body.suffix else "best_of"
-        raise ApiError(400, f"{name} is not supported: leave it out", param=name)
-    prompts = await run_in_threadpool(prompts_of, service, body.prompt)
+    prompts = await run_in_threadpool(prompts_of, service, body.prompt, bos=body.add_special_tokens)
     made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
     head = service.head("text_completion", "cmpl")
-    stream = Stream(service.worker, made)
+    stream = Stream(service.worker, made, progress=body.stream and body.return_progress)
     logs = [_Log(service, ticket, body, _text(service, ticket, body)) for ticket in stream.tickets]
     counts = [len(prompt) for prompt in prompts]
     if not body.stream:
@@ -48,42 +45,49 @@ async def completions(request: HttpRequest) -> Response:
     def chunks(what: Event) -> Sequence[bytes]:
         place, parts, ended = what
         first, told[place] = not told[place], True
-        return [event({**head, "choices": [logs[place].choice(place, parts, ended, first=first)]})]
+        times = choices.times(stream.tickets[place].stats, body)
+        return [event({**head, "choices": [logs[place].choice(place, parts, ended, first=first)], **times})]
+
+    def reading(what: Progress) -> bytes:
+        return event({**head, "choices": [logs[what.place].nothing(what.place)], **choices.reading(what, body)})
 
     def end() -> Sequence[bytes]:
         wanted = body.stream_options is not None and body.stream_options.include_usage
         last = {**head, "choices": [], "usage": choices.usage(stream.tickets, counts)}
         return [event(last), DONE] if wanted else [DONE]
 
-    return await streamed(stream, chunks, end=end)
+    return await streamed(stream, chunks, end=end, reading=reading)
 
 
-def prompts_of(service: Service, given: str | Sequence[Any] | None) -> list[list[int]]:
-    """The ids of every prompt. ApiError: there is none, or too many, or none of this model."""
+def prompts_of(service: Service, given: str | Sequence[Any] | None, *, bos: bool | None = None) -> list[list[int]]:
+    """The ids of every prompt; `bos`: whether texts begin with that token, None: where the model wants it. ApiError:
+    there is no prompt, or too many, or none of this model.
+    """
     tokenizer = service.model.tokenizer
+    bos = None if bos else bos
     if given is None or isinstance(given, str):
-        return [tokenizer.encode(given or "", eos=False)]
+        return [tokenizer.encode(given or "", bos=bos, eos=False)]
     if not given:
         raise ApiError(400, "prompt: found an empty list, expected a text or ids", param="prompt")
     if any(isinstance(one, int) for one in given):  # one prompt, of ids and texts
-        return [_joined(service, given)]
+        return [_joined(service, given, bos)]
     if len(given) > PROMPTS:
         raise ApiError(400, f"prompt: found {len(given)} of them, expected at most {PROMPTS}", param="prompt")
-    return [tokenizer.encode(one, eos=False) if isinstance(one, str) else _joined(service, one) for one in given]
+    return [_joined(service, [one] if isinstance(one, str) else one, bos) for one in given]
 
 
-def _joined(service: Service, parts: Any) -> list[int]:
+def _joined(service: Service, parts: Any, bos: bool | None) -> list[int]:
     """Ids as they are, and texts among them."""
     tokenizer, ids = service.model.tokenizer, list[int]()
     for part in parts:
         if isinstance(part, list):
             raise ApiError(400, "prompt: found a list beside numbers, expected ids and texts", param="prompt")
-        ids += [part] if isinstance(part, int) else tokenizer.encode(part, bos=None if not ids else False, eos=False)
+        ids += [part] if isinstance(part, int) else tokenizer.encode(part, bos=bos if not ids else False, eos=False)
     return ids
 
 
 def _tickets(service: Service, body: Completion, prompts: list[list[int]], owner: str) -> list[list[Ticket]]:
-    options = choices.options(service, body, _MAX_TOKENS if body.max_tokens is None else body.max_tokens)
+    options = choices.options(service, body, _MAX_TOKENS)
     scores = None if body.logprobs is None or body.logprobs is False else int(body.logprobs)
     echo = bool(body.echo)
     bos = service.model.tokenizer.bos
@@ -91,7 +95,7 @@ def _tickets(service: Service, body: Completion, prompts: list[list[int]], owner
         choices.tickets(
             service,
             Request(0, prompt, options, continues=prompt != [bos], scores=scores, echo=echo, owner=owner),
-            body.n or 1,
+            body.count,
         )
         for prompt in prompts
     ]
@@ -120,6 +124,9 @@ class _Log:
             "logprobs": logprobs,
             "finish_reason": reason,
         }
+
+    def nothing(self, place: int) -> dict[str, Any]:
+        return {"text": "", "index": place, "logprobs": None, "finish_reason": None}
 
     def _logprobs(self, pieces: Sequence[Piece], first: bool) -> dict[str, Any]:
         entries: list[tuple[int, Score | None]] = []

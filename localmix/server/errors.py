@@ -59,7 +59,8 @@ def as_api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, ContextFullError):
         size = {"n_prompt_tokens": error.tokens, "n_ctx": error.size}
-        return ApiError(400, str(error), type="exceed_context_size_error", more=size)
+        message = f"the request exceeds the available context size: {error}"  # words that clients look for
+        return ApiError(400, message, type="exceed_context_size_error", more=size)
     if isinstance(error, LocalmixError):
         return ApiError(400, str(error))
     return ApiError(500, "the server failed: see its log")

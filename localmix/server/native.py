@@ -1,7 +1,7 @@
 """`/completion`: llama.cpp's own interface to text that continues a prompt. No part of a prompt is ever left out.
 
-What its samplers have and ours have not is refused where it would change anything. `cache_prompt` and `id_slot` change
-nothing: an answer has the same bits in any place, with what is remembered or without.
+`cache_prompt` and `id_slot` change nothing: an answer has the same bits in any place, with what is remembered or
+without.
 """
 
 import math
@@ -20,39 +20,32 @@ from localmix.server.bodies import Sampling, Text
 from localmix.server.completions import prompts_of
 from localmix.server.errors import ApiError
 from localmix.server.service import Service, owner_of, service_of
-from localmix.server.stream import Event, Stream, streamed, whole
+from localmix.server.stream import Event, Progress, Stream, streamed, whole
 from localmix.server.wire import event, json, read
 
 _STOPS = {"end": "eos", "stop": "word", "length": "limit", "context": "limit"}
 # Samplers that there are none of here, and the values at which they do nothing.
-_OFF = {"mirostat": 0, "typical_p": 1, "dynatemp_range": 0, "xtc_probability": 0, "dry_multiplier": 0}
+_ASLEEP = {"mirostat": 0, "typical_p": 1.0, "dynatemp_range": 0.0, "xtc_probability": 0.0, "dry_multiplier": 0.0,
+           "top_n_sigma": -1.0, "adaptive_target": -1.0, "adaptive_decay": 0.9}  # fmt: skip
 
 
 class Native(Sampling, kw_only=True):
     """/completion"""
 
     prompt: Text | dict[str, Any] | list[int | Text | dict[str, Any] | list[int | Text]] | None = None
-    n_predict: int | None = None
-    max_tokens: int | None = None
     n_probs: Annotated[int, Meta(ge=0, le=limits.LOGPROBS)] | None = None
-    post_sampling_probs: bool | None = None
     return_tokens: bool | None = None
     response_fields: Annotated[list[str], Meta(max_length=limits.STOPS)] | None = None
-    mirostat: float | None = None
-    typical_p: float | None = None
-    dynatemp_range: float | None = None
-    xtc_probability: float | None = None
-    dry_multiplier: float | None = None
-    top_n_sigma: float | None = None
 
 
 async def completion(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Native)
-    _refuse(body)
     given = [_text(part) for part in body.prompt] if isinstance(body.prompt, list) else _text(body.prompt)
     prompts = await run_in_threadpool(prompts_of, service, given)
+    if body.count > 1 and len(prompts) > 1:
+        raise ApiError(400, "n with several prompts is not supported: send one prompt", param="n")
     made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
-    stream = Stream(service.worker, made)
+    stream = Stream(service.worker, made, progress=body.stream and body.return_progress)
     answers = [_Answer(service, body, ticket, place) for place, ticket in enumerate(stream.tickets)]
     if not body.stream:
         pieces = await whole(request, stream)
@@ -63,22 +56,10 @@ async def completion(request: HttpRequest) -> Response:
         place, parts, ended = what
         return [event(one) for one in answers[place].parts(parts, ended)]
 
-    return await streamed(stream, chunks)
+    def reading(what: Progress) -> bytes:
+        return event({**answers[what.place].nothing(), **choices.reading(what, body)})
 
-
-def _refuse(body: Native) -> None:
-    """ApiError: something is asked for that there is not."""
-    for name, off in _OFF.items():
-        if getattr(body, name) not in (None, off):
-            raise ApiError(400, f"{name} is not supported: leave it out", param=name)
-    for name, wanted in (
-        ("top_n_sigma", (body.top_n_sigma or 0) > 0),
-        ("post_sampling_probs", body.post_sampling_probs),
-    ):
-        if wanted:
-            raise ApiError(400, f"{name} is not supported: leave it out", param=name)
-    if (body.n or 1) > 1 and isinstance(body.prompt, list) and not any(isinstance(part, int) for part in body.prompt):
-        raise ApiError(400, "n with several prompts is not supported: send one prompt", param="n")
+    return await streamed(stream, chunks, reading=reading)
 
 
 def _text(part: Any) -> Any:
@@ -91,15 +72,13 @@ def _text(part: Any) -> Any:
 
 
 def _tickets(service: Service, body: Native, prompts: list[list[int]], owner: str) -> list[list[Ticket]]:
-    options = choices.options(
-        service, body, body.n_predict if body.n_predict is not None else body.max_tokens, texts=True
-    )
+    options = choices.options(service, body, texts=True)
     bos = service.model.tokenizer.bos
     return [
         choices.tickets(
             service,
             Request(0, ids, options, continues=ids != [bos], scores=body.n_probs or None, owner=owner),
-            body.n or 1,
+            body.count,
         )
         for ids in prompts
     ]
@@ -125,11 +104,17 @@ class _Answer:
         found = []
         for piece in pieces:
             if piece.ids or piece.text:
-                found.append({**self._head(piece.text, list(piece.ids)), "stop": False, **self._scores([piece])})
+                found.append({**self._part(piece.text, list(piece.ids)), **self._scores([piece])})
         if ended:
             text = self._service.model.tokenizer.decode(self._ticket.ids)
             found.append({**self._head("", []), **self._tail("\n" in text)})
         return found
+
+    def nothing(self) -> dict[str, Any]:
+        return self._part("", [])
+
+    def _part(self, text: str, ids: list[int]) -> dict[str, Any]:
+        return {**self._head(text, ids), "stop": False, **choices.times(self._ticket.stats, self._body)}
 
     def _head(self, text: str, ids: list[int]) -> dict[str, Any]:
         return {
@@ -150,7 +135,7 @@ class _Answer:
             "generation_settings": _settings(self._body, ticket),
             "prompt": "".join(map(stream.push, ticket.request.prompt)) + stream.flush(),
             "has_new_line": has_new_line,
-            "truncated": False,
+            "truncated": ticket.reason == "context",
             "stop_type": _STOPS.get(ticket.reason, "none"),
             "stopping_word": ticket.written.stopped_by or "",
             "tokens_cached": len(ticket.request.prompt) + len(ticket.ids),
@@ -187,6 +172,7 @@ def _settings(body: Native, ticket: Ticket) -> dict[str, Any]:
         "stream": bool(body.stream),
         "ignore_eos": bool(body.ignore_eos),
         "logit_bias": [{"token": id, "bias": bias if math.isfinite(bias) else None} for id, bias in biases],
+        **_ASLEEP,
     }
 
 

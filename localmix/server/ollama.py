@@ -71,6 +71,7 @@ class Generate(Struct, kw_only=True):
     raw: bool | None = None
     format: str | dict[str, Any] | None = None
     options: OllamaOptions | None = None
+    think: bool | str | None = None
 
 
 class Show(Struct, kw_only=True):
@@ -129,7 +130,7 @@ async def generate(request: HttpRequest) -> Response:
     else:
         system = [OllamaMessage(role="system", content=body.system)] if body.system else []
         turns = [*system, OllamaMessage(role="user", content=body.prompt)]
-        wanted = _chat(Chat(messages=turns, format=body.format, options=body.options))
+        wanted = _chat(Chat(messages=turns, format=body.format, options=body.options, think=body.think))
         talk, made = await run_in_threadpool(prepared, service, wanted, owner_of(request))
         ticket, parts = made[0], talk.parts()
     return await _answer(request, service, ticket, parts, body.stream is not False, chat=False)
@@ -209,8 +210,10 @@ def _chat(body: Chat) -> ChatCompletion:
     ]
     found = ChatCompletion(messages=messages, **_options(body.options, body.format))
     found.tools = [Tool(function=tool.function) for tool in body.tools or () if tool.function is not None]
-    if body.think is False:
-        found.reasoning_effort = "none"
+    if isinstance(body.think, str):
+        found.reasoning_effort = body.think
+    else:
+        found.think = body.think
     return found
 
 
@@ -232,7 +235,7 @@ def _options(given: OllamaOptions | None, form: str | dict[str, Any] | None) -> 
 def _raw(service: Service, body: Generate, owner: str) -> Ticket:
     wanted = ChatCompletion(messages=[], **_options(body.options, body.format))
     ids = service.model.tokenizer.encode(body.prompt or "", eos=False)
-    options = choices.options(service, wanted, wanted.max_tokens)
+    options = choices.options(service, wanted)
     return choices.tickets(service, Request(0, ids, options, continues=True, owner=owner), 1)[0]
 
 

@@ -14,11 +14,12 @@ from starlette.responses import Response
 
 from localmix.answer.ticket import Ticket
 from localmix.markup import Call, Part, Said
+from localmix.server import choices
 from localmix.server.chat import prepared
 from localmix.server.errors import ApiError
 from localmix.server.responses_body import ResponsesBody, chat_of
 from localmix.server.service import Service, owner_of, service_of
-from localmix.server.stream import Event, Stream, streamed, whole
+from localmix.server.stream import Event, Progress, Stream, streamed, whole
 from localmix.server.tools import new_id
 from localmix.server.wire import event, json, read
 
@@ -27,7 +28,7 @@ async def responses(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, ResponsesBody)
     chat = chat_of(body)
     talk, made = await run_in_threadpool(prepared, service, chat, owner_of(request))
-    stream = Stream(service.worker, [made])
+    stream = Stream(service.worker, [made], progress=body.stream and body.return_progress)
     parts, told = talk.parts(), _Told(service, body, made[0], len(talk.ids))
     if not body.stream:
         (pieces,) = await whole(request, stream)
@@ -43,7 +44,12 @@ async def responses(request: HttpRequest) -> Response:
         return [raw for part in found for raw in told.add(part)]
 
     def end() -> Sequence[bytes]:
-        return [*told.close(), told.event(told.ending, response=told.response("completed"))]
+        times = choices.timings(made[0].stats)
+        return [*told.close(), told.event(told.ending, response=told.response("completed"), timings=times)]
+
+    def reading(what: Progress) -> bytes:
+        more = choices.reading(what, body)
+        return told.event("response.in_progress", response=told.response("in_progress"), **more)
 
     def failed(error: ApiError) -> bytes:
         return told.event("error", message=error.message, code=error.type, param=error.param)
@@ -51,7 +57,7 @@ async def responses(request: HttpRequest) -> Response:
     begin = [
         told.event(f"response.{kind}", response=told.response("in_progress")) for kind in ("created", "in_progress")
     ]
-    return await streamed(stream, chunks, begin, end, failed=failed)
+    return await streamed(stream, chunks, begin, end, failed=failed, reading=reading)
 
 
 class _Told:
@@ -86,6 +92,7 @@ class _Told:
         self._open["content"][0]["text"] += part.text
         kind = "response.reasoning_text.delta" if part.kind == "reasoning" else "response.output_text.delta"
         more: dict[str, Any] = {} if part.kind == "reasoning" else {"logprobs": []}
+        more |= choices.times(self._ticket.stats, self._body)
         return [*found, self.event(kind, **self._place(), content_index=0, delta=part.text, **more)]
 
     def close(self) -> list[bytes]:

@@ -18,10 +18,14 @@ from localmix.server.bodies import (
     Message,
     Part,
     ResponseFormat,
+    Sampling,
     Tool,
     ToolCall,
+    sampling_of,
 )
 from localmix.server.errors import ApiError
+
+_LOGPROBS = "message.output_text.logprobs"
 
 
 class Item(Struct, kw_only=True):
@@ -62,17 +66,12 @@ class Reasoning(Struct, kw_only=True):
     effort: str | None = None
 
 
-class ResponsesBody(Struct, kw_only=True):
+class ResponsesBody(Sampling, kw_only=True):
     """/v1/responses"""
 
     input: str | Annotated[list[Item], Meta(max_length=limits.MESSAGES)] | None = None
     instructions: str | None = None
-    model: str | None = None
     max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    stream: bool | None = None
     text: TextFormat | None = None
     tools: Annotated[list[ToolSpec], Meta(max_length=limits.TOOLS)] | None = None
     tool_choice: Literal["auto", "none", "required"] | ToolName | None = None
@@ -81,14 +80,20 @@ class ResponsesBody(Struct, kw_only=True):
     previous_response_id: str | None = None
     conversation: str | dict[str, Any] | None = None
     background: bool | None = None
+    prompt: Any = None
+    include: list[str] | None = None
     metadata: dict[str, Any] | None = None
 
 
 def chat_of(body: ResponsesBody) -> ChatCompletion:
-    """The same request as a chat completion. ApiError: it needs a memory between requests."""
-    for name in ("previous_response_id", "conversation", "background"):
+    """The same request as a chat completion. ApiError: it needs a memory between requests, or what there is not."""
+    for name in ("previous_response_id", "conversation", "background", "prompt"):
         if getattr(body, name):
             raise ApiError(400, f"{name}: nothing is kept between requests: send the whole input", param=name)
+    if _LOGPROBS in (body.include or ()):
+        raise ApiError(400, f"include: {_LOGPROBS} is not supported: leave it out", param="include")
+    if body.count > 1:
+        raise ApiError(400, f"n: found {body.count}, expected 1: a response is one answer", param="n")
     messages = [Message(role="system", content=body.instructions)] if body.instructions else []
     messages += _messages(body.input)
     if not any(message.role != "system" for message in messages):
@@ -98,22 +103,21 @@ def chat_of(body: ResponsesBody) -> ChatCompletion:
         for tool in body.tools or ()
         if tool.type == "function" and tool.name
     ]
-    form = body.text.format if body.text is not None else None
     choice = body.tool_choice
-    return ChatCompletion(
+    found = ChatCompletion(
+        **sampling_of(body),
         messages=messages,
-        max_tokens=body.max_output_tokens,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        seed=body.seed,
         tools=tools,
         tool_choice=Chosen(function=Function(name=choice.name)) if isinstance(choice, ToolName) else choice,
         parallel_tool_calls=body.parallel_tool_calls,
         reasoning_effort=body.reasoning.effort if body.reasoning is not None else None,
-        response_format=None
-        if form is None
-        else ResponseFormat(type=form.type, json_schema=JsonSchema(schema=form.schema) if form.schema else None),
     )
+    if body.max_output_tokens is not None:
+        found.max_tokens = body.max_output_tokens
+    if (form := body.text.format if body.text is not None else None) is not None:
+        schema = JsonSchema(schema=form.schema) if form.schema else None
+        found.response_format = ResponseFormat(type=form.type, json_schema=schema)
+    return found
 
 
 def _messages(given: str | Sequence[Item] | None) -> list[Message]:

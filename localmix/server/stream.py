@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from localmix.answer.stats import Stats
 from localmix.answer.ticket import Piece, Ticket
 from localmix.server.errors import ApiError, as_api_error
 from localmix.server.limits import ALIVE_SECONDS
@@ -17,42 +21,72 @@ from localmix.server.worker import EngineError, Worker
 Event = tuple[int, list[Piece], bool]  # which answer, its pieces, whether it has ended
 
 
+@dataclass(frozen=True)
+class Progress:
+    """So much of the prompt of an answer is read; `stats` are of that moment."""
+
+    place: int
+    done: int  # tokens
+    total: int
+    stats: Stats
+    seconds: float  # since the reading began
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As llama.cpp tells it."""
+        return {
+            "total": self.total,
+            "cache": self.stats.cached_tokens,
+            "processed": self.done,
+            "time_ms": round(1000 * self.seconds),
+        }
+
+
 class Stream:
     """The answers of one request. Iterate for events; leave it by `close`."""
 
-    def __init__(self, worker: Worker, prompts: Sequence[Sequence[Ticket]]) -> None:
-        """`prompts`: for each prompt its answers. ApiError: not now."""
+    def __init__(self, worker: Worker, prompts: Sequence[Sequence[Ticket]], *, progress: bool | None = False) -> None:
+        """`prompts`: for each prompt its answers. `progress`: tell how far each prompt is read. ApiError: not now."""
         self.tickets = [ticket for tickets in prompts for ticket in tickets]
         self._worker, self._open = worker, len(self.tickets)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         places = {id(ticket): place for place, ticket in enumerate(self.tickets)}
 
         def listener(ticket: Ticket, pieces: list[Piece], ended: bool) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens
-                self._loop.call_soon_threadsafe(self._events.put_nowait, (places[id(ticket)], pieces, ended))
+            self._put((places[id(ticket)], pieces, ended))
 
         try:
             for tickets in prompts:
+                if progress:
+                    tickets[0].progress = _Reading(self._put, tickets[0], places[id(tickets[0])])
                 worker.submit(tickets, listener)
         except ApiError:
             self.close()
             raise
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[Event | Progress]:
         """ApiError: an answer failed."""
         while self._open:
             yield await self.next()
 
-    async def next(self) -> Event:
+    async def next(self) -> Event | Progress:
         """The next event. ApiError: an answer failed."""
-        place, pieces, ended = await self._events.get()
+        what = await self._events.get()
+        if isinstance(what, Progress):
+            return what
+        place, pieces, ended = what
         self._open -= ended
         error = self.tickets[place].error
         if ended and error is not None:
             self.close()
             raise ApiError(500, str(error)) if isinstance(error, EngineError) else as_api_error(error)
         return place, pieces, ended
+
+    def _put(self, what: Event | Progress) -> None:
+        """Called in the worker's thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._events.put_nowait, what)
 
     @property
     def done(self) -> bool:
@@ -63,13 +97,30 @@ class Stream:
         self._worker.cancel([ticket for ticket in self.tickets if not ticket.ended])
 
 
+class _Reading:
+    """Told how much of a prompt is read, in the worker's thread. What is read again is not told again."""
+
+    def __init__(self, put: Callable[[Progress], None], ticket: Ticket, place: int) -> None:
+        self._put, self._ticket, self._place = put, ticket, place
+        self._most, self._began = -1, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._most < 0:
+            self._began = perf_counter()
+        if done > self._most:
+            self._most = done
+            seconds = perf_counter() - self._began
+            self._put(Progress(self._place, done, total, replace(self._ticket.stats), seconds))
+
+
 async def whole(request: Request, stream: Stream) -> list[list[Piece]]:
     """All pieces of all answers. The work ends if the client leaves. ApiError: an answer failed."""
     found: list[list[Piece]] = [[] for _ in stream.tickets]
 
     async def collect() -> None:
-        async for place, pieces, _ in stream:
-            found[place] += pieces
+        async for what in stream:
+            if not isinstance(what, Progress):
+                found[what[0]] += what[1]
 
     work, left = asyncio.create_task(collect()), asyncio.create_task(_left(request.receive))
     try:
@@ -98,29 +149,35 @@ async def streamed(
     media: str = "text/event-stream",
     alive: bytes = ALIVE,
     failed: Callable[[ApiError], bytes] = lambda error: event(error.body),
+    reading: Callable[[Progress], bytes] = lambda what: b"",
 ) -> Response:
     """A response of events. What fails before the first piece, within some seconds, is a status of its own.
 
-    `chunks` makes bytes of an event, `begin` comes before all, `end` after it; `alive` while nothing happens.
+    `chunks` makes bytes of an event, `reading` of progress; `begin` comes before all, `end` after it; `alive` while
+    nothing happens.
     """
-    first: Event | None = None
+
+    def told(what: Event | Progress) -> Sequence[bytes]:
+        return [reading(what)] if isinstance(what, Progress) else chunks(what)
+
+    first: Event | Progress | None = None
     with suppress(TimeoutError):
         async with asyncio.timeout(ALIVE_SECONDS):
             first = await stream.next()
 
     async def content() -> AsyncIterator[bytes]:
-        waiting: asyncio.Task[Event] | None = None
+        waiting: asyncio.Task[Event | Progress] | None = None
         try:
             for part in begin:
                 yield part
             if first is not None:
-                for part in chunks(first):
+                for part in told(first):
                     yield part
             while not stream.done:
                 waiting = asyncio.create_task(stream.next())
                 while not (await asyncio.wait((waiting,), timeout=ALIVE_SECONDS))[0]:
                     yield alive
-                for part in chunks(waiting.result()):
+                for part in told(waiting.result()):
                     yield part
             for part in end():
                 yield part

@@ -92,18 +92,18 @@ def said(messages: Sequence[Message], texts: Sequence[str], tools: Sequence[Tool
     return out
 
 
-def encoded(template: ChatTemplate, messages: Sequence[Said], seen: Mapping[str, Any]) -> list[int]:
-    """The ids of a conversation. Where the template refuses a system prompt or two turns of one role, those are
-    folded. LocalmixError: it refuses that, too.
+def encoded(template: ChatTemplate, messages: Sequence[Said], seen: Mapping[str, Any], **how: bool) -> list[int]:
+    """The ids of a conversation; `how` as `ChatTemplate.encode` has it. Where the template refuses a system prompt or
+    two turns of one role, those are folded. LocalmixError: it refuses that, too.
     """
     try:
-        return template.encode(messages, variables=seen)
+        return template.encode(messages, variables=seen, **how)
     except LocalmixError as error:
         folded = _folded(messages)
         if folded == list(messages):
             raise
         try:
-            return template.encode(folded, variables=seen)
+            return template.encode(folded, variables=seen, **how)
         except LocalmixError:
             raise error from None
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from localmix.server.errors import ApiError
 from localmix.server.limits import BODY, RECEIVE_SECONDS
+from localmix.server.unsupported import check
 
 T = TypeVar("T")
 
@@ -30,7 +31,9 @@ ALIVE = b": waiting\n\n"
 
 
 async def read(request: Request, kind: type[T]) -> T:
-    """The body of a request. ApiError: it is too large, too slow, not JSON, or of other types."""
+    """The body of a request. ApiError: it is too large, too slow, not JSON, of other types, or asks for what there is
+    not.
+    """
     raw = bytearray()
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):
@@ -46,9 +49,11 @@ async def read(request: Request, kind: type[T]) -> T:
 
 
 def decode(raw: bytes, kind: type[T]) -> T:
-    """JSON as `kind`. ApiError: it is not."""
+    """JSON as `kind`. ApiError: it is not, or asks for what there is not."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        found = msgspec.json.decode(raw, type=kind)
+        check(raw, kind)
+        return found
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         param = place.strip("`").removeprefix("$").removeprefix(".") or None

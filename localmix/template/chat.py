@@ -67,18 +67,21 @@ class ChatTemplate:
         messages: Sequence[Message],
         *,
         add_generation_prompt: bool = True,
+        continued: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The ids of a conversation, ready for the model to go on.
 
-        `add_generation_prompt` opens the assistant's turn, in formats that have an opening. `variables` are seen by
-        the template, as `tools`. BOS comes once, if the template prints it or the file wants it. Raises LocalmixError
-        where the template refuses or fails.
+        `add_generation_prompt` opens the assistant's turn, in formats that have an opening; `continued` leaves the
+        last message open instead, for the model to go on with it. `variables` are seen by the template, as `tools`.
+        BOS comes once, if the template prints it or the file wants it. Raises LocalmixError where the template refuses
+        or fails.
         """
         _check_roles(messages)
         variables = {**self._variables, **(variables or {})}
         if self._mistral is not None and not variables and all(message.more is None for message in messages):
-            return self._mistral.encode(messages, self._tokenizer)
+            ids = self._mistral.encode(messages, self._tokenizer)
+            return ids[:-1] if continued and ids[-1] == self._tokenizer.eos else ids
         texts = [self.source, *self._tokenizer.control_tokens, *(message.content for message in messages)]
         texts += _texts([variables, *(message.more for message in messages)])
         stand_ins = StandIns(texts, self._tokenizer)
@@ -90,6 +93,8 @@ class ChatTemplate:
         ]
         hidden = [replace(one, more=_each(one.more, stand_ins.hide_control)) for one in messages]
         seen = _each(variables or {}, stand_ins.hide_control)
+        if continued:
+            return self._with_one_bos(self._encode_open(hidden, contents, seen, stand_ins))
         printed = self._print(hidden, contents, add_generation_prompt, seen)
         ids = self._with_one_bos(self._encode_printed(printed, stand_ins))
         return [*ids, *self._after] if add_generation_prompt else ids
@@ -136,6 +141,16 @@ class ChatTemplate:
         size = sum(map(len, [*contents, *_texts([seen, *(message.more for message in messages)])]))
         units = sandbox.UNITS + _UNITS_A_CHARACTER * size
         return sandbox.render(self.source, variables, units=units)
+
+    def _encode_open(
+        self, messages: Sequence[Message], contents: list[str], seen: Mapping[str, Any], stand_ins: StandIns
+    ) -> list[int]:
+        """What the template prints up to the end of the last message's content, which a mark tells."""
+        mark = stand_ins.hide_answer([])
+        before, found, _ = self._print(messages, [*contents[:-1], contents[-1] + mark], False, seen).rpartition(mark)
+        if not found:
+            raise LocalmixError("the chat template does not print the last message, which is to be continued")
+        return self._encode_printed(before, stand_ins)
 
     def _encode_printed(self, printed: str, stand_ins: StandIns) -> list[int]:
         tokenizer = self._tokenizer

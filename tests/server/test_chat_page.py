@@ -13,7 +13,7 @@ def test_the_page_is_whole_and_nothing_else_may_run(server: Served) -> None:
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     text, policy = raw.decode(), headers["content-security-policy"]
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    assert len(scripts) == 7
+    assert len(scripts) == 10
     for part in [*scripts, *re.findall(r"<style>(.*?)</style>", text, re.DOTALL)]:
         assert base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() in policy
     assert policy.startswith("default-src 'none'")

@@ -102,6 +102,7 @@ def test_a_token_is_banned(server: Served) -> None:
          "type"),
         ({"messages": HELLO, "grammar": "root ::= ("}, 400, "grammar"),
         ({"messages": HELLO, "continue_final_message": True}, 400, "continue_final_message"),
+        ({"messages": HELLO, "functions": [{"name": "f"}]}, 400, "functions"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(server: Served, body: Any, status: int, word: str) -> None:

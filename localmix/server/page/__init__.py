@@ -1,7 +1,7 @@
 """The page at `/`: a chat in one file, with everything that it needs inside. Its policy allows nothing else.
 
-The parts are kept apart for reading: `page.html`, `page.css`, `page.js`, and what others wrote in `vendored`, with its
-licences. They are put together once, when the server starts.
+The parts are kept apart for reading: `page.html`, `page.css`, one script for each purpose, and what others wrote in
+`vendored`, with its licences. They are put together once, when the server starts.
 """
 
 import base64
@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import resources
 
 _SCRIPTS = ("vendored/markdown-it.js", "vendored/dompurify.js", "vendored/highlight.js", "vendored/htm-preact.js",
-            "store.js", "routes.js", "page.js")  # fmt: skip
+            "store.js", "client.js", "markdown.js", "routes.js", "settings.js", "page.js")  # fmt: skip
 
 
 @dataclass(frozen=True)

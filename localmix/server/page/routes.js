@@ -3,34 +3,32 @@
 // how often each expert of each layer was chosen. `tokens` are [text, experts (layers, active)] pairs.
 
 const Routes = (() => {
-  const { html, useState } = htmPreact;
+  const { html, useState, useEffect, useRef } = htmPreact;
   const colour = (expert, count) => `hsl(${Math.round((360 * expert) / count)} 65% 50%)`;
 
   function Picture({ tokens, layers, experts, layer, choose }) {
     const counts = Array.from({ length: layers }, () => new Array(experts).fill(0));
     for (const [, chosen] of tokens) chosen.forEach((row, l) => row.forEach((expert) => (counts[l][expert] += 1)));
     const most = Math.max(1, ...counts.flat());
-    const [left, size] = [26, 100 / Math.max(experts, 8)];
-    const tall = Math.min(size, 6);
-    return html`<svg viewBox="0 0 ${left + 100 + 2} ${layers * tall + 12}" role="img"
-        aria-label="How often each expert of each layer was chosen">
-      ${counts.map((row, l) => html`<g onClick=${() => choose(l)}>
-        <text x=${left - 2} y=${l * tall + tall * 0.75} text-anchor="end" font-size=${Math.min(tall, 5)}>${l === layer ? "▸" : ""}${l}</text>
-        ${row.map((count, expert) => html`<rect x=${left + expert * size} y=${l * tall} width=${size * 0.94}
-          height=${tall * 0.9} fill=${colour(expert, experts)} fill-opacity=${0.06 + (0.94 * count) / most}>
-          <title>layer ${l}, expert ${expert}: ${count} of ${tokens.length} tokens</title></rect>`)}
-      </g>`)}
-      <text x=${left} y=${layers * tall + 8}>expert 0 … ${experts - 1}</text>
-    </svg>`;
+    return html`<div class="picture">
+      ${counts.map((row, l) => html`<button class="row" aria-pressed=${l === layer} aria-label="layer ${l}" onClick=${() => choose(l)}>
+        <span class="layer">${l}</span>
+        ${row.map((count, expert) => html`<span class="cell" title="layer ${l}, expert ${expert}: ${count} of ${tokens.length} tokens"
+          style=${{ background: colour(expert, experts), opacity: 0.06 + (0.94 * count) / most }}></span>`)}
+      </button>`)}
+      <div class="legend"><span>layer</span><span>expert 0</span><span>… ${experts - 1}</span></div>
+    </div>`;
   }
 
   return function Routes({ tokens, experts }) {
     const layers = tokens[0][1].length;
     const [layer, choose] = useState(0);
     const [shown, show] = useState(null);
-    const said = shown === null ? `layer ${layer}: point at a token`
-      : `${JSON.stringify(tokens[shown][0])}: ` + tokens[shown][1].map((row, l) => `${l}: ${row.join(" ")}`).join("  ·  ");
-    return html`<div class="routes">
+    const box = useRef();
+    useEffect(() => box.current.scrollIntoView({ block: "nearest" }), []);
+    const said = shown === null ? `Layer ${layer}: point at a token, or click another layer.`
+      : `${JSON.stringify(tokens[shown][0])} by layer: ` + tokens[shown][1].map((row, l) => `${l}: ${row.join(" ")}`).join("  ·  ");
+    return html`<div class="routes" ref=${box}>
       <div class="text" onMouseLeave=${() => show(null)}>
         ${tokens.map(([text, chosen], place) => html`<span style=${{ borderColor: colour(chosen[layer][0], experts) }}
           title=${chosen.map((row, l) => `layer ${l}: experts ${row.join(", ")}`).join("\n")}

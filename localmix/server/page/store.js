@@ -28,7 +28,9 @@ const store = (() => {
   };
 })();
 
-const newTalk = () => ({ id: crypto.randomUUID(), title: "", changed: Date.now(), nodes: {}, leaf: null });
+/** Random, also where the page is not from this machine: there browsers have no randomUUID. */
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const newTalk = () => ({ id: newId(), title: "", changed: Date.now(), nodes: {}, leaf: null });
 
 /** The messages from the first to the one that is shown last. */
 function path(talk) {
