@@ -10,11 +10,9 @@ _ROUNDS = 3  # in the first the memory of slots is touched for the first time
 
 def rate(pool: Pool) -> float:
     """Bytes a second, at best, with nothing computed beside. LocalmixError: the file cannot be read."""
-    count, best, at = max(min(_SAMPLE // pool.slot_bytes, pool.slots), 1), 0.0, 0
-    keys = pool.keys
+    count, best = max(min(_SAMPLE // pool.slot_bytes, pool.slots), 1), 0.0
     for _ in range(_ROUNDS):
-        chosen = [key for key in keys[at : at + count] if not pool.has(key)]
-        at = at + count if at + 2 * count <= len(keys) else 0
+        chosen = [key for key in pool.keys if not pool.has(key)][:count]
         before, began = pool.counts.bytes_read, time.perf_counter()
         found = pool.hold(chosen)
         try:

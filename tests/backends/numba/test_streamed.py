@@ -198,6 +198,19 @@ def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path)
         streamed.forward(Batch.of([(sequence, 3, [3, 4, 5])]), cache)
 
 
+def test_a_file_that_is_cut_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
+    """Before anything of it that is mapped is touched, which would end the program."""
+    path = shutil.copy(paths["mixtral"], tmp_path / "shorter.gguf")
+    streamed = engine(path, 4)
+    cache = streamed.cache(64)
+    sequence = cache.new()
+    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
+    os.truncate(path, 100)
+    for ids in ([6], [7, 8, 9]):
+        with pytest.raises(FileFormatError, match="was written to while in use: load the model again"):
+            streamed.forward(Batch.of([(sequence, 3, ids)]), cache)
+
+
 def test_a_disk_that_fails_is_an_error_and_then_forgotten(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

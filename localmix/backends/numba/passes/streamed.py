@@ -36,6 +36,7 @@ class Streamed(Engine):
         self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows. FileFormatError, LocalmixError: experts that cannot be had."""
+        self._pool.check()  # of a file that was cut the embedding, which is mapped, must not be touched
         try:
             logits = super().step(batch, cache, watch, pause)
         finally:
