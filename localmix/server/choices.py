@@ -14,12 +14,15 @@ from localmix.server.bodies import Sampling
 from localmix.server.errors import ApiError
 from localmix.server.service import Service
 from localmix.server.stream import Progress
+from localmix.server.unsupported import OFF
 
 _OBJECT = {"type": "object"}
 _MOST_BIAS = 100
 FINISH = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "interrupted": "stop"}
 _ORDER = ("penalties", "top_k", "top_p", "min_p", "temperature")  # of samplers, by llama.cpp's names
 _ASLEEP = ("dry", "top_n_sigma", "typ_p", "typical_p", "xtc", "adaptive_p", "tfs_z")  # until a field of theirs is set
+_SLEEPING = ("mirostat", "typical_p", "dynatemp_range", "xtc_probability", "dry_multiplier", "top_n_sigma",
+             "adaptive_target")  # fmt: skip
 # OpenAI's names of our options, where they differ.
 _SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed")
 
@@ -47,6 +50,21 @@ def options(service: Service, body: Sampling, limit: int | None = None, *, texts
         return service.model.defaults.options(given | _held(body))
     except LocalmixError as error:
         raise ApiError(400, str(error), param=str(error).partition(" ")[0]) from None
+
+
+def settings(options: Options) -> dict[str, Any]:
+    """What an answer is chosen by, in llama.cpp's names, with its samplers that there are none of here."""
+    most = -1 if options.max_tokens is None else options.max_tokens
+    return {
+        **{name: getattr(options, name) for name in _SAME},
+        "seed": -1 if options.seed is None else options.seed,
+        "temperature": options.temp,
+        "stop": list(options.stop),
+        "n_predict": most,
+        "max_tokens": most,
+        **{name: OFF[name][0] for name in _SLEEPING},
+        "adaptive_decay": 0.9,
+    }
 
 
 def tickets(service: Service, request: Request, count: int) -> list[Ticket]:

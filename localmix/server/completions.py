@@ -10,10 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from localmix.answer.options import Options
 from localmix.answer.scores import Score
 from localmix.answer.ticket import Piece, Request, Ticket
 from localmix.server import choices
-from localmix.server.bodies import Completion
+from localmix.server.bodies import Completion, Sampling
 from localmix.server.errors import ApiError
 from localmix.server.limits import PROMPTS
 from localmix.server.service import Service, owner_of, service_of
@@ -25,8 +26,7 @@ _MAX_TOKENS = 16  # as OpenAI has it
 
 async def completions(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Completion)
-    prompts = await run_in_threadpool(prompts_of, service, body.prompt, bos=body.add_special_tokens)
-    made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
+    prompts, made = await run_in_threadpool(_prepared, service, body, owner_of(request))
     head = service.head("text_completion", "cmpl")
     stream = Stream(service.worker, made, progress=body.stream and body.return_progress)
     logs = [_Log(service, ticket, body, _text(service, ticket, body)) for ticket in stream.tickets]
@@ -59,6 +59,13 @@ async def completions(request: HttpRequest) -> Response:
     return await streamed(stream, chunks, end=end, reading=reading)
 
 
+def _prepared(service: Service, body: Completion, owner: str) -> tuple[list[list[int]], list[list[Ticket]]]:
+    prompts = prompts_of(service, body.prompt, bos=body.add_special_tokens)
+    options = choices.options(service, body, _MAX_TOKENS)
+    scores = None if body.logprobs is None or body.logprobs is False else int(body.logprobs)
+    return prompts, tickets_of(service, body, prompts, options, owner, scores, echo=bool(body.echo))
+
+
 def prompts_of(service: Service, given: str | Sequence[Any] | None, *, bos: bool | None = None) -> list[list[int]]:
     """The ids of every prompt; `bos`: whether texts begin with that token, None: where the model wants it. ApiError:
     there is no prompt, or too many, or none of this model.
@@ -86,19 +93,23 @@ def _joined(service: Service, parts: Any, bos: bool | None) -> list[int]:
     return ids
 
 
-def _tickets(service: Service, body: Completion, prompts: list[list[int]], owner: str) -> list[list[Ticket]]:
-    options = choices.options(service, body, _MAX_TOKENS)
-    scores = None if body.logprobs is None or body.logprobs is False else int(body.logprobs)
-    echo = bool(body.echo)
+def tickets_of(
+    service: Service,
+    body: Sampling,
+    prompts: list[list[int]],
+    options: Options,
+    owner: str,
+    scores: int | None,
+    *,
+    echo: bool = False,
+) -> list[list[Ticket]]:
+    """For each prompt its answers, with `scores` likely ids beside each of theirs. LocalmixError: a prompt too long."""
     bos = service.model.tokenizer.bos
-    return [
-        choices.tickets(
-            service,
-            Request(0, prompt, options, continues=prompt != [bos], scores=scores, echo=echo, owner=owner),
-            body.count,
-        )
+    requests = [
+        Request(0, prompt, options, continues=prompt != [bos], scores=scores, echo=echo, owner=owner)
         for prompt in prompts
     ]
+    return [choices.tickets(service, request, body.count) for request in requests]
 
 
 def _text(service: Service, ticket: Ticket, body: Completion) -> str:

@@ -13,20 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from localmix.answer.options import Options
-from localmix.answer.ticket import Piece, Request, Ticket
+from localmix.answer.ticket import Piece, Ticket
 from localmix.server import choices, limits
 from localmix.server.bodies import Sampling, Text
-from localmix.server.completions import prompts_of
+from localmix.server.completions import prompts_of, tickets_of
 from localmix.server.errors import ApiError
 from localmix.server.service import Service, owner_of, service_of
 from localmix.server.stream import Event, Progress, Stream, streamed, whole
 from localmix.server.wire import event, json, read
 
 _STOPS = {"end": "eos", "stop": "word", "length": "limit", "context": "limit"}
-# Samplers that there are none of here, and the values at which they do nothing.
-_ASLEEP = {"mirostat": 0, "typical_p": 1.0, "dynatemp_range": 0.0, "xtc_probability": 0.0, "dry_multiplier": 0.0,
-           "top_n_sigma": -1.0, "adaptive_target": -1.0, "adaptive_decay": 0.9}  # fmt: skip
 
 
 class Native(Sampling, kw_only=True):
@@ -40,11 +36,7 @@ class Native(Sampling, kw_only=True):
 
 async def completion(request: HttpRequest) -> Response:
     service, body = service_of(request), await read(request, Native)
-    given = [_text(part) for part in body.prompt] if isinstance(body.prompt, list) else _text(body.prompt)
-    prompts = await run_in_threadpool(prompts_of, service, given)
-    if body.count > 1 and len(prompts) > 1:
-        raise ApiError(400, "n with several prompts is not supported: send one prompt", param="n")
-    made = await run_in_threadpool(_tickets, service, body, prompts, owner_of(request))
+    made = await run_in_threadpool(_prepared, service, body, owner_of(request))
     stream = Stream(service.worker, made, progress=body.stream and body.return_progress)
     answers = [_Answer(service, body, ticket, place) for place, ticket in enumerate(stream.tickets)]
     if not body.stream:
@@ -62,6 +54,15 @@ async def completion(request: HttpRequest) -> Response:
     return await streamed(stream, chunks, reading=reading)
 
 
+def _prepared(service: Service, body: Native, owner: str) -> list[list[Ticket]]:
+    given = [_text(part) for part in body.prompt] if isinstance(body.prompt, list) else _text(body.prompt)
+    prompts = prompts_of(service, given)
+    if body.count > 1 and len(prompts) > 1:
+        raise ApiError(400, "n with several prompts is not supported: send one prompt", param="n")
+    options = choices.options(service, body, texts=True)
+    return tickets_of(service, body, prompts, options, owner, body.n_probs or None)
+
+
 def _text(part: Any) -> Any:
     """A prompt without its wrapping. ApiError: it has pictures or sounds."""
     if not isinstance(part, dict):
@@ -69,19 +70,6 @@ def _text(part: Any) -> Any:
     if not isinstance(part.get("prompt_string"), str) or part.get("multimodal_data"):
         raise ApiError(400, "prompt: expected prompt_string, a text, and no multimodal_data", param="prompt")
     return part["prompt_string"]
-
-
-def _tickets(service: Service, body: Native, prompts: list[list[int]], owner: str) -> list[list[Ticket]]:
-    options = choices.options(service, body, texts=True)
-    bos = service.model.tokenizer.bos
-    return [
-        choices.tickets(
-            service,
-            Request(0, ids, options, continues=ids != [bos], scores=body.n_probs or None, owner=owner),
-            body.count,
-        )
-        for ids in prompts
-    ]
 
 
 class _Answer:
@@ -152,27 +140,14 @@ class _Answer:
 
 def _settings(body: Native, ticket: Ticket) -> dict[str, Any]:
     """How the answer was chosen, by llama.cpp's names."""
-    options: Options = ticket.options
-    biases = (options.logit_bias or {}).items()
-    most = -1 if options.max_tokens is None else options.max_tokens
+    biases = (ticket.options.logit_bias or {}).items()
     return {
+        **choices.settings(ticket.options),
         "seed": ticket.seed,
-        "temperature": options.temp,
-        "top_k": options.top_k,
-        "top_p": options.top_p,
-        "min_p": options.min_p,
-        "repeat_penalty": options.repeat_penalty,
-        "repeat_last_n": options.repeat_last_n,
-        "presence_penalty": options.presence_penalty,
-        "frequency_penalty": options.frequency_penalty,
-        "stop": list(options.stop),
-        "n_predict": most,
-        "max_tokens": most,
         "n_probs": body.n_probs or 0,
         "stream": bool(body.stream),
         "ignore_eos": bool(body.ignore_eos),
         "logit_bias": [{"token": id, "bias": bias if math.isfinite(bias) else None} for id, bias in biases],
-        **_ASLEEP,
     }
 
 

@@ -219,10 +219,8 @@ def _chat(body: Chat) -> ChatCompletion:
 
 def _options(given: OllamaOptions | None, form: str | dict[str, Any] | None) -> dict[str, Any]:
     o = given or OllamaOptions()
-    names = ("temperature", "top_k", "top_p", "min_p", "seed", "stop", "repeat_penalty", "repeat_last_n",
-             "presence_penalty", "frequency_penalty")  # fmt: skip
-    found: dict[str, Any] = {name: getattr(o, name) for name in names}
-    found["max_tokens"] = o.num_predict
+    found: dict[str, Any] = msgspec.structs.asdict(o)
+    found["max_tokens"] = found.pop("num_predict")
     if isinstance(form, dict):
         found["json_schema"] = form
     elif form == "json":

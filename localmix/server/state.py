@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from localmix.server.choices import settings
 from localmix.server.errors import ApiError
 from localmix.server.metrics import CONTENT_TYPE
 from localmix.server.page import page
@@ -86,7 +87,10 @@ async def props(request: Request) -> Response:
     template = service.model.template
     return json(
         {
-            "default_generation_settings": {"n_ctx": service.context, "params": _recommended(service)},
+            "default_generation_settings": {
+                "n_ctx": service.context,
+                "params": settings(service.model.defaults.options({})),
+            },
             "total_slots": service.parallel,
             "model_path": service.model.file.path.name,
             "model_alias": service.name,
@@ -97,14 +101,6 @@ async def props(request: Request) -> Response:
             "max_gap": service.gap,
         }
     )
-
-
-def _recommended(service: Service) -> dict[str, float]:
-    """How answers are chosen where a request says nothing, by llama.cpp's names."""
-    options = service.model.defaults.options({})
-    names = {"temperature": options.temp, "top_k": options.top_k, "top_p": options.top_p, "min_p": options.min_p}
-    names["seed"] = -1 if options.seed is None else options.seed
-    return names | {"repeat_penalty": options.repeat_penalty, "repeat_last_n": options.repeat_last_n}
 
 
 def _text(service: Service, id: int | None) -> str:

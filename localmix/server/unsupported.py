@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from localmix.server.errors import ApiError
 
-_NO: tuple[Any, ...] = (False, 0, "", [], {})
+_NO: tuple[Any, ...] = (0, False, "", [], {})
 OFF: Mapping[str, Sequence[Any]] = {
     # llama.cpp's samplers and what it does with a text
     "adaptive_target": (-1,),
@@ -22,7 +22,7 @@ OFF: Mapping[str, Sequence[Any]] = {
     "dynatemp_range": _NO,
     "mirostat": _NO,
     "tfs_z": (1,),
-    "top_n_sigma": (0, -1),
+    "top_n_sigma": (-1, 0),
     "typical_p": (1,),
     "xtc_probability": _NO,
     "min_keep": (0, 1),
