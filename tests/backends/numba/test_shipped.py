@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 
 NAMES = ["passes.worker.lead", "formats.f32.row", "formats.bf16.row", "formats.q8_0.row"]  # small ones
 LOADER = [] if (sys.platform, platform.machine()) == ("linux", "x86_64") else ["llvmlite"]
-MAKE = f"""
+MAKE = """
 import sys
 from pathlib import Path
 from localmix.backends.numba.machine import isa, ship
-ship.make(Path(sys.argv[1]), isa.active(), {NAMES})
+ship.make(Path(sys.argv[1]), isa.active(), sys.argv[2:])
 """
 USE = """
 import sys
@@ -25,6 +26,22 @@ shipped.FOLDER = Path(shipped.FOLDER)
 for name in names:
     assert native.address(name)
 print(*native.compiled(), *sorted({"numba", "llvmlite"} & sys.modules.keys()))
+"""
+PRODUCTS = ["formats.f16.gemm", "formats.q4_0.gemv"]
+COMPUTE = """
+import sys
+from pathlib import Path
+import numpy as np
+from kernel_calls import product, random_weights
+from localmix.backends.numba.machine import native, shipped
+from quant import FORMATS
+_, shipped.FOLDER, *names = sys.argv
+shipped.FOLDER = Path(shipped.FOLDER)
+x = np.random.default_rng(0).standard_normal((5, 256)).astype(np.float32)
+for name in names:
+    _, format, shape = name.split(".")
+    print(product(format, shape, random_weights(FORMATS[format], 40, 256), x).tobytes().hex())
+print(*native.compiled())
 """
 DISGUISE = f"""
 import sys
@@ -41,16 +58,17 @@ def run(code: str, *arguments: object, **changes: str) -> list[str]:
     ).stdout.split()
 
 
-@pytest.fixture
-def shipped(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder for the instruction set in use."""
-    run(MAKE, tmp_path / "shipped")
-    (only,) = (tmp_path / "shipped").iterdir()
+    run(MAKE, folder := tmp_path_factory.mktemp("shipped"), *NAMES, *PRODUCTS)
+    (only,) = folder.iterdir()
     return only
 
 
-def test_it_is_used_unless_it_is_damaged_or_something_else(shipped: Path, tmp_path: Path) -> None:
+def test_it_is_used_unless_it_is_damaged_or_something_else(made: Path, tmp_path: Path) -> None:
     """And then neither Numba nor a cache. A file that cannot be used stays as it is, and nothing of it is run."""
+    shipped = shutil.copytree(made, tmp_path / "shipped" / made.name)
 
     def compiled(*names: str) -> list[str]:
         return run(USE, shipped.parent, *names, LOCALMIX_CACHE_DIR=str(tmp_path / "cache"))
@@ -71,6 +89,14 @@ def test_it_is_used_unless_it_is_damaged_or_something_else(shipped: Path, tmp_pa
     shipped.rename(shipped.with_name("avx9-0123456789abcdef"))  # as if it were of other sources
     (tmp_path / "cache").rename(tmp_path / "elsewhere")
     assert compiled(NAMES[0]) == [NAMES[0], "llvmlite", "numba"]
+
+
+def test_it_gives_the_bits_that_code_compiled_here_gives(made: Path, tmp_path: Path) -> None:
+    """Which is made for the processor at hand, not for all that have its instructions."""
+    changes = {"LOCALMIX_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)}
+    ours = run(COMPUTE, made.parent, *PRODUCTS, **changes)
+    here = run(COMPUTE, tmp_path / "none", *PRODUCTS, **changes)
+    assert here == [*ours, *PRODUCTS]
 
 
 def test_every_kernel_is_made() -> None:

@@ -2,11 +2,12 @@
 
     python -m localmix.backends.numba.machine.ship FOLDER
 
-What is made is for Linux if it is made there, and so on.
+What is made is for Linux if it is made there, and so on. The build hook of the wheel runs this: .ci/wheel.py.
 """
 
 import os
 import pkgutil
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localmix.backends.numba import formats
-from localmix.backends.numba.machine import host, isa, shipped
+from localmix.backends.numba.machine import isa, shipped
 from localmix.backends.numba.machine.native import MARK, PACKAGE, compile_alone
 from localmix.backends.numba.products.kernels import Kernels
 from quant import FORMATS
@@ -26,13 +27,13 @@ SHARES = 4  # processes for each instruction set: many are more even, few import
 
 
 def usual() -> list[isa.Isa]:
-    """The instruction sets that are worth it: of processors of this kind made since about 2015."""
-    kind = "neon" if "neon" in host.features() else "avx2"
+    """The instruction sets that are worth it: of this architecture's processors since about 2015."""
+    kind = {"x86_64": "avx2", "aarch64": "neon", "arm64": "neon"}.get(platform.machine())
     return [one for one in isa.ALL if kind in one.needs]
 
 
 def names() -> list[str]:
-    """Of all kernels, those that one process should not have alone apart from each other."""
+    """Of all kernels; those that take as long are neighbours."""
     found = set(_marked())
     for name in FORMATS:
         kernels = getattr(formats, name, None)

@@ -1,0 +1,87 @@
+"""How long a start takes up to the first words: the first one ever and a later one, with and without code in the wheel.
+
+By hand; installs into a new environment, for which pip must reach an index:
+
+    python tests/peers/starts.py [--wheel WHEEL] [--pairs 5] [--isa avx2]
+
+Without --wheel one with object code of the kernels is built first, which takes minutes. Each pair of runs is with the
+code and without, in turn, each beginning with an empty cache. Told are medians, in seconds from the command on.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[2]
+ASK = ("run", "Tell me a story about a cat", "--seed", "4", "-n", "60", "-q", "--ndjson")
+
+
+def built(folder: Path) -> Path:
+    """A wheel with object code."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(command, env=os.environ | {"HATCH_BUILD_HOOK_ENABLE_CUSTOM": "1"}, check=True)
+    (wheel,) = folder.glob("*.whl")
+    print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, built in {time.perf_counter() - start:.0f} s")
+    return wheel
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    """The `bin` of a new environment."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", str(wheel)], check=True)
+    return folder / "bin"
+
+
+def started(command: Path, cache: Path, isa: str) -> tuple[float, float]:
+    """Seconds to the first line of an answer and to its end."""
+    environment = os.environ | {"LOCALMIX_CACHE_DIR": str(cache), "LOCALMIX_CONFIG": os.devnull}
+    if isa:
+        environment["LOCALMIX_ISA"] = isa
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [str(command), *ASK], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline()
+        first = time.perf_counter() - start
+        run.stdout.read()
+    assert run.returncode == 0
+    return first, time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wheel", type=Path)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--isa", default="", help="as LOCALMIX_ISA")
+    arguments = parser.parse_args()
+    found = defaultdict[str, list[list[float]]](list)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bin = installed(arguments.wheel or built(folder), folder / "environment")
+        (shipped,) = (folder / "environment").rglob("backends/numba/shipped")
+        aside = folder / "aside"
+        started(bin / "localmix", folder / "cache", arguments.isa)  # the disk's cache, and Python's
+        for pair in range(arguments.pairs):
+            for way in ("with code", "without")[:: 1 if pair % 2 == 0 else -1]:
+                if way == "without":
+                    shipped.rename(aside)
+                cache = folder / f"{pair}-{way}"
+                first, second = (started(bin / "localmix", cache, arguments.isa) for _ in range(2))
+                found[way].append([*first, *second])
+                if way == "without":
+                    aside.rename(shipped)
+    print("                 first start: words, end    second start: words, end")
+    for way, runs in found.items():
+        print(f"{way:<12}", *(f"{median(figures):13.2f}" for figures in zip(*runs, strict=True)))
+
+
+if __name__ == "__main__":
+    main()
