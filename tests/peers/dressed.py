@@ -1,13 +1,14 @@
 """The bundled model in the clothes of other families: what was trained stays, and what they have besides is added.
 
 Random networks are not like trained ones: what an expert adds is large beside what it is added to, so that rounding
-changes much. Here the weights, the routers and the text are real. Added are biases, norms of queries and keys that
-leave their sizes as they are, a shared expert, sinks, windows, YaRN; no family writes good stories then, and none has
-to.
+changes much. Here the weights, the routers and the text are real. What families have besides is added so that the
+network stays near to the one that was trained: norms of queries and keys have the sizes that these have in the mean,
+experts give as much as where shares are divided by their sum, biases and a shared expert give a little.
 Shapes: D width · H heads · K kv heads · d head size · F hidden.
 """
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +21,47 @@ from localmix import gguf
 from localmix.backends.reference import Reference
 from localmix.engine.engine import Engine
 from localmix.model import Model
-from localmix.network.blocks import Place, Rope
+from localmix.network.blocks import Place, Rope, Router
 from localmix.store.bundled import model_path
 from quant.format import Floats
 
-YARN: dict[str, Any] = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+YARN: dict[str, Any] = {"rope.scaling.type": "yarn", "rope.scaling.factor": 1.5,
                         "rope.scaling.original_context_length": 192}  # fmt: skip
-SCALES: dict[str, Any] = {"attention.scale": 0.125, "residual_scale": 0.9, "embedding_scale": 1.5, "logit_scale": 1.5}
+SCALES: dict[str, Any] = {"attention.scale": 0.13, "residual_scale": 0.95, "embedding_scale": 1.05, "logit_scale": 1.05}
+LITTLE = 0.02
 YARN_TYPE = "rope.scaling.type"
 HIDDEN = {"expert_feed_forward_length": 512}
 SHARED = {"expert_shared_feed_forward_length": 512}
 
-# Of each kind its architecture and keys, and the recipe that it is converted with.
-KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "mixtral": ("llama", {}, "Q4_K_M"),
-    "qwen2moe": ("qwen2moe", HIDDEN | SHARED, "Q8_0"),
-    "qwen3moe": ("qwen3moe", HIDDEN, "Q4_K_M"),
-    "qwen3moe, YaRN": ("qwen3moe", HIDDEN | YARN, "Q8_0"),
-    "olmoe": ("olmoe", {}, "Q5_K_M"),
-    "granitemoe": ("granitemoe", SCALES, "Q6_K"),
-    "granitemoe, shared": ("granitemoe", SCALES | SHARED, "IQ4_NL"),
-    "gpt-oss": ("gpt-oss", HIDDEN | YARN | {"attention.sliding_window": 64}, "Q8_0"),
+RECIPES = ("Q8_0", "Q4_K_M")  # llama.cpp rounds activations in blocks of 32 for the one, of 256 for the other
+# Of each kind its architecture, and keys.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("llama", {}),
+    "qwen2moe": ("qwen2moe", HIDDEN | SHARED),
+    "qwen3moe": ("qwen3moe", HIDDEN),
+    "qwen3moe, YaRN": ("qwen3moe", HIDDEN | YARN),
+    "olmoe": ("olmoe", {}),
+    "granitemoe": ("granitemoe", SCALES),
+    "granitemoe, shared": ("granitemoe", SCALES | SHARED),
+    "gpt-oss": ("gpt-oss", HIDDEN | YARN | {"attention.sliding_window": 64}),
 }
 HALVES = ("qwen2moe", "qwen3moe", "olmoe", "gpt-oss")  # whose rotation turns (i, i + d / 2), not (2i, 2i + 1)
 
 
 class Measuring(Reference):
-    """Notes the queries and keys of each layer before they are rotated."""
+    """Notes the queries and keys of each layer before they are rotated, and what shares are divided by."""
 
     def __init__(self) -> None:
         self.seen: list[Floats] = []  # (T, heads, d): of layer 0 queries, keys, of layer 1 ...
+        self.sums: list[float] = []  # of the chosen ones' shares among all, in the mean
 
     def rotate(self, x: Floats, rope: Rope, place: Place) -> Floats:
         self.seen.append(x)
         return super().rotate(x, rope, place)
+
+    def choose(self, x: Floats, router: Router) -> tuple[NDArray, Floats]:
+        self.sums.append(float(super().choose(x, replace(router, normalized=False))[1].sum(axis=1).mean()))
+        return super().choose(x, router)
 
 
 def text(model: Model, tokens: int) -> list[int]:
@@ -64,7 +72,7 @@ def text(model: Model, tokens: int) -> list[int]:
 
 def make(path: Path, kind: str, ids: list[int]) -> Path:
     """The file of a kind, all matrices in F32."""
-    architecture, more, _ = KINDS[kind]
+    architecture, more = KINDS[kind]
     file, model = gguf.open(model_path()), localmix.load(None, "reference")
     measured = Measuring()
     Engine(model.network, measured, "f32").logits(ids)
@@ -84,6 +92,8 @@ def make(path: Path, kind: str, ids: list[int]) -> Path:
                 apart = tensors[own].reshape(a.kv_heads, a.size, -1)
                 tensors[own] = np.repeat(apart, group, axis=0).reshape(a.heads * a.size, -1)
             sizes[2 * i + 1] = np.repeat(sizes[2 * i + 1], group, axis=0)
+        if architecture in ("qwen2moe", "olmoe"):  # whose shares are those among all experts
+            tensors[f"{at}ffn_down_exps.weight"] /= measured.sums[i]
         tensors |= added(architecture, more, at, tensors, sizes[2 * i : 2 * i + 2], np.random.default_rng(i))
         if architecture in HALVES:
             for name, suffix in itertools.product("qk", (".weight", ".bias", "_norm.weight")):
@@ -106,18 +116,19 @@ def added(
     if architecture in ("qwen2moe", "gpt-oss"):
         names = ["q", "k", "v"] + (["output"] if architecture == "gpt-oss" else [])
         rows = {name: len(own[f"{at}attn_{name}.weight"]) for name in names}
-        found |= {f"{at}attn_{name}.bias": 0.1 * r.standard_normal(rows[name]) for name in names}
+        found |= {f"{at}attn_{name}.bias": LITTLE * r.standard_normal(rows[name]) for name in names}
     if "expert_shared_feed_forward_length" in more:
         parts = ("gate", "up", "down")
         found |= {f"{at}ffn_{part}_shexp.weight": own[f"{at}ffn_{part}_exps.weight"].mean(axis=0) for part in parts}
+        found[f"{at}ffn_down_shexp.weight"] *= 10 * LITTLE
     if architecture == "qwen2moe":
         found[f"{at}ffn_gate_inp_shexp.weight"] = own[f"{at}ffn_gate_inp.weight"].mean(axis=0)
     if architecture == "gpt-oss":
         experts, hidden, width = own[f"{at}ffn_gate_exps.weight"].shape
-        found[f"{at}attn_sinks.weight"] = r.standard_normal(4)
-        found[f"{at}ffn_gate_inp.bias"] = 0.1 * r.standard_normal(experts)
+        found[f"{at}attn_sinks.weight"] = r.standard_normal(4) - 4
+        found[f"{at}ffn_gate_inp.bias"] = LITTLE * r.standard_normal(experts)
         for part, size in (("gate", hidden), ("up", hidden), ("down", width)):
-            found[f"{at}ffn_{part}_exps.bias"] = 0.01 * r.standard_normal((experts, size))
+            found[f"{at}ffn_{part}_exps.bias"] = LITTLE / 10 * r.standard_normal((experts, size))
         # Its activation multiplies with up + 1: of an up that is one less it is that of the others.
         found[f"{at}ffn_up_exps.bias"] -= 1
     return found

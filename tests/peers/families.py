@@ -39,11 +39,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             if subject == "random":
-                source, recipe = write(Path(folder) / kind, kind), QUANTIZED[kind]
+                source, recipes = write(Path(folder) / kind, kind), (QUANTIZED[kind],)
             else:
-                source, recipe = dressed.make(Path(folder) / f"{kind}.gguf", kind, ids), dressed.KINDS[kind][2]
+                source, recipes = dressed.make(Path(folder) / f"{kind}.gguf", kind, ids), dressed.RECIPES
             checkpoint = convert.open_checkpoint(source)
-            for name in ("F32", recipe):
+            for name in ("F32", *recipes):
                 path = Path(folder) / f"{kind}-{name}.gguf"
                 convert.write(convert.make_plan(checkpoint, RECIPES[name]), path, threads=1)
                 print(f"{kind:>18} {name:>6}  {compared(path, ids)}", flush=True)
