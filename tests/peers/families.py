@@ -12,7 +12,8 @@ Of a quantized file the exact answer is that of its weights with activations tha
 gives. llama.cpp rounds the input of every product with a quantized matrix to 8 bits, numba to 16 in networks as small
 as these. Printed are llama.cpp and numba from the exact answer, and from each other: at all positions, and where every
 layer chose the same experts; and how far the reference is from llama.cpp once it rounds in the same way
-(tests/llama_cpp_rounding.py), which leaves only faults.
+(tests/llama_cpp_rounding.py), which leaves only faults. `gap` says how decided routers are: the median, over tokens
+and layers, of what lies between the last expert chosen and the next, in standard deviations of the logits.
 """
 
 import sys
@@ -29,24 +30,45 @@ from numpy.typing import NDArray
 
 import localmix
 from localmix import convert
+from localmix.backends.reference import Reference
+from localmix.engine.engine import Engine
+from localmix.network.blocks import Router
+from localmix.network.decoder import Network
+from quant.format import Floats
 from quant.recipe import RECIPES
 
 
 def main() -> None:
-    subject = sys.argv[1] if len(sys.argv) > 1 else "random"
-    kinds = sys.argv[2].split(";") if len(sys.argv) > 2 else list(QUANTIZED if subject == "random" else dressed.KINDS)
-    ids = IDS if subject == "random" else dressed.text(localmix.load(), 256)
+    trained = sys.argv[1:2] == ["trained"]
+    kinds = sys.argv[2].split(";") if len(sys.argv) > 2 else list(dressed.KINDS if trained else QUANTIZED)
+    ids = dressed.text(localmix.load(), 256) if trained else IDS
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
-            if subject == "random":
-                source, recipes = write(Path(folder) / kind, kind), (QUANTIZED[kind],)
-            else:
-                source, recipes = dressed.make(Path(folder) / f"{kind}.gguf", kind, ids), dressed.RECIPES
+            own = Path(folder) / kind
+            source = dressed.make(own, kind, ids) if trained else write(own, kind)
             checkpoint = convert.open_checkpoint(source)
-            for name in ("F32", *recipes):
-                path = Path(folder) / f"{kind}-{name}.gguf"
-                convert.write(convert.make_plan(checkpoint, RECIPES[name]), path, threads=1)
-                print(f"{kind:>18} {name:>6}  {compared(path, ids)}", flush=True)
+            for recipe in ("F32", *(dressed.RECIPES if trained else (QUANTIZED[kind],))):
+                path = Path(folder) / f"{kind}-{recipe}.gguf"
+                convert.write(convert.make_plan(checkpoint, RECIPES[recipe]), path, threads=1)
+                print(f"{kind:>18} {recipe:>6}  {compared(path, ids)}", flush=True)
+
+
+class Gaps(Reference):
+    def __init__(self) -> None:
+        self.found: list[NDArray] = []
+
+    def choose(self, x: Floats, router: Router) -> tuple[NDArray, Floats]:
+        logits = np.sort(x @ router.gate.T + (0 if router.logits_bias is None else router.logits_bias), axis=1)
+        last = logits.shape[1] - router.active
+        self.found.append((logits[:, last] - logits[:, last - 1]) / logits.std(axis=1))
+        return super().choose(x, router)
+
+
+def gap(network: Network, ids: list[int]) -> str:
+    """Nothing of a dense network."""
+    gaps = Gaps()
+    Engine(network, gaps, "f32").logits(ids)
+    return f"gap {np.median(np.concatenate(gaps.found)):.2f}; " if gaps.found else ""
 
 
 def llama_cpp_logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
@@ -84,7 +106,7 @@ def compared(path: Path, ids: list[int]) -> str:
     }
     parts = [f"same experts at {same.sum()}"]
     parts += [f"{name} {kl.mean():.1e} ({kl[same].mean():.1e})" for name, kl in pairs.items()]
-    return "; ".join([*parts, f"rounded alike {divergence(theirs, rounded).mean():.1e}"])
+    return gap(reference.network, ids) + "; ".join([*parts, f"rounded alike {divergence(theirs, rounded).mean():.1e}"])
 
 
 if __name__ == "__main__":
