@@ -26,8 +26,10 @@ ALIGNMENTS = "a power of two from 8 to 1048576"
 MAX_DIMENSIONS = 4
 MAX_DIMENSION = 1 << 31
 
-# Numbers of types that exist and that this version does not read, so that the message can name them.
+# Numbers of types that exist, or did, and that this version does not read, so that the message can name them.
 UNREAD = {
+    4: "Q4_2",
+    5: "Q4_3",
     9: "Q8_1",
     15: "Q8_K",
     16: "IQ2_XXS",
@@ -42,10 +44,17 @@ UNREAD = {
     27: "I64",
     28: "F64",
     29: "IQ1_M",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
     34: "TQ1_0",
     35: "TQ2_0",
+    36: "IQ4_NL_4_4",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
     40: "NVFP4",
     41: "Q1_0",
+    42: "Q2_0",
 }
 
 

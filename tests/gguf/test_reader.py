@@ -14,6 +14,8 @@ from handmade import ARRAY, PAIRS, STRING, TENSORS, U8, Draft, small
 
 from localmix import gguf
 from localmix.errors import FileFormatError, UnsupportedError
+from localmix.gguf.header import UNREAD
+from quant import BY_ID
 
 logging.getLogger("gguf").setLevel(logging.ERROR)
 
@@ -132,6 +134,14 @@ def test_a_type_that_exists_but_is_not_read_is_named(tmp_path: Path) -> None:
     draft.raw[draft.fields["output_norm.weight format"][0]] = 16
     with pytest.raises(UnsupportedError, match="IQ2_XXS is not supported; expected one of f32, f16"):
         gguf.open(saved(tmp_path, draft))
+
+
+def test_every_type_is_read_or_named() -> None:
+    """Those that the gguf package knows, and those that there once were."""
+    named = {kind: format.name.upper() for kind, format in BY_ID.items()} | UNREAD
+    assert {kind.value: kind.name for kind in package.GGMLQuantizationType}.items() <= named.items()
+    assert not BY_ID.keys() & UNREAD.keys()
+    assert named.keys() == set(range(43))
 
 
 def test_big_endian_is_refused_by_name(tmp_path: Path) -> None:
