@@ -37,7 +37,7 @@ FLOORS = (
     ("localmix.template",),
     ("localmix.store",),
     ("localmix.engine.batch", "localmix.engine.weights", "localmix.engine.cache", "localmix.engine.kept",
-     "localmix.engine.pages", "localmix.engine.storage", "localmix.answer.options",
+     "localmix.engine.pages", "localmix.engine.storage", "localmix.engine.fourbits", "localmix.answer.options",
      "localmix.answer.sampling", "localmix.answer.constrain", "localmix.answer.gbnf", "localmix.answer.schema"),
     ("localmix.network",),
     ("localmix.backends.protocol", "localmix.backends.eager"),

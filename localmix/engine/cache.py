@@ -182,7 +182,8 @@ class PagedCache:
         """
         n, (pages, place) = span.start + span.count, self._pages(span, layer)
         both = np.concatenate([page[place] for page in pages], axis=2)[:, :, :n]
-        return self._storage.decode(both[0]), self._storage.decode(both[1])
+        keys, values = self._storage.decode(both)
+        return keys, values
 
     def fill(self, sequence: int, length: int) -> None:
         """Random keys and values, as if an empty sequence had `length` positions: for measuring at a depth."""

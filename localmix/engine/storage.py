@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from localmix.engine import fourbits
 from localmix.errors import LocalmixError
-from quant import FORMATS
+from quant import FORMATS, iq4_nl
 from quant.format import Floats, Format
 
 
@@ -19,11 +20,11 @@ class Storage:
         return d
 
     def encode(self, x: Floats) -> NDArray:
-        """Floats (..., d) as elements (..., n)."""
+        """Keys, then values, floats (2, ..., d), as elements (2, ..., n)."""
         return x.astype(self.dtype)
 
     def decode(self, kept: NDArray) -> Floats:
-        """Elements (..., n) as floats (..., d)."""
+        """Elements (2, ..., n) as floats (2, ..., d)."""
         return kept.astype(np.float32)
 
 
@@ -49,11 +50,30 @@ class _Blocks(Storage):
         return self._format.dequantize(np.ascontiguousarray(kept).view(self._format.dtype))
 
 
+class _FourBits(Storage):
+    """As bytes of blocks of 4 bits, keys spread out."""
+
+    def __init__(self) -> None:
+        super().__init__("uint8")
+
+    def elements(self, d: int) -> int:
+        if d % fourbits.BLOCK:
+            raise LocalmixError(f"keys and values as q4_0: head size {d} is not a multiple of 32: use f16")
+        return d // fourbits.BLOCK * iq4_nl.LAYOUT.itemsize
+
+    def encode(self, x: Floats) -> NDArray:
+        return fourbits.encode(np.stack([fourbits.spread(x[0]), x[1]]))
+
+    def decode(self, kept: NDArray) -> Floats:
+        keys, values = fourbits.decode(kept)
+        return np.stack([fourbits.spread(keys), values])
+
+
 STORAGES = {
     "f16": Storage("float16"),
     "f32": Storage("float32"),
     "q8_0": _Blocks(FORMATS["q8_0"]),
-    "q4_0": _Blocks(FORMATS["q4_0"]),
+    "q4_0": _FourBits(),
 }
 
 

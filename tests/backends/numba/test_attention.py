@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.passes.records import ATTEND, FEW, attention_scratch, fours, room
 from localmix.engine.cache import PAGE
+from localmix.engine.fourbits import spread
 from localmix.engine.storage import STORAGES
 from quant.format import Floats
 
@@ -34,6 +35,7 @@ def attend(
 ) -> tuple[Floats, Floats, Floats]:
     """The kernel's o (n, room), m (n,), l (n,) for queries (n, room) over positions p0 to p1."""
     n, width = q.shape
+    q = spread(q) if kernel.startswith("q4_0") else q
     table = np.array([page.ctypes.data for page in pages], np.int64)
     queries = aligned(np.concatenate([q, np.zeros((fours(n) - n, width), np.float32)]))
     bounds = np.array([*limits, *[limits[-1]] * (fours(n) - n)], np.int64)

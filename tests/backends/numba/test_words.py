@@ -11,6 +11,7 @@ from kernel_calls import compiled, quantized_rows, sections
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from localmix.backends.numba.attend.fourbits import spread32, store_q4_0
 from localmix.backends.numba.blocks import routing
 from localmix.backends.numba.machine.simd import I16, I32, half_to_float, load, store, turn, vec
 from localmix.backends.numba.machine.words import (
@@ -27,7 +28,8 @@ from localmix.backends.numba.machine.words import (
 )
 from localmix.backends.numba.passes import parts
 from localmix.backends.numba.passes.records import MIXTURE, padded, quantized_bytes
-from localmix.backends.numba.products.activations import store_q4_0, store_q8_0
+from localmix.backends.numba.products.activations import store_q8_0
+from localmix.engine import fourbits
 from localmix.engine.storage import STORAGES
 from quant.format import Floats
 
@@ -104,11 +106,24 @@ def test_keys_and_values_are_kept_as_storage_says(kv: str, store: Any, size: int
     x[:32, 5] *= 100  # one far beyond the others
     out = np.empty((len(x), size), np.uint8)
     keep(x.ctypes.data, out.ctypes.data, len(x))
-    expected = STORAGES[kv].encode(x)
+    expected = STORAGES[kv].encode(np.stack([x, x]))[1]  # as values
     assert (out == expected).mean() > 0.999
-    one, other = STORAGES[kv].decode(out), STORAGES[kv].decode(expected)
-    steps = np.abs(x).max(axis=1, keepdims=True) / (127 if kv == "q8_0" else 8)
+    one, other = (STORAGES[kv].decode(np.stack([kept, kept]))[1] for kept in (out, expected))
+    steps = np.abs(x).max(axis=1, keepdims=True) / (127 if kv == "q8_0" else 5)
     assert (np.abs(one - other) <= 1.01 * steps).all()
+
+
+def test_keys_are_spread() -> None:
+    @compiled
+    def spread(at: int) -> None:
+        spread32(at)
+
+    x = np.random.default_rng(0).standard_normal(32).astype(np.float32)
+    expected, kept = fourbits.spread(x[None])[0], x.copy()
+    spread(x.ctypes.data)
+    assert np.allclose(x, expected, atol=1e-6)
+    assert np.allclose(fourbits.spread(expected[None])[0], kept, atol=1e-6)
+    assert np.isclose(expected @ expected, kept @ kept)
 
 
 def test_exp() -> None:

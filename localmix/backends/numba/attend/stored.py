@@ -6,9 +6,24 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.machine.dots import hardware_half
-from localmix.backends.numba.machine.simd import F32, I8, I16, I32, I64, const, half_to_float, load, splat, vec
+from localmix.backends.numba.machine.dots import hardware_half, lookup16
+from localmix.backends.numba.machine.simd import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    concat,
+    const,
+    half_to_float,
+    load,
+    shuffle,
+    splat,
+    vec,
+)
+from quant import iq4_nl
 
+LEVELS = list(iq4_nl.LEVELS)
 FLOATS, INTS = vec(F32, 16), vec(I32, 16)
 
 
@@ -62,22 +77,20 @@ def _q8_0_block(b: ir.IRBuilder, row: Any, column: Any) -> list[Any]:
 
 
 def _q4_0(b: ir.IRBuilder, row: Any, column: Any) -> Any:
-    """The first 16 columns of a block are low nibbles."""
+    """The first 16 columns of a block are low bits."""
     block, scale = _block(b, row, column, 18)
-    bits = b.zext(load(b, vec(I8, 16), block, 2), INTS)
-    shift = splat(b, b.trunc(b.lshr(b.and_(column, I64(16)), I64(2)), I32), 16)
-    return _scaled(b, _less_8(b, b.and_(b.lshr(bits, shift), const(INTS, 15))), scale)
+    shift = splat(b, b.trunc(b.lshr(b.and_(column, I64(16)), I64(2)), I16), 8)
+    bits = b.bitcast(b.lshr(load(b, vec(I16, 8), block, 2), shift), vec(I8, 16))
+    levels = lookup16(b, LEVELS, shuffle(b, b.and_(bits, const(bits.type, 15)), [i % 16 for i in range(32)]))
+    return _scaled(b, b.sext(shuffle(b, levels, range(16)), INTS), scale)
 
 
 def _q4_0_block(b: ir.IRBuilder, row: Any, column: Any) -> list[Any]:
     block, scale = _block(b, row, column, 18)
-    bits = b.zext(load(b, vec(I8, 16), block, 2), INTS)
-    codes = b.and_(bits, const(INTS, 15)), b.lshr(bits, const(INTS, 4))
-    return [_scaled(b, _less_8(b, some), scale) for some in codes]
-
-
-def _less_8(b: ir.IRBuilder, codes: Any) -> Any:
-    return b.sub(codes, const(INTS, 8))
+    bits = load(b, vec(I8, 16), block, 2)
+    codes = concat(b, b.and_(bits, const(bits.type, 15)), b.lshr(bits, const(bits.type, 4)))
+    levels = lookup16(b, LEVELS, codes)
+    return [_scaled(b, b.sext(shuffle(b, levels, range(at, at + 16)), INTS), scale) for at in (0, 16)]
 
 
 f32, f16 = Stored(4, _f32), Stored(2, _f16)

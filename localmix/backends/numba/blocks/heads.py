@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from localmix.backends.numba.attend.fourbits import spread32, store_q4_0
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.words import load_f32, record, store_f16, store_f32
 from localmix.backends.numba.passes.parts import (
@@ -13,7 +14,7 @@ from localmix.backends.numba.passes.parts import (
     multiplied,
 )
 from localmix.backends.numba.passes.records import KINDS
-from localmix.backends.numba.products.activations import store_q4_0, store_q8_0
+from localmix.backends.numba.products.activations import store_q8_0
 from localmix.engine.cache import PAGE
 
 F32, F16, Q8_0, Q4_0 = map(KINDS.index, ("f32", "f16", "q8_0", "q4_0"))
@@ -59,6 +60,8 @@ def query(s: Record, a: Record, t: int, head: int, out: int) -> None:
     for i in range(size, a.room):
         store_f32(out + 4 * i, NOTHING)
     rotate(out, a, s, t)
+    if a.spread:
+        _spread(out, size)
 
 
 @inner
@@ -71,9 +74,18 @@ def keep(s: Record, n: Record, a: Record, t: int, head: int, page: int, at: int,
         for i in range(size):
             store_f32(key + 4 * i, load_f32(row + 4 * (head * size + i)))
     rotate(key, a, s, t)
+    if a.spread:
+        _spread(key, size)
     _store(key, n.kv, a, page + page_offset(a, 0, head) + at * a.kv_row)
     value = s.v + 4 * (t * a.kv_heads + head) * size
     _store(value, n.kv, a, page + page_offset(a, 1, head) + at * a.kv_row)
+
+
+@inner
+def _spread(x: int, size: int) -> None:
+    """A head of a query or key as keys of 4 bits are kept: see engine/fourbits.py."""
+    for i in range(0, size, 32):
+        spread32(x + 4 * i)
 
 
 @inner

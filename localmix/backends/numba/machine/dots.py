@@ -121,14 +121,14 @@ def sums4(b: ir.IRBuilder, x: Any) -> Any:
 
 
 def lookup16(b: ir.IRBuilder, table: list[int], index: Any) -> Any:
-    """table[index] for each of 64 bytes below 16."""
-    needs, kind = isa.active().needs, vec(I8, 64)
-    if "avx512bw" in needs:
+    """table[index] for each of 32 or 64 bytes below 16."""
+    needs, kind = isa.active().needs, index.type
+    if "avx512bw" in needs and kind.count == 64:
         return call(b, "llvm.x86.avx512.pshuf.b.512", kind, const(kind, table * 4), index)
     if "avx2" in needs or "neon" in needs:
         name, lanes = ("llvm.x86.avx2.pshuf.b", 32) if "avx2" in needs else ("llvm.aarch64.neon.tbl1.v16i8", 16)
         part = vec(I8, lanes)
-        parts = [shuffle(b, index, range(i, i + lanes)) for i in range(0, 64, lanes)]
+        parts = [shuffle(b, index, range(i, i + lanes)) for i in range(0, kind.count, lanes)]
         parts = [call(b, name, part, const(part, table * (lanes // 16)), i) for i in parts]
         while len(parts) > 1:
             parts = [concat(b, parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]

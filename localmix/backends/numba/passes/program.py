@@ -96,7 +96,7 @@ class Program:
             self.record["kv"] = KINDS.index(cache.kv)
             for row, (row["pool"], row["place"]) in zip(self._attention, cache.places, strict=True):
                 rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
-                row["kv_row"] = cache.row_bytes
+                row["kv_row"], row["spread"] = cache.row_bytes, cache.kv == "q4_0"
                 row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
         return self.record.ctypes.data
 

@@ -33,9 +33,10 @@ BLOCK = _record("one many phases_one phases_many at")
 # `rope` is the number of its rotation, `rotated` how many pairs (0: none), `halves` whether they are (i, i + rotated).
 # `pool` and `place` are where the cache keeps its keys and values: among which pages, and at which number in each;
 # `room` is what a head has there, in numbers and (`kv_row`) in bytes;
-# `attend` the kernel for such a cache. `residual`: its result is multiplied by that. 0 is none of anything.
+# `attend` the kernel for such a cache, `spread` whether keys are spread out in it. `residual`: its result is multiplied
+# by that. 0 is none of anything.
 ATTENTION = _record(
-    "heads kv_heads size room window sinks rope rotated halves pool place kv_row attend",
+    "heads kv_heads size room window sinks rope rotated halves pool place kv_row attend spread",
     norm=NORM,
     q=WEIGHT,
     k=WEIGHT,

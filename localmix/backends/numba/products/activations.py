@@ -134,20 +134,3 @@ def store_q8_0(b: ir.IRBuilder, source: Any, block: Any) -> None:
     inverse = splat(b, inverse_scale(b, largest, 127.0), 32)
     store(b, float_to_half(b, b.fmul(largest, const(F32, 1 / 127.0))), block)
     store(b, b.trunc(whole(b, b.fmul(x, inverse)), vec(I8, 32)), block, 2)
-
-
-@word(void, int64, int64)
-def store_q4_0(b: ir.IRBuilder, source: Any, block: Any) -> None:
-    """The same as a block of Q4_0: float16 scale, then codes of 4 bits, those of the first 16 floats the low ones.
-
-    The float of largest magnitude is -8 scales.
-    """
-    x = load(b, vec(F32, 32), source, align=4)
-    ends = [call(b, f"llvm.vector.reduce.{end}.v32f32", F32, x, flags=("nnan",)) for end in ("fmax", "fmin")]
-    most = b.select(b.fcmp_ordered(">", ends[0], b.fneg(ends[1])), *ends)
-    store(b, float_to_half(b, b.fmul(most, const(F32, -1 / 8))), block)
-    codes = b.add(whole(b, b.fmul(x, splat(b, inverse_scale(b, most, -8.0), 32))), const(vec(I32, 32), 8))
-    top = const(codes.type, 15)
-    bytes_ = b.trunc(b.select(b.icmp_signed("<", codes, top), codes, top), vec(I8, 32))
-    low, high = (shuffle(b, bytes_, range(at, at + 16)) for at in (0, 16))
-    store(b, b.or_(low, b.shl(high, const(high.type, 4))), block, 2)
