@@ -1,7 +1,8 @@
 """Keys and values in 4 bits: blocks of 32 codes under one float16 scale, which are blocks of IQ4_NL.
 
-As large as Q4_0's, whose levels are evenly spaced, and with 30 to 60 % of their divergence, for two reasons: levels lie as numbers do, closest around 0; and keys are spread out first. Some numbers of a key are far larger than all
-others, and would take the others' bits. Products of keys with queries that are spread, too, are what they were.
+As large as Q4_0's, whose levels are evenly spaced, and with 30 to 60 % of their divergence, for two reasons: levels lie
+as numbers do, denser near 0; and keys are spread out first. Some numbers of a key are far larger than all others, and
+would take the others' bits. Products of keys with queries that are spread, too, are what they were.
 """
 
 import numpy as np
