@@ -105,3 +105,8 @@ def test_no_circles() -> None:
 def test_few_modules_are_loose() -> None:
     for folder, most in (("localmix", 8), ("localmix/backends/numba", 12)):
         assert len(list((ROOT / folder).glob("*.py"))) <= most, folder
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 300

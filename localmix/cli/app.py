@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from localmix import __version__
 from localmix.cli import settings, streams
-from localmix.cli.parameters import grouped
+from localmix.cli.groups import grouped
 from localmix.errors import LocalmixError
 
 COMMANDS = (

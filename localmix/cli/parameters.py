@@ -1,15 +1,8 @@
-"""The options that several commands share, each declared once.
+"""The options that several commands share, each declared once. Groups of them are dataclasses: see groups.py."""
 
-A group is a dataclass whose fields are options. A command takes whole groups: `grouped` puts a group's fields in
-the place of the parameter that is annotated with it, and hands the command the filled-in group.
-"""
-
-import functools
-import inspect
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +10,6 @@ import typer
 
 from localmix import notices
 from localmix.answer.options import PARALLEL, Options
-from localmix.cli.streams import argument
 from localmix.errors import LocalmixError
 from localmix.store.pulled import resolve
 
@@ -282,43 +274,3 @@ def chosen(argument: Path | None, option: Path | None) -> Path | None:
         raise LocalmixError(f"two models, {argument} and -m {option}: name one")
     given = option if argument is None else argument
     return None if given is None else resolve(given)
-
-
-def _meant(value: Any) -> Any:
-    """A path with the home folder in the place of ~, and text as UTF-8, from wherever either was given."""
-    if isinstance(value, list):
-        return [_meant(one) for one in value]
-    if isinstance(value, Path):
-        return Path(os.path.expanduser(value))
-    return argument(value) if isinstance(value, str) else value
-
-
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as Typer wants it: a parameter for each option."""
-    signature = inspect.signature(command)
-    plain: list[inspect.Parameter] = []
-    groups: dict[str, type[Any]] = {}
-    for parameter in signature.parameters.values():
-        group = parameter.annotation
-        if isinstance(group, type) and is_dataclass(group):
-            groups[parameter.name] = group
-            plain += [
-                inspect.Parameter(field.name, parameter.kind, default=field.default, annotation=field.type)
-                for field in fields(group)
-            ]
-        else:
-            plain.append(parameter)
-    plain.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
-
-    @functools.wraps(command)
-    def expanded(**values: Any) -> None:
-        values = {name: _meant(value) for name, value in values.items()}
-        filled = {
-            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
-        }
-        command(**values, **filled)
-
-    expanded.__signature__ = signature.replace(parameters=plain)  # type: ignore[attr-defined]
-    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in plain}
-    return expanded

@@ -4,16 +4,18 @@ A field that is added to a block joins by itself, and fails until it says here w
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pytest
 import random_networks as rn
 from numpy.typing import NDArray
 from random_networks import EXPERTS, HEADS, HIDDEN, KV_HEADS, SIZE, WIDTH, Random, changed, distance, logits
 
 from localmix import backends
+from localmix.errors import UnsupportedError
 from localmix.network import blocks, decoder
 from localmix.network.blocks import Activation
 
@@ -131,3 +133,19 @@ def test_windows_over_several_pages_and_chunks(window: int, backend: str) -> Non
     one = backends.pick(backend, 2 if backend == "numba" else None)
     for chunk in (150, 41):
         assert distance(logits(network, one, (150, 90), chunk), expected) <= BOUND[backend] + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("router", lambda _: None),  # of several experts
+        ("shared", lambda _: Random(11).experts(2)),
+        ("shared", lambda _: replace(Random(11).experts(1), activation=Activation("gelu"))),
+    ],
+    ids=["several for all", "two shared", "another activation"],
+)
+def test_what_numba_does_not_compute_is_refused(field: str, value: Callable[[Any], Any]) -> None:
+    network = changed(rn.network(), blocks.Mixture, field, value)
+    assert np.isfinite(logits(network, backends.pick("reference"))).all()
+    with pytest.raises(UnsupportedError, match=r"numba does not compute .*: use --backend reference"):
+        logits(network, backends.pick("numba", 2))
