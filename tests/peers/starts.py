@@ -2,13 +2,15 @@
 
 By hand; installs into a new environment, for which pip must reach an index:
 
-    python tests/peers/starts.py [--wheel WHEEL] [--pairs 5] [--isa avx2]
+    python tests/peers/starts.py [--wheel WHEEL | --bin ENVIRONMENT/bin] [--pairs 5] [--isa avx2]
 
-Without --wheel one with object code of the kernels is built first, which takes minutes. Each pair of runs is with the
-code and without, in turn, each beginning with an empty cache. Told are medians, in seconds from the command on.
+Without --wheel one with object code of the kernels is built first, which takes minutes; --bin is of an environment that
+has such a wheel. Each pair of runs is with the code and without, in turn, each beginning with an empty cache. Told are
+medians, in seconds from the command on; the answers must be the same.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -39,8 +41,8 @@ def installed(wheel: Path, folder: Path) -> Path:
     return folder / "bin"
 
 
-def started(command: Path, cache: Path, isa: str) -> tuple[float, float]:
-    """Seconds to the first line of an answer and to its end."""
+def started(command: Path, cache: Path, isa: str) -> tuple[str, float, float]:
+    """An answer; seconds to its first line and to its end."""
     environment = os.environ | {"LOCALMIX_CACHE_DIR": str(cache), "LOCALMIX_CONFIG": os.devnull}
     if isa:
         environment["LOCALMIX_ISA"] = isa
@@ -49,38 +51,42 @@ def started(command: Path, cache: Path, isa: str) -> tuple[float, float]:
         [str(command), *ASK], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as run:
         assert run.stdout is not None
-        assert run.stdout.readline()
-        first = time.perf_counter() - start
-        run.stdout.read()
+        first = run.stdout.readline()
+        seconds = time.perf_counter() - start
+        lines = [first, *run.stdout]
     assert run.returncode == 0
-    return first, time.perf_counter() - start
+    return "".join(json.loads(line).get("text", "") for line in lines), seconds, time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path)
+    parser.add_argument("--bin", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--isa", default="", help="as LOCALMIX_ISA")
     arguments = parser.parse_args()
-    found = defaultdict[str, list[list[float]]](list)
+    found, answers = defaultdict[str, list[list[float]]](list), set[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bin = installed(arguments.wheel or built(folder), folder / "environment")
-        (shipped,) = (folder / "environment").rglob("backends/numba/shipped")
-        aside = folder / "aside"
+        bin = arguments.bin or installed(arguments.wheel or built(folder), folder / "environment")
+        (shipped,) = bin.parent.rglob("backends/numba/shipped")
+        aside = shipped.with_name("aside")
         started(bin / "localmix", folder / "cache", arguments.isa)  # the disk's cache, and Python's
         for pair in range(arguments.pairs):
             for way in ("with code", "without")[:: 1 if pair % 2 == 0 else -1]:
                 if way == "without":
                     shipped.rename(aside)
-                cache = folder / f"{pair}-{way}"
-                first, second = (started(bin / "localmix", cache, arguments.isa) for _ in range(2))
-                found[way].append([*first, *second])
-                if way == "without":
-                    aside.rename(shipped)
+                try:
+                    runs = [started(bin / "localmix", folder / f"{pair}-{way}", arguments.isa) for _ in range(2)]
+                finally:
+                    if way == "without":
+                        aside.rename(shipped)
+                answers |= {answer for answer, *_ in runs}
+                found[way].append([seconds for _, *both in runs for seconds in both])
+    assert len(answers) == 1, answers
     print("                 first start: words, end    second start: words, end")
-    for way, runs in found.items():
-        print(f"{way:<12}", *(f"{median(figures):13.2f}" for figures in zip(*runs, strict=True)))
+    for way, figures in found.items():
+        print(f"{way:<12}", *(f"{median(column):13.2f}" for column in zip(*figures, strict=True)))
 
 
 if __name__ == "__main__":

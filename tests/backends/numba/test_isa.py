@@ -1,6 +1,7 @@
 """Instruction sets: each that this machine can run gives the right results; the choice; code for ARM."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -53,6 +54,30 @@ def test_an_unknown_processor_runs_the_plain_path(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("LOCALMIX_ISA", raising=False)
     monkeypatch.setattr(host, "features", lambda: frozenset({"v"}))
     assert isa.active().name == "plain"
+
+
+ANYWHERE = """
+import sys
+from pkgutil import resolve_name
+from localmix.backends.numba.machine import isa
+isa.aim(next(one for one in isa.ALL if one.name == sys.argv[1]))
+from localmix.backends.numba.machine import compiler
+target = compiler.machine(isa.active())
+_, module = compiler.lower(resolve_name("localmix.backends.numba.formats.q8_0.gemv"), 1)
+compiler.optimize(module, target)
+print(target.emit_assembly(module))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of x86-64")
+@pytest.mark.parametrize(
+    ("name", "has", "lacks"), [("avx2", "%ymm", "%zmm|vpdp|%[xy]mm(1[6-9]|[23][0-9])"), ("avx512", "%zmm", "vpdp")]
+)
+def test_code_for_a_set_has_its_instructions_and_no_others(name: str, has: str, lacks: str) -> None:
+    """Whatever else this machine has: such code is put into wheels."""
+    child = subprocess.run([sys.executable, "-c", ANYWHERE, name], capture_output=True, text=True, check=True)
+    assert re.search(has, child.stdout)
+    assert not re.search(lacks, child.stdout)
 
 
 CROSS = """
