@@ -1,7 +1,8 @@
 """How many tokens of prompts fit into a pass, so that those who wait for their next token wait no longer than agreed.
 
 A pass takes the time to read the weights, and more for each token: both are learned from the passes as they come, the
-latest counting most, by a straight line through them.
+latest counting most, by a straight line through them. Passes grow slower as a prompt grows longer, and the line follows
+late: so it is scaled by how much longer the latest passes took than it said.
 """
 
 _SHARE = 0.85  # of the bound that is planned for: passes of one size differ
@@ -10,6 +11,8 @@ _LEAST = 16  # tokens of a prompt in a pass: with fewer, reading the weights tak
 _GUESS = 64  # tokens of a prompt in the first pass
 _FEW = 8  # tokens up to which a pass reads but some of the experts: such passes tell nothing of larger ones
 _SPREAD = 0.2  # of the tokens of a pass, by which passes must differ for a line to count as much as its absence
+_FOLLOWS = 0.4  # of what a pass took longer than the line said, and so the next ones may
+_DRIFTS = (0.9, 1.3)  # of what the line says, at most: a pass that was held up says nothing of the next
 _GROWTH = 1.5  # of the tokens of the pass before, at most: a line tells little of what is far from it
 
 
@@ -20,6 +23,7 @@ class Pace:
         self.gap = gap
         self._weight = self._tokens = self._seconds = self._squares = self._products = 0.0  # sums
         self._last = 0  # tokens of the pass before
+        self._drift = 1.0  # of the latest passes: seconds, of what the line said
 
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
@@ -32,7 +36,7 @@ class Pace:
             return most - answers
         if not self._weight:
             return min(most - answers, _GUESS)
-        begin, each = self._line()
+        begin, each = (part * self._drift for part in self._line())
         seconds = max(_SHARE * self.gap * (1 if answers else 2), 2 * begin)
         room = min((seconds - begin) / each, _GROWTH * max(self._last, _GUESS))
         return max(min(most, int(room)) - answers, _LEAST)
@@ -40,6 +44,10 @@ class Pace:
     def learn(self, tokens: int, seconds: float) -> None:
         """A pass of so many tokens took so long."""
         if tokens > _FEW:
+            if self._weight:
+                begin, each = self._line()
+                late = seconds / (begin + each * tokens)
+                self._drift = min(max(self._drift + _FOLLOWS * (late - self._drift), _DRIFTS[0]), _DRIFTS[1])
             self._last = tokens
             self._weight = _KEPT * self._weight + 1
             self._tokens = _KEPT * self._tokens + tokens

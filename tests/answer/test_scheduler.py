@@ -153,6 +153,17 @@ def test_pieces_of_prompts_keep_the_bound(begin: float, each: float, answers: in
     assert np.mean(seconds[10:]) > 0.4
 
 
+def test_pieces_of_a_prompt_whose_passes_grow_slower() -> None:
+    """The line through the passes follows late: the bound would be nearly used up."""
+    pace, seconds, done = Pace(0.5), list[float](), 0
+    while done < 4500:
+        tokens = pace.room(2048, 2) + 2
+        seconds.append((0.08 + 0.0033 * tokens) * (1 + 1.5 * done / 4500))
+        pace.learn(tokens, seconds[-1])
+        done += tokens
+    assert 0.41 < max(seconds) < 0.45
+
+
 def test_pieces_of_prompts_on_machines_that_are_slow_or_stumble() -> None:
     pace = Pace(0.5)
     for tokens in (64, 16, 80, 200):

@@ -47,7 +47,8 @@ def chat() -> str:
 
 def chat_stream() -> str:
     events = list(open_ai.chat.completions.create(
-        model="m", messages=HELLO, max_tokens=20, stream=True, logprobs=True, stream_options={"include_usage": True}
+        model="m", messages=HELLO, max_tokens=20, temperature=0, stream=True, logprobs=True,
+        stream_options={"include_usage": True},
     ))  # fmt: skip
     assert events[-1].usage.completion_tokens == 20
     return "".join(e.choices[0].delta.content or "" for e in events if e.choices)
