@@ -155,7 +155,7 @@ def _with(request: Request, ids: list[int], seed: int | None) -> Request:
 
 def _held(body: Sampling) -> dict[str, Any]:
     """What an answer may be at all."""
-    if body.grammar is not None:
+    if body.grammar:
         return {"grammar": body.grammar}
     if body.json_schema is not None:
         return {"json_schema": body.json_schema}

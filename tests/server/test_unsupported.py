@@ -52,7 +52,14 @@ def test_what_is_off_is_no_matter(server: Served) -> None:
     off = {name: values[0] for name, values in OFF.items() if values and name not in known}
     text = server.post("/v1/chat/completions", **CHAT)["choices"][0]["message"]["content"]
     order = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"]
-    more = {"samplers": order, "user": "me", "metadata": {"a": "b"}, "dry_base": 1.75, "nothing_known": [1]}
+    more = {
+        "samplers": order,
+        "user": "me",
+        "metadata": {"a": "b"},
+        "dry_base": 1.75,
+        "nothing_known": [1],
+        "grammar": "",
+    }
     found = server.post("/v1/chat/completions", **CHAT, **off, **more)
     assert found["choices"][0]["message"]["content"] == text
     assert server.post("/v1/chat/completions", **CHAT, **dict.fromkeys(OFF))["choices"][0]["message"]["content"] == text
