@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from localmix.server import anthropic, chat, completions, native, ollama, openapi, responses, state, tokens
+from localmix.server.anthropic_body import MessagesBody
 from localmix.server.bodies import ChatCompletion, Completion
 from localmix.server.errors import ApiError, as_api_error, response
 from localmix.server.guard import Guard
@@ -46,8 +47,8 @@ _POST: dict[str, tuple[Endpoint, type]] = {  # each with the type of its body
     "/completions": (native.completion, native.Native),
     "/v1/responses": (responses.responses, ResponsesBody),
     "/responses": (responses.responses, ResponsesBody),
-    "/v1/messages": (anthropic.messages, anthropic.MessagesBody),
-    "/v1/messages/count_tokens": (anthropic.count_tokens, anthropic.MessagesBody),
+    "/v1/messages": (anthropic.messages, MessagesBody),
+    "/v1/messages/count_tokens": (anthropic.count_tokens, MessagesBody),
     "/api/show": (ollama.show, ollama.Show),
     "/api/chat": (ollama.chat, ollama.Chat),
     "/api/generate": (ollama.generate, ollama.Generate),

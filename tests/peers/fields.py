@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from localmix.server import anthropic, bodies, native, ollama, responses_body
+from localmix.server import anthropic_body, bodies, native, ollama, responses_body
 from localmix.server.unsupported import OFF
 
 HARMLESS: dict[str, str] = {
@@ -62,7 +62,7 @@ def asked(schema: Path) -> Iterable[tuple[str, set[str], set[str]]]:
     yield "completions", hints(text.CompletionCreateParamsBase), known(bodies.Completion)
     yield "responses", hints(newer.ResponseCreateParamsBase), known(responses_body.ResponsesBody)
     for kind in (messages, beta):
-        yield "messages", hints(kind.MessageCreateParamsBase), known(anthropic.MessagesBody)
+        yield "messages", hints(kind.MessageCreateParamsBase), known(anthropic_body.MessagesBody)
     yield "ollama's chat", hints(ollama_types.ChatRequest), known(ollama.Chat)
     yield "ollama's generate", hints(ollama_types.GenerateRequest), known(ollama.Generate)
     yield "ollama's options", hints(ollama_types.Options), known(ollama.OllamaOptions)
