@@ -14,6 +14,7 @@ _HOPE = {2: 0.5, 4: 0.7, 8: 0.85, 16: 0.95}
 _LOSS = 0.01  # of the time spent, at most, that drafts may lose
 _CREDIT = 2.0  # single passes that they may lose besides
 _SAVED = 4.0  # single passes won before, at most, that they may lose, too
+_DEEPEST = 3.0  # credits that are lost, at most: what a pass lost beyond that, it lost to other programs
 _GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was measured
 _LATEST = 9  # passes of one size that count
 _LEARNED = 0.05  # weight of a new hit or miss
@@ -46,13 +47,15 @@ class Gate:
 
     def learn(self, same: int, length: int, taken: int, seconds: float, late: float = 0.0) -> None:
         """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones. `late`: of
-        the seconds those that say nothing of other passes.
+        the seconds those that say nothing of other passes, as a text is read once. Half the credit of them counts.
         """
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
         if length:
             single, row = self._cost(1), self._row(same)
-            self._balance = min(self._balance + (taken + 1) * single - seconds, _SAVED * single)
+            spent = seconds - late + min(late, self._credit / 2 * single)
+            least = -_DEEPEST * self._credit * single
+            self._balance = max(min(self._balance + (taken + 1) * single - spent, _SAVED * single), least)
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
         for row, hope in self._hope.items():

@@ -18,10 +18,10 @@ from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError, concerning
 from quant.format import Floats
 
-MOST = 1024  # ids of a text that it has in its context
-END = 128  # of them, that are read where it begins, or begins anew
+MOST = 1536  # ids of a text that it has in its context
+END = 512  # of them, that are read where it begins, or begins anew
 HOPE = {0: 0.7}  # how likely each of its ids is the next one, before any was checked: see `localmix.answer.gate`
-CREDIT = 4.0  # single passes that it may lose, reading the end of a text included
+CREDIT = 4.0  # single passes that it may lose, some of them by reading the end of a text
 _KEY = "tokenizer.ggml."
 
 
