@@ -13,16 +13,15 @@ from numba.core import cgutils
 
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import I64, ask, const, load, store, with_each
+from localmix.backends.numba.machine.simd import I64, const, load, store, with_each
 from localmix.backends.numba.machine.words import int64, record, void, word
 from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import bytes_of_run, tile_codes, whole_bytes
+from localmix.backends.numba.products.pace import Pace, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, pairs, store_scales, unit_of
-
-STREAMS = 4  # parts of the next 16 rows that are asked for side by side: processors look ahead in each
 
 
 def most_tokens(codes: Codes, wide: bool) -> int:
@@ -91,14 +90,11 @@ class _Strip:
         """What lies in the scratch: scales and no codes."""
         return replace(unit_of(self.codes), vectors=0)
 
-    def ask(self, start: Any, part: Any, parts: int) -> None:
-        """For one of the parts of the blocks at `start`: its share of the next 16 rows."""
-        b, each = self.b, ROWS // STREAMS
-        share = each * self.codes.bytes // parts
-        at = b.add(b.add(self.ahead, b.mul(start, I64(each))), b.mul(part, I64(share)))
-        for stream in range(STREAMS):
-            for line in range(0, share, LINE):
-                ask(b, b.add(b.add(at, b.mul(self.row_bytes, I64(each * stream))), I64(line)), 2)
+    def pace(self, start: Any, part: Any, parts: int, turns: int) -> Pace:
+        """What asks, for one of the parts of the blocks at `start`, for its share of the next 16 rows."""
+        b, share = self.b, ROWS * self.codes.bytes // parts
+        at = b.add(b.add(self.ahead, b.mul(start, I64(ROWS))), b.mul(part, I64(share)))
+        return Pace(b, at, -(-share // LINE), turns)
 
 
 def _multiply_codes(s: _Strip) -> None:
@@ -108,9 +104,9 @@ def _multiply_codes(s: _Strip) -> None:
         blocks = [b.add(row, start) for row in s.rows]
         store_scales(b, codes, unit, blocks, s.scratch)
         x, group = Columns(b, s.xs, s.width, b.mul(count, I64(codes.block))), []
+        pace = s.pace(start, I64(0), 1, codes.block // 4)
         for column, code in tile_codes(b, codes, blocks):
-            if column % 32 == 0:
-                s.ask(start, I64(column // 32), codes.block // 32)
+            pace()
             group.append((column, code))
             if len(group) == codes.group // 4:
                 g = column // codes.group
@@ -139,7 +135,7 @@ def _multiply_bytes(s: _Strip) -> None:
         following = b.select(b.icmp_signed("<", start, last), b.add(start, I64(size)), last)
         with cgutils.for_range(b, I64(units)) as inside:
             i = inside.index
-            s.ask(start, i, units)
+            pace = s.pace(start, i, units, 2 * codes.parts[0].run // 4)
             vectors = [b.load(place) for place in kept]
             further = b.add(start, b.mul(b.add(i, I64(1)), I64(codes.parts[0].run)))
             further = b.select(b.icmp_signed("==", i, I64(units - 1)), following, further)
@@ -149,4 +145,5 @@ def _multiply_bytes(s: _Strip) -> None:
             at = b.add(s.scratch, b.mul(i, I64(unit.bytes)))
             for groups, halves in passes:
                 scales = [(g, b.add(at, I64(unit.scales(g)))) for g in groups]
-                multiply(b, codes, s.wide, pairs(b, codes, vectors, halves), scales, x, s.sums)
+                found = paced(pairs(b, codes, vectors, halves), pace)
+                multiply(b, codes, s.wide, found, scales, x, s.sums)

@@ -13,12 +13,13 @@ from typing import Any
 from llvmlite import ir
 
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.simd import F32, I64, ask, const, fence, load, shuffle, store
+from localmix.backends.numba.machine.simd import F32, I64, const, load, shuffle, store
 from localmix.backends.numba.machine.words import Vector, int64, record, void, word
 from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_order
+from localmix.backends.numba.products.pace import Pace
 from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
 from localmix.backends.numba.products.sums import folded, signed
@@ -26,23 +27,6 @@ from localmix.backends.numba.products.units import FLOATS, INTS, Columns, added,
 
 EACH = 4  # rows that are read side by side
 SUMS = Vector(F32, ROWS)
-
-
-class _Pace:
-    """Asks for some lines of memory, spread over `turns` calls: while several are on their way at once, what is read
-    from the second level waits too, which costs a fifth of the speed.
-    """
-
-    def __init__(self, b: ir.IRBuilder, start: Any, lines: int, turns: int) -> None:
-        self._b, self._start, self._lines, self._turns = b, start, lines, turns
-        self._turn = 0
-
-    def __call__(self) -> None:
-        i = self._turn
-        for line in range(i * self._lines // self._turns, (i + 1) * self._lines // self._turns):
-            fence(self._b)  # or LLVM puts them all together
-            ask(self._b, self._b.add(self._start, I64(LINE * line)), 2)
-        self._turn += 1
 
 
 def _lines(codes: Codes) -> tuple[int, int]:
@@ -61,7 +45,7 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     columns = row_order(codes, STEP)
     order = dict.fromkeys(tuple(c // codes.group for c in of_vector) for of_vector in columns)
 
-    def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, pace: _Pace | None = None) -> None:
+    def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, pace: Pace | None = None) -> None:
         found = [sums_of_row(b, codes, wide, blocks, x, pace) for blocks in rows]
         for groups, of_rows in zip(order, zip(*found, strict=True), strict=True):
             sums = folded(b, of_rows)
@@ -75,7 +59,7 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     @word(void, int64, int64, int64, int64, int64, int64, int64)
     def step(b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, ahead: Any) -> None:
         rows = [Neighbours(b.add(row, I64(size * i)) for i in range(per)) for row in starts(b, p, row_bytes)]
-        pace = _Pace(b, ahead, _lines(codes)[0], EACH * len(columns))
+        pace = Pace(b, ahead, _lines(codes)[0], EACH * len(columns))
         put(b, rows, Row(x, width, k, STEP), table, pace)
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
@@ -108,7 +92,7 @@ def _finish(codes: Codes, wide: bool) -> Any:
     ) -> Any:
         store_scales(b, codes, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
         columns, groups = Columns(b, [x], width, k), codes.block // codes.group
-        pace = _Pace(b, ahead, _lines(codes)[1], groups)
+        pace = Pace(b, ahead, _lines(codes)[1], groups)
         for group in range(groups):
             pace()
             dots, column = load(b, INTS, table, LINE * group, align=LINE), group * codes.group
