@@ -69,6 +69,7 @@ def word(result: Any, *arguments: Any) -> Callable[[Callable], Any]:
             lambda ctx, a, b, c, d, e, f, g: (signature, codegen),
             lambda ctx, a, b, c, d, e, f, g, h: (signature, codegen),
             lambda ctx, a, b, c, d, e, f, g, h, i: (signature, codegen),
+            lambda ctx, a, b, c, d, e, f, g, h, i, j: (signature, codegen),
         ]
         typer = typers[len(arguments)]
         typer.__name__ = emit.__name__

@@ -1,7 +1,8 @@
-"""Lines of memory that will be wanted, asked for one by one between the instructions of a product.
+"""Lines of memory that will be wanted, asked for between the instructions of a product.
 
-While several are on their way at once, what is read from the second level waits too: asked for in bursts of nine,
-as a step needs them, they cost a sixth of the speed.
+Neighbours must not be asked for one right after the other: read beside an even pace of work, memory gives 14.4 GB/s
+where each line is asked for when one is used, or three far from each other when three are, and 11.5 where two
+neighbours are asked for when two are (one thread of a Xeon with AVX512-VNNI).
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,21 +13,24 @@ from llvmlite import ir
 from localmix.backends.numba.machine.simd import I64, ask, fence
 from localmix.backends.numba.passes.records import LINE
 
+STREAMS = 3
 T = TypeVar("T")
 
 
 class Pace:
-    """Asks for `lines` lines from an address on, spread over `turns` calls."""
+    """Asks for `lines` lines from an address on, spread over `turns` calls; or in STREAMS parts that are `apart` bytes
+    from each other, a line of each in turn.
+    """
 
-    def __init__(self, b: ir.IRBuilder, start: Any, lines: int, turns: int) -> None:
-        self._b, self._start, self._lines, self._turns = b, start, lines, turns
-        self._turn = 0
+    def __init__(self, b: ir.IRBuilder, start: Any, lines: int, turns: int, apart: Any = None) -> None:
+        self._b, self._lines, self._turns, self._turn = b, lines, turns, 0
+        self._starts = [start] if apart is None else [b.add(start, b.mul(apart, I64(i))) for i in range(STREAMS)]
 
     def __call__(self) -> None:
-        i = self._turn
+        i, count = self._turn, len(self._starts)
         for line in range(i * self._lines // self._turns, (i + 1) * self._lines // self._turns):
             fence(self._b)  # or LLVM puts them all together
-            ask(self._b, self._b.add(self._start, I64(LINE * line)), 2)
+            ask(self._b, self._b.add(self._starts[line % count], I64(LINE * (line // count))), 2)
         self._turn += 1
 
 

@@ -19,7 +19,7 @@ from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import bytes_of_run, tile_codes, whole_bytes
-from localmix.backends.numba.products.pace import Pace, paced
+from localmix.backends.numba.products.pace import STREAMS, Pace, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, pairs, store_scales, unit_of
 
@@ -92,9 +92,10 @@ class _Strip:
 
     def pace(self, start: Any, part: Any, parts: int, turns: int) -> Pace:
         """What asks, for one of the parts of the blocks at `start`, for its share of the next 16 rows."""
-        b, share = self.b, ROWS * self.codes.bytes // parts
-        at = b.add(b.add(self.ahead, b.mul(start, I64(ROWS))), b.mul(part, I64(share)))
-        return Pace(b, at, -(-share // LINE), turns)
+        b, share = self.b, ROWS * self.codes.bytes // parts // STREAMS  # bytes of each stream
+        at = b.add(b.udiv(b.mul(start, I64(ROWS)), I64(STREAMS)), b.mul(part, I64(share)))
+        apart = b.udiv(b.mul(self.row_bytes, I64(ROWS)), I64(STREAMS))
+        return Pace(b, b.add(self.ahead, at), STREAMS * -(-share // LINE), turns, apart)
 
 
 def _multiply_codes(s: _Strip) -> None:

@@ -19,7 +19,7 @@ from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_order
-from localmix.backends.numba.products.pace import Pace
+from localmix.backends.numba.products.pace import STREAMS, Pace
 from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
 from localmix.backends.numba.products.sums import folded, signed
@@ -35,8 +35,9 @@ def _lines(codes: Codes) -> tuple[int, int]:
     """
     per = STEP // codes.block
     lines = -(-ROWS * codes.bytes * per // LINE)
-    rest = max(lines // 3 // per, 1)
-    return -(-(lines - rest * per) * EACH // ROWS), rest
+    rest = max(lines // 3 // per // STREAMS, 1) * STREAMS
+    each = max(lines - rest * per, 0) * EACH // ROWS
+    return -(-each // STREAMS) * STREAMS, rest
 
 
 def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
@@ -56,10 +57,12 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     def starts(b: ir.IRBuilder, p: Any, row_bytes: Any) -> list[Any]:
         return [b.add(p, b.mul(row_bytes, I64(r))) for r in range(EACH)]
 
-    @word(void, int64, int64, int64, int64, int64, int64, int64)
-    def step(b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, ahead: Any) -> None:
+    @word(void, int64, int64, int64, int64, int64, int64, int64, int64)
+    def step(
+        b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, ahead: Any, apart: Any
+    ) -> None:
         rows = [Neighbours(b.add(row, I64(size * i)) for i in range(per)) for row in starts(b, p, row_bytes)]
-        pace = Pace(b, ahead, _lines(codes)[0], EACH * len(columns))
+        pace = Pace(b, ahead, _lines(codes)[0], EACH * len(columns), apart)
         put(b, rows, Row(x, width, k, STEP), table, pace)
 
     @word(void, int64, int64, int64, int64, int64, int64, int64)
@@ -77,7 +80,7 @@ def _finish(codes: Codes, wide: bool) -> Any:
     """The word that adds a block's products to the sums of 16 rows."""
     unit = replace(unit_of(codes), vectors=0)  # scales and no codes
 
-    @word(SUMS, SUMS, int64, int64, int64, int64, int64, int64, int64, int64)
+    @word(SUMS, SUMS, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def finish(
         b: ir.IRBuilder,
         total: Any,
@@ -89,10 +92,11 @@ def _finish(codes: Codes, wide: bool) -> Any:
         table: Any,
         scratch: Any,
         ahead: Any,
+        apart: Any,
     ) -> Any:
         store_scales(b, codes, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
         columns, groups = Columns(b, [x], width, k), codes.block // codes.group
-        pace = Pace(b, ahead, _lines(codes)[1], groups)
+        pace = Pace(b, ahead, _lines(codes)[1], groups, apart)
         for group in range(groups):
             pace()
             dots, column = load(b, INTS, table, LINE * group, align=LINE), group * codes.group
@@ -110,7 +114,7 @@ def table_product(codes: Codes, wide: bool) -> Any:
     size, block, group = codes.bytes, codes.block, codes.group
     per = STEP // block
     room = COLUMNS // group * LINE  # bytes of the table
-    asked, meanwhile = (LINE * lines for lines in _lines(codes))
+    asked, meanwhile = (lines // STREAMS * LINE for lines in _lines(codes))
     (step, rest), finish = _step(codes, wide), _finish(codes, wide)
 
     @word(SUMS)
@@ -122,12 +126,14 @@ def table_product(codes: Codes, wide: bool) -> Any:
         store(b, total, y, align=4)
 
     @inner
-    def sums(p: int, row_bytes: int, x: int, width: int, k: int, count: int, table: int, ahead: int) -> None:
+    def sums(
+        p: int, row_bytes: int, x: int, width: int, k: int, count: int, table: int, ahead: int, apart: int
+    ) -> None:
         """Four rows' sums over `count` columns from k on."""
         full = count // STEP
         for i in range(full):
-            at = i * per * size
-            step(p + at, row_bytes, x, width, k + i * STEP, table + i * STEP // group * LINE, ahead + i * asked)
+            at = table + i * STEP // group * LINE
+            step(p + i * per * size, row_bytes, x, width, k + i * STEP, at, ahead + i * asked, apart)
         left = count - full * STEP
         if left > 0:
             last = (left // block - 1) * size
@@ -139,14 +145,21 @@ def table_product(codes: Codes, wide: bool) -> Any:
         width, total = padded(columns), nothing()
         for k in range(0, columns, COLUMNS):
             count, start = min(COLUMNS, columns - k), k // block * size
+            part, apart = (
+                count // STEP * asked,
+                count // STEP * asked * ROWS // EACH,
+            )  # of a stream: by four rows, by all
             for r in range(0, ROWS, EACH):
-                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, table + 4 * r, ahead)
-                ahead += count // STEP * asked
+                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, table + 4 * r, ahead, apart)
+                ahead += part
+            ahead += (STREAMS - 1) * apart
+            apart = count // block * meanwhile
             for i in range(count // block):
                 groups = table + i * block // group * LINE
                 at = w + start + i * size
-                total = finish(total, at, row_bytes, x, width, k + i * block, groups, table + room, ahead)
+                total = finish(total, at, row_bytes, x, width, k + i * block, groups, table + room, ahead, apart)
                 ahead += meanwhile
+            ahead += (STREAMS - 1) * apart
         put_down(total, y)
 
     @inner
