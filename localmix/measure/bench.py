@@ -63,7 +63,7 @@ def run(model: "Model", plan: Plan, bandwidth: Callable[[], float] | None) -> It
                 yield _decode(model, plan, depth, batch, bandwidth)
 
 
-def _seen(model: "Model", depth: float) -> float:
+def seen(model: "Model", depth: float) -> float:
     """Positions that a token sees at a depth, in the mean of all layers: some have windows."""
     windows = model.network.windows
     return sum(min(depth, window or depth) for window in windows) / len(windows)
@@ -115,7 +115,7 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     cache = model.engine.cache()
     start = cache.new()
     cache.fill(start, depth)
-    read = inventory.take(model.file).read + _seen(model, depth + plan.decoded / 2) * cache.position_bytes  # a token
+    read = inventory.take(model.file).read + seen(model, depth + plan.decoded / 2) * cache.position_bytes  # a token
     beside = Beside(bandwidth, read) if bandwidth and batch == 1 else None
     timed = beside.seconds if beside else seconds
 

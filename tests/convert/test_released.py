@@ -1,6 +1,7 @@
 """Configurations like those that models were released with (written by hand, not copies of the files: two layers, a
-small vocabulary), and the tensors of such checkpoints: all is read, nothing is missing, and every matrix gets a format
-that its rows divide into. Files without data.
+small vocabulary, other ids; of gpt-oss-20b and Mixtral the keys are those of the released files, one by one), and the
+tensors of such checkpoints: all is read, nothing is missing, and every matrix gets a format that its rows divide into.
+Files without data.
 """
 
 import json

@@ -26,7 +26,7 @@ import numpy as np
 
 import localmix
 from localmix.engine.batch import Batch
-from localmix.measure import bandwidth, inventory
+from localmix.measure import bandwidth, bench, inventory
 from localmix.measure.beside import Beside, Step, seconds
 
 Timed = Callable[[Step, int], float]
@@ -104,8 +104,9 @@ class Ours:
         return self._cache.share(self._filled[depth], depth)
 
     def read(self, depth: int, steps: int) -> float:
-        """Bytes that a token reads, in the middle of so many steps, of models whose layers all see all positions."""
-        return inventory.take(self.model.file).read + (depth + steps / 2) * self._cache.position_bytes
+        """Bytes that a token reads, in the middle of so many steps."""
+        seen = bench.seen(self.model, depth + steps / 2)
+        return inventory.take(self.model.file).read + seen * self._cache.position_bytes
 
     def prompt(self, ids: list[int], depth: int) -> float:
         sequence = self._at(depth)
