@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
-from quant.fit.packing import put
+from quant.fit.blocks import made
 from quant.format import Floats, Format
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=symmetric.UNEVEN, levels=1)
@@ -16,10 +16,7 @@ CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16),), zero=128, levels=
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     d, codes = symmetric.fit_single(rows, importance, GRID)
-    blocks = np.empty(len(d), LAYOUT)
-    blocks["d"] = d
-    put(blocks, CODING, codes)
-    return blocks.reshape(len(rows), -1)
+    return made(rows, LAYOUT, CODING, codes, d=d)
 
 
 FORMAT = Format("iq4_nl", 20, 32, LAYOUT, CODING, quantize, error=5.5e-3)

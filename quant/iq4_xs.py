@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
-from quant.fit.packing import pack, put
+from quant.fit.blocks import made
+from quant.fit.packing import pack
 from quant.format import Floats, Format
 from quant.iq4_nl import LEVELS
 from quant.layout import unpack
@@ -27,13 +28,9 @@ CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=16),), zero=128, levels=
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = symmetric.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
     scales = (fit.scales + np.int8(32)).view(np.uint8)
-    blocks["d"] = fit.d
-    put(blocks, CODING, fit.codes)
-    blocks["scales_l"] = pack(scales & np.uint8(15), bits=4, run=1)
-    blocks["scales_h"] = pack(scales >> np.uint8(4), bits=2, run=1)
-    return blocks.reshape(len(rows), -1)
+    low, high = pack(scales & np.uint8(15), bits=4, run=1), pack(scales >> np.uint8(4), bits=2, run=1)
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, scales_l=low, scales_h=high)
 
 
 FORMAT = Format("iq4_xs", 23, 256, LAYOUT, CODING, quantize, error=5.6e-3, fallback="iq4_nl")

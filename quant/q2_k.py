@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import affine
-from quant.fit.packing import put
+from quant.fit.blocks import made
 from quant.format import Floats, Format
 
 GRID = affine.Grid(groups=16, size=16, top=3, levels=15)
@@ -24,11 +24,8 @@ CODING = Coding(group=16, parts=(Bits("qs", bits=2, run=32),), minus="dmin", of_
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = affine.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
-    blocks["d"], blocks["dmin"] = fit.d, fit.dmin
-    blocks["scales"] = fit.scales | fit.minima << np.uint8(4)
-    put(blocks, CODING, fit.codes)
-    return blocks.reshape(len(rows), -1)
+    scales = fit.scales | fit.minima << np.uint8(4)
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, dmin=fit.dmin, scales=scales)
 
 
 FORMAT = Format("q2_k", 10, 256, LAYOUT, CODING, quantize, error=7.12e-2, fallback="iq4_nl")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
-from quant.fit.packing import pack, put
+from quant.fit.blocks import made
+from quant.fit.packing import pack
 from quant.format import Floats, Format
 from quant.layout import unpack
 
@@ -30,13 +31,9 @@ CODING = Coding(
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = symmetric.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
     scales = (fit.scales + np.int8(32)).view(np.uint8)
-    blocks["d"] = fit.d
-    blocks["scales"][:, :8] = pack(scales & np.uint8(15), bits=4, run=8)
-    blocks["scales"][:, 8:] = pack(scales >> np.uint8(4), bits=2, run=4)
-    put(blocks, CODING, fit.codes)
-    return blocks.reshape(len(rows), -1)
+    parts = [pack(scales & np.uint8(15), bits=4, run=8), pack(scales >> np.uint8(4), bits=2, run=4)]
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, scales=np.concatenate(parts, axis=1))
 
 
 FORMAT = Format("q3_k", 11, 256, LAYOUT, CODING, quantize, error=2.13e-2, fallback="iq4_nl")

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
+from quant.fit.blocks import made
 from quant.fit.direct import round_signed
-from quant.fit.packing import put
 from quant.format import Floats, Format
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=8, levels=1)
@@ -19,10 +19,7 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     if importance is None:
         return round_signed(rows, 8, LAYOUT)
     d, codes = symmetric.fit_single(rows, importance, GRID)
-    blocks = np.empty(len(d), LAYOUT)
-    blocks["d"] = d
-    put(blocks, CODING, codes)
-    return blocks.reshape(len(rows), -1)
+    return made(rows, LAYOUT, CODING, codes, d=d)
 
 
 FORMAT = Format("q4_0", 2, 32, LAYOUT, CODING, quantize, error=7.4e-3)

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import affine
+from quant.fit.blocks import made
 from quant.fit.direct import round_between
-from quant.fit.packing import put
 from quant.format import Floats, Format
 
 GRID = affine.Grid(groups=1, size=32, top=15, levels=1)
@@ -19,10 +19,7 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     if importance is None:
         return round_between(rows, 15, LAYOUT)
     d, m, codes = affine.fit_single(rows, importance, GRID)
-    blocks = np.empty(len(d), LAYOUT)
-    blocks["d"], blocks["m"] = d, m
-    put(blocks, CODING, codes)
-    return blocks.reshape(len(rows), -1)
+    return made(rows, LAYOUT, CODING, codes, d=d, m=m)
 
 
 FORMAT = Format("q4_1", 3, 32, LAYOUT, CODING, quantize, error=6.1e-3)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import affine
-from quant.fit.packing import put
+from quant.fit.blocks import made
 from quant.format import Floats, Format
 
 GRID = affine.Grid(groups=8, size=32, top=15, levels=63)
@@ -38,18 +38,10 @@ def pack_scales(scales: NDArray[np.uint8], minima: NDArray[np.uint8]) -> NDArray
 CODING = Coding(group=32, parts=(Bits("qs", bits=4, run=32),), minus="dmin", of_groups=of_groups)
 
 
-def put_scales(blocks: NDArray, fit: affine.Fit) -> None:
-    """Write the scales of a fit into Q4_K or Q5_K blocks (n,)."""
-    blocks["d"], blocks["dmin"] = fit.d, fit.dmin
-    blocks["scales"] = pack_scales(fit.scales, fit.minima)
-
-
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = affine.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
-    put_scales(blocks, fit)
-    put(blocks, CODING, fit.codes)
-    return blocks.reshape(len(rows), -1)
+    scales = pack_scales(fit.scales, fit.minima)
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, dmin=fit.dmin, scales=scales)
 
 
 FORMAT = Format("q4_k", 12, 256, LAYOUT, CODING, quantize, error=4.95e-3, fallback="q5_0")

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
+from quant.fit.blocks import made
 from quant.fit.direct import round_signed
-from quant.fit.packing import put
 from quant.format import Floats, Format
 
 GRID = symmetric.Grid(groups=1, size=32, bottom=16, levels=1)
@@ -18,11 +18,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for the best scale."""
     if importance is None:
         return round_signed(rows, 16, LAYOUT)
-    d, q = symmetric.fit_single(rows, importance, GRID)
-    blocks = np.empty(len(d), LAYOUT)
-    blocks["d"] = d
-    put(blocks, CODING, q)
-    return blocks.reshape(len(rows), -1)
+    d, codes = symmetric.fit_single(rows, importance, GRID)
+    return made(rows, LAYOUT, CODING, codes, d=d)
 
 
 FORMAT = Format("q5_0", 6, 32, LAYOUT, CODING, quantize, error=1.82e-3)

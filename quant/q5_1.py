@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import affine
+from quant.fit.blocks import made
 from quant.fit.direct import round_between
-from quant.fit.packing import put
 from quant.format import Floats, Format
 
 GRID = affine.Grid(groups=1, size=32, top=31, levels=1)
@@ -18,11 +18,8 @@ def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     """Without an importance the definition that all programs share; with one a search for scale and minimum."""
     if importance is None:
         return round_between(rows, 31, LAYOUT)
-    d, m, q = affine.fit_single(rows, importance, GRID)
-    blocks = np.empty(len(d), LAYOUT)
-    blocks["d"], blocks["m"] = d, m
-    put(blocks, CODING, q)
-    return blocks.reshape(len(rows), -1)
+    d, m, codes = affine.fit_single(rows, importance, GRID)
+    return made(rows, LAYOUT, CODING, codes, d=d, m=m)
 
 
 FORMAT = Format("q5_1", 7, 32, LAYOUT, CODING, quantize, error=1.43e-3)

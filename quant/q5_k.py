@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import affine
-from quant.fit.packing import put
+from quant.fit.blocks import made
 from quant.format import Floats, Format
-from quant.q4_k import of_groups, put_scales
+from quant.q4_k import of_groups, pack_scales
 
 GRID = affine.Grid(groups=8, size=32, top=31, levels=63)
 LAYOUT = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", 12), ("qh", "u1", 32), ("qs", "u1", 128)])
@@ -21,10 +21,8 @@ CODING = Coding(
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = affine.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
-    put_scales(blocks, fit)
-    put(blocks, CODING, fit.codes)
-    return blocks.reshape(len(rows), -1)
+    scales = pack_scales(fit.scales, fit.minima)
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, dmin=fit.dmin, scales=scales)
 
 
 FORMAT = Format("q5_k", 13, 256, LAYOUT, CODING, quantize, error=1.20e-3, fallback="q5_1")

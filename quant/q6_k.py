@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from quant.coding import Bits, Coding
 from quant.fit import symmetric
-from quant.fit.packing import put
+from quant.fit.blocks import made
 from quant.format import Floats, Format
 
 GRID = symmetric.Grid(groups=16, size=16, bottom=32, levels=128)
@@ -23,10 +23,7 @@ CODING = Coding(
 
 def quantize(rows: Floats, importance: Floats | None) -> NDArray:
     fit = symmetric.fit(rows, importance, GRID)
-    blocks = np.empty(len(fit.d), LAYOUT)
-    blocks["d"], blocks["scales"] = fit.d, fit.scales
-    put(blocks, CODING, fit.codes)
-    return blocks.reshape(len(rows), -1)
+    return made(rows, LAYOUT, CODING, fit.codes, d=fit.d, scales=fit.scales)
 
 
 FORMAT = Format("q6_k", 14, 256, LAYOUT, CODING, quantize, error=2.8e-4, fallback="q8_0")
