@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from localmix.answer.options import Options
@@ -23,8 +23,9 @@ _ORDER = ("penalties", "top_k", "top_p", "min_p", "temperature")  # of samplers,
 _ASLEEP = ("dry", "top_n_sigma", "typ_p", "typical_p", "xtc", "adaptive_p", "tfs_z")  # until a field of theirs is set
 _SLEEPING = ("mirostat", "typical_p", "dynatemp_range", "xtc_probability", "dry_multiplier", "top_n_sigma",
              "adaptive_target")  # fmt: skip
-# OpenAI's names of our options, where they differ.
-_SAME = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "seed")
+# Our options that are no number as it stands in a request, see `options` and `_held`; all others of the same name are.
+_OWN = {"stop", "logit_bias", "max_tokens", "grammar", "json_schema"}
+_SAME = tuple(one.name for one in fields(Options) if one.name in Sampling.__struct_fields__ and one.name not in _OWN)
 
 
 def options(service: Service, body: Sampling, limit: int | None = None, *, texts: bool = False) -> Options:

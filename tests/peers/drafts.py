@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?")
     parser.add_argument("--text", type=Path, action="append")
     parser.add_argument("--passages", type=int, default=3, help="of each text")
+    parser.add_argument("--kind", action="append", help="of task: copy, correct, summarise or story")
     parser.add_argument("--tokens", type=int, default=250)
     parser.add_argument("--temp", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -83,6 +84,8 @@ def main() -> None:
     print(f"{'task':>10} {'tokens':>6} {'plain t/s':>9} {'drafted':>8} {'ratio':>6} {'ids checked':>11} {'taken':>6}")
     ratios: dict[str, list[float]] = {}
     for kind, prompt in tasks(files, a.passages):
+        if a.kind and kind not in a.kind:
+            continue
         times, others = list[float](), list[float]()
         for _ in range(a.rounds):
             model.drafting = None

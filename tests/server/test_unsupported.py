@@ -1,11 +1,14 @@
 """What is asked for is carried out or refused by name, through every interface."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from server.served import Served
 
+from localmix.answer.options import Options
+from localmix.server import choices
 from localmix.server.bodies import ChatCompletion, Message
 from localmix.server.dialogue import dialogue_of
 from localmix.server.unsupported import OFF
@@ -148,3 +151,8 @@ def test_thinking_is_switched(server: Served) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"], "additionalProperties": False}
     body = {**CHAT, "max_tokens": 40, "output_config": {"format": {"type": "json_schema", "schema": schema}}}
     assert '"x"' in server.post("/v1/messages", **body)["content"][0]["text"]
+
+
+def test_every_option_can_be_asked_for() -> None:
+    """By its own name or another one, of which `choices` knows: an option that is new is not left out in silence."""
+    assert {one.name for one in fields(Options)} == {*choices._SAME, *choices._OWN, "temp"}
