@@ -29,7 +29,7 @@ from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.passes.records import JOB, LINE, PROBE, tile_scratch
 from quant import FORMATS
 
-SLICE, FILE, ROWS = 12 << 20, 640 << 20, 512
+SLICE, FILE = 12 << 20, 640 << 20
 NEAR = 512 << 10  # bytes of weights that stay in the cache
 Read = Callable[[int], int]  # from an address on; gives the bytes
 
@@ -51,13 +51,13 @@ def plain() -> Read:
     return read
 
 
-def products(name: str, width: int, tokens: int) -> tuple[Read, Read]:
+def products(name: str, width: int, tokens: int, most: int) -> tuple[Read, Read]:
     """Reads a slice, and what stays in the cache, by multiplying it."""
     format = FORMATS[name]
     run = native.function(f"formats.{name}.{'gemv' if tokens == 1 else 'gemm'}", 1)
     x = np.random.default_rng(0).standard_normal((tokens, width)).astype(np.float32)
     inputs = kernel_calls.aligned(kernel_calls.quantized_rows(x, wide=False))
-    y, scratch = np.zeros((tokens, ROWS), np.float32), np.zeros(tile_scratch(), np.uint8)
+    y, scratch = np.zeros((tokens, most), np.float32), np.zeros(tile_scratch(), np.uint8)
     job = np.zeros((), JOB)
     job["row_bytes"], job["width"], job["tokens"] = format.row_bytes(width), width, tokens
     job["x"], job["x_stride"] = inputs.ctypes.data, inputs.strides[0]
@@ -65,7 +65,7 @@ def products(name: str, width: int, tokens: int) -> tuple[Read, Read]:
     kept: list[Any] = [inputs, y, scratch]
 
     def reading(size: int) -> Read:
-        rows = min(ROWS, size // int(job["row_bytes"]) // 16 * 16)
+        rows = min(most, size // int(job["row_bytes"]) // 16 * 16)
         each = rows * int(job["row_bytes"])
 
         def read(start: int) -> int:
@@ -97,7 +97,7 @@ def measure(
     def work(thread: int) -> None:
         own = data.size // a.threads // 4096 * 4096
         start, slices = data.ctypes.data + thread * own, own // SLICE - 1
-        kernels = {name: products(name, a.width, a.tokens) for name in names}
+        kernels = {name: products(name, a.width, a.tokens, a.rows) for name in names}
         reads = [("", plain()), *((name, whole) for name, (whole, _) in kernels.items())]
         turn = 0
         for _ in range(a.rounds):
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("formats", nargs="*", default=["q4_k", "q4_0", "q6_k", "q8_0", "q5_k", "mxfp4"])
     parser.add_argument("--tokens", type=int, default=1)
     parser.add_argument("--width", type=int, default=4096)
+    parser.add_argument("--rows", type=int, default=512, help="of a piece of work")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("-t", "--threads", type=int, default=2)
     a = parser.parse_args()

@@ -10,11 +10,23 @@ from typing import Any, TypeVar
 
 from llvmlite import ir
 
+from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.simd import I64, ask, fence
-from localmix.backends.numba.passes.records import LINE
+from localmix.backends.numba.passes.records import LINE, ROWS
 
 STREAMS = 3
+EARLY = 48 << 10  # bytes: of short rows, 16 are read before memory has answered
 T = TypeVar("T")
+
+
+@inner
+def ahead_of(j: Any, start: int) -> int:
+    """Where the weights begin that are asked for while 16 rows of a job from `start` on are read: about EARLY bytes
+    further, and no further than as many rows as the job has, of which the last may be in what the thread reads next.
+    """
+    strips = max(min(EARLY // (ROWS * j.row_bytes), j.rows // ROWS), 1)
+    later = start + strips * ROWS
+    return j.w + later * j.row_bytes if later < j.rows else j.then + (later - j.rows) * j.row_bytes
 
 
 class Pace:

@@ -19,7 +19,7 @@ from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import bytes_of_run, tile_codes, whole_bytes
-from localmix.backends.numba.products.pace import STREAMS, Pace, paced
+from localmix.backends.numba.products.pace import STREAMS, Pace, ahead_of, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, pairs, store_scales, unit_of
 
@@ -63,8 +63,7 @@ def strips_product(codes: Codes, wide: bool, most: int) -> Any:
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             w = j.w + r * j.row_bytes
-            ahead = w + ROWS * j.row_bytes if start + ROWS < j.rows else j.then
-            strip(job, tokens, w, j.y + 4 * r, width, scratch, ahead)
+            strip(job, tokens, w, j.y + 4 * r, width, scratch, ahead_of(j, start))
 
     return product
 

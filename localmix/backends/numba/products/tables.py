@@ -19,7 +19,7 @@ from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_order
-from localmix.backends.numba.products.pace import STREAMS, Pace
+from localmix.backends.numba.products.pace import STREAMS, Pace, ahead_of
 from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
 from localmix.backends.numba.products.sums import folded, signed
@@ -170,7 +170,6 @@ def table_product(codes: Codes, wide: bool) -> Any:
         for start in range(0, j.rows, ROWS):
             r = min(start, j.rows - ROWS)
             w = j.w + r * j.row_bytes
-            ahead = w + ROWS * j.row_bytes if start + ROWS < j.rows else j.then
-            strip(w, j.row_bytes, j.width, j.x, j.y + 4 * r, table, ahead)
+            strip(w, j.row_bytes, j.width, j.x, j.y + 4 * r, table, ahead_of(j, start))
 
     return product
