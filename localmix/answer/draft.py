@@ -10,7 +10,7 @@ from typing import Protocol
 from localmix.answer.gate import LENGTHS, Gate
 from localmix.answer.lookup import Lookup
 from localmix.answer.sampling import Sampler
-from localmix.answer.second import CREDIT, HOPE, Guesses, Second
+from localmix.answer.second import GUESS, HOPE, Guesses, Second
 from localmix.backends.protocol import Backend
 from localmix.errors import LocalmixError
 from localmix.network.decoder import Network
@@ -35,7 +35,7 @@ class Drafting:
 
     def __init__(self, second: Second | None = None, gate: Gate | None = None) -> None:
         self.second = second
-        self._gate = gate or (Gate() if second is None else Gate(HOPE, CREDIT))
+        self._gate = gate or (Gate() if second is None else Gate(HOPE, GUESS))
 
     def anew(self) -> "Drafting":
         """The same, which has learned nothing."""

@@ -25,12 +25,12 @@ class Gate:
     """Learns from all answers of one model: keep one as long as the model.
 
     `hope`: by how many ids before a draft are the same, from so many on, how likely each of its ids is the next one, at
-    first. `credit`: single passes that drafts may lose besides a small share of the time.
+    first. `guess`: of a single pass, what an id costs, at first.
     """
 
-    def __init__(self, hope: Mapping[int, float] = _HOPE, credit: float = _CREDIT) -> None:
+    def __init__(self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS) -> None:
         self._seconds: dict[int, deque[float]] = {}  # of passes, by how many ids they had
-        self._hope, self._credit = hope, credit
+        self._hope, self._guess = hope, guess
         self._chance = dict(hope)
         self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
 
@@ -39,7 +39,7 @@ class Gate:
         if 1 not in self._seconds:
             return 0
         single, chance = self._cost(1), self._chance[self._row(same)]
-        if self._balance < -self._credit * single:
+        if self._balance < -_CREDIT * single:
             return 0
         speeds = {k: _expected(chance, k) / self._cost(k + 1) for k in LENGTHS if k <= most}
         best = max(speeds, key=speeds.__getitem__, default=0)
@@ -53,8 +53,8 @@ class Gate:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
         if length:
             single, row = self._cost(1), self._row(same)
-            spent = seconds - late + min(late, self._credit / 2 * single)
-            least = -_DEEPEST * self._credit * single
+            spent = seconds - late + min(late, _CREDIT / 2 * single)
+            least = -_DEEPEST * _CREDIT * single
             self._balance = max(min(self._balance + (taken + 1) * single - spent, _SAVED * single), least)
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
@@ -76,7 +76,7 @@ class Gate:
         if high:
             each = (self._cost(high) - begin) / (high - low)
         else:
-            each = (begin - single) / (low - 1) if low > 1 else _GUESS * single
+            each = (begin - single) / (low - 1) if low > 1 else self._guess * single
         return begin + max(each, 0.0) * (ids - low)
 
 

@@ -20,8 +20,9 @@ from quant.format import Floats
 
 MOST = 1536  # ids of a text that it has in its context
 END = 512  # of them, that are read where it begins, or begins anew
-HOPE = {0: 0.7}  # how likely each of its ids is the next one, before any was checked: see `localmix.answer.gate`
-CREDIT = 4.0  # single passes that it may lose, some of them by reading the end of a text
+# For `localmix.answer.gate`, before any of its ids was checked: how likely each is the next one, and what it costs. A
+# model of no use is found out by few ids, one at a time.
+HOPE, GUESS = {0: 0.6}, 0.35
 _KEY = "tokenizer.ggml."
 
 
