@@ -149,7 +149,7 @@ def _windows(file: Described, numbers: "_Numbers") -> list[int]:
         return []  # a damaged number
     try:
         return network.outline("", dict(file.metadata), embedding.shape[0], Wanted(file.tensors.__contains__)).windows
-    except LocalmixError:
+    except (LocalmixError, ValueError):  # ValueError: shapes too large for an array
         return []
 
 

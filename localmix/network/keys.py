@@ -62,11 +62,11 @@ class Keys:
     def text(self, key: str, default: str, among: Collection[str]) -> str:
         """One of a few words. UnsupportedError: another."""
         value = self.value(key, default)
-        if value not in among:
+        if not isinstance(value, str) or value not in among:
             raise UnsupportedError(
                 f"{self.path}: {self.prefix}{key} = {value!r}: expected {' or '.join(map(repr, among))}"
             )
-        return str(value)
+        return value
 
     def wrong(self, key: str, expected: str) -> FileFormatError:
         """The error for a value that cannot be."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from localmix.errors import FileFormatError
 from localmix.network.keys import Keys
 
+MOST_LAYERS = 10_000  # more are a damaged number
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -68,6 +70,7 @@ def windows(k: Keys, n: Numbers, period: int) -> list[int]:
 
 def _check(k: Keys, n: Numbers, value_length: int) -> None:
     rules = [
+        (n.layers <= MOST_LAYERS, f"block_count = {n.layers}", f"1 to {MOST_LAYERS}"),
         (n.context < 1 << 31, f"context_length = {n.context}", "1 to 2147483647"),
         (n.kv_heads > 0 and n.heads % n.kv_heads == 0, f"attention.head_count_kv = {n.kv_heads}",
          f"a divisor of the {n.heads} heads"),

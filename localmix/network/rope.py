@@ -65,10 +65,13 @@ def _yarn(k: Keys, n: Numbers, inverse: NDArray[np.float64], base: float) -> tup
     otherwise, as in llama.cpp.
     """
     factor = k.real("rope.scaling.factor")
-    trained = k.whole("rope.scaling.original_context_length", n.context)
+    trained = k.whole("rope.scaling.original_context_length", n.context, least=1)
     fast, slow = k.real("rope.scaling.yarn_beta_fast", 32.0), k.real("rope.scaling.yarn_beta_slow", 1.0)
-    if not factor > 0:
-        raise k.wrong("rope.scaling.factor", "more than 0")
+    for key, value in (("factor", factor), ("yarn_beta_fast", fast), ("yarn_beta_slow", slow)):
+        if not value > 0:
+            raise k.wrong(f"rope.scaling.{key}", "more than 0")
+    if not base > 1:
+        raise k.wrong("rope.freq_base", "more than 1")
     pairs = len(inverse)
 
     def place(turns: float) -> float:
