@@ -29,8 +29,8 @@ import numpy as np
 COLD = 4  # tokens that are not counted
 PATIENCE = 240  # seconds for one program
 SIDES = ("streamed", "mapped", "llama")
-# What runs some tokens; what gives bytes read, hits, experts wanted and seconds of computing so far, of a pool; and
-# what measures the disk, in bytes a second.
+# What runs some tokens; what gives bytes read, hits, experts wanted, seconds of reading, of waiting for it and of
+# computing so far, of a pool; and what measures the disk, in bytes a second.
 Program = tuple[Callable[[list[int]], Any], Callable[[], list[float]], Callable[[], float]]
 
 
@@ -137,8 +137,9 @@ def measure(a: argparse.Namespace) -> dict[str, float]:
         found |= {name: sum(map(len, parts[cold:])) / taken, f"{name}_read_gb": (own_reads() - read) / 1e9}
         if a.side == "streamed":
             fastest = (fastest + disk()) / 2
-            missed, hits, wanted, computing = (later - earlier for later, earlier in zip(now, before, strict=True))
+            missed, hits, wanted, busy, waited, computing = (b - a for a, b in zip(before, now, strict=True))
             reading = missed / fastest
+            found |= {f"{name}_disk_busy": busy / taken, f"{name}_waiting": waited / taken}
             found |= {f"{name}_hits": hits / wanted, f"{name}_disk_gbs": fastest / 1e9}
             found |= {f"{name}_reading": reading / taken, f"{name}_computing": computing / taken}
             found[f"{name}_of_bound"] = max(reading, computing) / taken
@@ -169,7 +170,10 @@ def localmix(a: argparse.Namespace) -> Program:
     assert (pool is None) == (a.side == "mapped"), "the limit has room for all of the model"
 
     def inside() -> list[float]:
-        return [] if pool is None else [pool.counts.bytes_read, pool.counts.hits, pool.counts.wanted, spent[0]]
+        if pool is None:
+            return []
+        counts = pool.counts
+        return [counts.bytes_read, counts.hits, counts.wanted, counts.reading, counts.waited, spent[0]]
 
     return context.advance, inside, lambda: 0.0 if pool is None else probe.rate(pool)
 
