@@ -2,16 +2,17 @@
 
 By hand; installs into a new environment, for which pip must reach an index:
 
-    python tests/peers/starts.py [--wheel WHEEL | --bin ENVIRONMENT/bin] [--pairs 5] [--isa avx2]
+    python tests/peers/starts.py [--wheel WHEEL | --bin ENVIRONMENT/bin] [--old COMMAND] [--rounds 5] [--isa avx2]
 
 Without --wheel one with object code of the kernels is built first, which takes minutes; --bin is of an environment that
-has such a wheel. Each pair of runs is with the code and without, in turn, each beginning with an empty cache. Told are
-medians, in seconds from the command on; the answers must be the same.
+has such a wheel. Each round has runs with the code, without it, and of another version (--old, its `localmix`), each
+beginning with an empty cache. Told are medians, in seconds from the command on; the answers must be the same.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,9 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--bin", type=Path)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--old", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--isa", default="", help="as LOCALMIX_ISA")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was put aside is put back
     found, answers = defaultdict[str, list[list[float]]](list), set[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -72,12 +75,15 @@ def main() -> None:
         (shipped,) = bin.parent.rglob("backends/numba/shipped")
         aside = shipped.with_name("aside")
         started(bin / "localmix", folder / "cache", arguments.isa)  # the disk's cache, and Python's
-        for pair in range(arguments.pairs):
-            for way in ("with code", "without")[:: 1 if pair % 2 == 0 else -1]:
+        commands = {"with code": bin / "localmix", "without": bin / "localmix"}
+        if arguments.old:
+            commands["other version"] = arguments.old
+        for round in range(arguments.rounds):
+            for way, command in commands.items():
                 if way == "without":
                     shipped.rename(aside)
                 try:
-                    runs = [started(bin / "localmix", folder / f"{pair}-{way}", arguments.isa) for _ in range(2)]
+                    runs = [started(command, folder / f"{round}-{way}", arguments.isa) for _ in range(2)]
                 finally:
                     if way == "without":
                         aside.rename(shipped)
@@ -86,7 +92,7 @@ def main() -> None:
     assert len(answers) == 1, answers
     print("                 first start: words, end    second start: words, end")
     for way, figures in found.items():
-        print(f"{way:<12}", *(f"{median(column):13.2f}" for column in zip(*figures, strict=True)))
+        print(f"{way:<13}", *(f"{median(column):13.2f}" for column in zip(*figures, strict=True)))
 
 
 if __name__ == "__main__":
