@@ -20,9 +20,9 @@ from quant.format import Floats
 
 MOST = 1536  # ids of a text that it has in its context
 END = 512  # of them, that are read where it begins, or begins anew
-# For `localmix.answer.gate`, before any of its ids was checked: how likely each is the next one, and what it costs. A
-# model of no use is found out by few ids, one at a time.
-HOPE, GUESS = {0: 0.6}, 0.35
+# For `localmix.answer.gate`, before any of its ids was checked: how likely each is the next one, and what it costs,
+# less than it will, so that the first draft has several ids: by one alone not even the best of models gains anything.
+HOPE, GUESS = {0: 0.7}, 0.15
 _KEY = "tokenizer.ggml."
 
 
