@@ -23,6 +23,14 @@ BOUND = {"reference": 0.0, "numba": 1e-4, "mlx": 2e-3}
 KINDS = (blocks.Norm, blocks.Linear, blocks.Rope, blocks.Attention, blocks.Router, blocks.Activation, blocks.Experts,
          blocks.Mixture, blocks.Layer, decoder.Network)  # fmt: skip
 SHAPES = {"heads", "kv_heads", "size", "context"}  # other values would need other weights, or change no logits
+
+
+def biased(count: int, hidden: int) -> blocks.Experts:
+    r = Random(13)
+    biases = {"gate_bias": r.floats(count, hidden), "up_bias": r.floats(count, hidden)}
+    return replace(r.experts(count, hidden), **biases, down_bias=r.floats(count, WIDTH))
+
+
 # Other values of each field, by its name, with a word where there are several: of those with a default, and of others
 # that are no weights.
 OTHERS: dict[tuple[type, str], dict[str, Callable[[Any], Any]]] = {
@@ -60,7 +68,7 @@ OTHERS: dict[tuple[type, str], dict[str, Callable[[Any], Any]]] = {
     (blocks.Experts, "up_bias"): {"": lambda b: Random(9).floats(len(b), HIDDEN)},
     (blocks.Experts, "down_bias"): {"": lambda b: Random(10).floats(len(b), WIDTH)},
     (blocks.Mixture, "router"): {"": lambda b: b.router},  # neutral is a dense network, the other base
-    (blocks.Mixture, "shared"): {"": lambda _: Random(11).experts(1, 160)},
+    (blocks.Mixture, "shared"): {"": lambda _: Random(11).experts(1, 160), "biased": lambda _: biased(1, 160)},
     (blocks.Mixture, "shared_gate"): {"": lambda _: Random(12).floats(WIDTH)},
     (blocks.Layer, "scale"): {"": lambda _: 0.4},
     (decoder.Network, "embedding_scale"): {"": lambda _: 3.0},
