@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drafted_answers import SAMPLINGS, read
 
 import localmix
 from localmix.answer.draft import Drafting
@@ -43,19 +44,10 @@ def drafted() -> Model:
     return model
 
 
-def read(model: Model, prompt: str, **options: Any) -> Generation:
-    answer = model.generate(prompt, **({"max_tokens": 80, "seed": 7} | options))
-    answer.read()
-    return answer
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        {"temp": 0},
-        {"temp": 0.8},
-        {"temp": 1.5, "top_k": 0, "repeat_penalty": 1.1, "repeat_last_n": -1},
-        {"temp": 0.8, "presence_penalty": 0.2, "frequency_penalty": 0.1},
+        *SAMPLINGS,
         {"temp": 0, "stop": ["ball"]},
         {"temp": 0, "context": 125, "max_tokens": None},
         {"temp": 0.8, "json_schema": '{"type": "array", "items": {"const": "Tom saw a big, red ball"}}'},

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import small_models
+from drafted_answers import SAMPLINGS, read
 
 import localmix
 from localmix import gguf
 from localmix.answer import second as seconds
 from localmix.answer.draft import Drafting
 from localmix.answer.gate import Gate
-from localmix.answer.generate import Generation
 from localmix.answer.options import Options
 from localmix.answer.sampling import Sampler
 from localmix.answer.second import Second, difference
@@ -76,26 +76,14 @@ def second_of(model: Model) -> Second:
     return model.drafting.second
 
 
-def read(model: Model, prompt: str = TEXT, **options: Any) -> Generation:
-    answer = model.generate(prompt, **({"max_tokens": 60, "seed": 7} | options))
-    answer.read()
-    return answer
-
-
 @pytest.mark.parametrize(
     "options",
-    [
-        {"temp": 0},
-        {"temp": 0.8},
-        {"temp": 1.5, "top_k": 0, "repeat_penalty": 1.1, "repeat_last_n": -1},
-        {"temp": 0.8, "presence_penalty": 0.2, "frequency_penalty": 0.1},
-        {"temp": 0.8, "json_schema": SCHEMA},
-    ],
+    [*SAMPLINGS, {"temp": 0.8, "json_schema": SCHEMA}],
     ids=str,
 )
 def test_a_model_that_agrees_is_heard(plain: Model, itself: Model, options: dict[str, Any]) -> None:
     """At any temperature: it has the sampler's random numbers, what it counts and what the text may be."""
-    found, expected = read(itself, **options), read(plain, **options)
+    found, expected = (read(one, TEXT, max_tokens=60, **options) for one in (itself, plain))
     assert (found.ids, found.text, found.reason) == (expected.ids, expected.text, expected.reason)
     assert found.stats.decode_tokens == expected.stats.decode_tokens
     assert found.stats.taken > 30 or "json_schema" in options
@@ -104,7 +92,7 @@ def test_a_model_that_agrees_is_heard(plain: Model, itself: Model, options: dict
 
 def test_a_model_that_knows_nothing_is_not_asked_for_long(plain: Model, stranger_path: Path) -> None:
     model = localmix.load(backend="numba", draft=str(stranger_path))
-    found, expected = (read(one, temp=0.8, max_tokens=200) for one in (model, plain))
+    found, expected = (read(one, TEXT, temp=0.8, max_tokens=200) for one in (model, plain))
     assert found.ids == expected.ids
     assert 0 < found.stats.drafted < 100
 
@@ -112,7 +100,7 @@ def test_a_model_that_knows_nothing_is_not_asked_for_long(plain: Model, stranger
 def test_a_model_that_is_always_wrong_changes_nothing(plain: Model, stranger_path: Path) -> None:
     """Through its whole context, which is shorter than the answer."""
     model = eager(localmix.load(backend="numba", draft=str(stranger_path)))
-    found, expected = (read(one, temp=0.8, max_tokens=200) for one in (model, plain))
+    found, expected = (read(one, TEXT, temp=0.8, max_tokens=200) for one in (model, plain))
     assert found.ids == expected.ids
     assert found.stats.taken < 10 < 300 < found.stats.drafted
 
@@ -124,7 +112,7 @@ def test_of_a_long_text_the_end_is_read(plain: Model, itself: Model, monkeypatch
         seconds.Context, "advance", lambda self, ids: read_ids.append(len(ids)) or advance(self, ids), raising=True
     )
     second_of(itself)._end = 128
-    found, expected = (read(one, TEXT * 12, temp=0) for one in (itself, plain))
+    found, expected = (read(one, TEXT * 12, temp=0, max_tokens=60) for one in (itself, plain))
     second_of(itself)._end = seconds.END
     assert found.ids == expected.ids
     assert max(read_ids) == 128

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import localmix
 from localmix import gguf, network
 from localmix.backends.numba.backend import NumbaBackend
+from localmix.backends.protocol import Cache
 from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
@@ -34,6 +35,15 @@ def engine(path: Path, slots: int | None = None, threads: int = 2) -> Engine:
     if slots is None:
         return Engine(loaded, NumbaBackend(threads))
     return Engine(streaming.owned(loaded), NumbaBackend(threads), pool=Pool(streaming.experts(loaded), slots, 1 << 30))
+
+
+def begun(path: Path) -> tuple[Engine, Cache, int]:
+    """An engine that streams, and a sequence in its cache, of three ids."""
+    streamed = engine(path, 4)
+    cache = streamed.cache(64)
+    sequence = cache.new()
+    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
+    return streamed, cache, sequence
 
 
 def logits(engine: Engine, *, every: bool = False) -> list[NDArray]:
@@ -186,10 +196,7 @@ def test_a_pass_that_is_interrupted_leaves_no_trace(paths: dict[str, Path]) -> N
 
 def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
     path = shutil.copy(paths["mixtral"], tmp_path / "cut.gguf")
-    streamed = engine(path, 4)
-    cache = streamed.cache(64)
-    sequence = cache.new()
-    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
+    streamed, cache, sequence = begun(path)
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
@@ -201,10 +208,7 @@ def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path)
 def test_a_file_that_is_cut_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
     """Before anything of it that is mapped is touched, which would end the program."""
     path = shutil.copy(paths["mixtral"], tmp_path / "shorter.gguf")
-    streamed = engine(path, 4)
-    cache = streamed.cache(64)
-    sequence = cache.new()
-    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
+    streamed, cache, sequence = begun(path)
     os.truncate(path, 100)
     for ids in ([6], [7, 8, 9]):
         with pytest.raises(FileFormatError, match="was written to while in use: load the model again"):
