@@ -1,19 +1,20 @@
 """How many tokens of prompts fit into a pass, so that those who wait for their next token wait no longer than agreed.
 
-A pass takes the time to read the weights, and more for each token: both are learned from the passes as they come, the
-latest counting most, by a straight line through them. Passes grow slower as a prompt grows longer, and the line follows
-late: so it is scaled by how much longer the latest passes took than it said.
+What passes cost is learned as they come (`localmix.answer.costs`), and how much they differ: a pass is as large as
+keeps the bound even where it takes longer than expected by some deviations. Where nothing disturbs the machine pieces
+are large, and the weights are read for few of them; where passes differ much they are smaller.
 """
 
-_SHARE = 0.85  # of the bound that is planned for: passes of one size differ
-_KEPT = 0.9  # of the weight of a pass, with each that follows
+from bisect import bisect_right
+
+from localmix.answer.costs import Costs
+
+_SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
+_DEVIATIONS = 2.75  # by which a pass may take longer than expected
+_MOST_READING = 0.75  # of a pass
 _LEAST = 16  # tokens of a prompt in a pass: with fewer, reading the weights takes all the time
 _GUESS = 64  # tokens of a prompt in the first pass
 _FEW = 8  # tokens up to which a pass reads but some of the experts: such passes tell nothing of larger ones
-_SPREAD = 0.2  # of the tokens of a pass, by which passes must differ for a line to count as much as its absence
-_FOLLOWS = 0.4  # of what a pass took longer than the line said, and so the next ones may
-_DRIFTS = (0.9, 1.3)  # of what the line says, at most: a pass that was held up says nothing of the next
-_GROWTH = 1.5  # of the tokens of the pass before, at most: a line tells little of what is far from it
 
 
 class Pace:
@@ -21,9 +22,7 @@ class Pace:
 
     def __init__(self, gap: float | None) -> None:
         self.gap = gap
-        self._weight = self._tokens = self._seconds = self._squares = self._products = 0.0  # sums
-        self._last = 0  # tokens of the pass before
-        self._drift = 1.0  # of the latest passes: seconds, of what the line said
+        self._costs = Costs()
 
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
@@ -34,33 +33,15 @@ class Pace:
         """
         if self.gap is None:
             return most - answers
-        if not self._weight:
+        if not self._costs.begin:
             return min(most - answers, _GUESS)
-        begin, each = (part * self._drift for part in self._line())
-        seconds = max(_SHARE * self.gap * (1 if answers else 2), 2 * begin)
-        room = min((seconds - begin) / each, _GROWTH * max(self._last, _GUESS))
-        return max(min(most, int(room)) - answers, _LEAST)
+        seconds, begin = _SHARE * self.gap * (1 if answers else 2), self._costs.begin
+        if begin > _MOST_READING * seconds:
+            seconds = 2 * begin
+        room = bisect_right(range(most + 1), seconds, key=lambda tokens: self._costs.seconds(tokens, _DEVIATIONS)) - 1
+        return max(room - answers, _LEAST)
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A pass of so many tokens took so long."""
         if tokens > _FEW:
-            if self._weight:
-                begin, each = self._line()
-                late = seconds / (begin + each * tokens)
-                self._drift = min(max(self._drift + _FOLLOWS * (late - self._drift), _DRIFTS[0]), _DRIFTS[1])
-            self._last = tokens
-            self._weight = _KEPT * self._weight + 1
-            self._tokens = _KEPT * self._tokens + tokens
-            self._seconds = _KEPT * self._seconds + seconds
-            self._squares = _KEPT * self._squares + tokens * tokens
-            self._products = _KEPT * self._products + tokens * seconds
-
-    def _line(self) -> tuple[float, float]:
-        """Seconds of any pass, and of each token. Passes of one size make no line: then all is the tokens'."""
-        tokens, seconds = self._tokens / self._weight, self._seconds / self._weight
-        spread = self._squares / self._weight - tokens * tokens
-        common = self._products / self._weight - tokens * seconds
-        doubt = (_SPREAD * tokens) ** 2
-        each = (common + doubt * seconds / tokens) / (spread + doubt)
-        each = min(max(each, 1e-9), seconds / tokens)
-        return seconds - each * tokens, each
+            self._costs.learn(tokens, seconds)

@@ -47,6 +47,7 @@ class Scheduler:
         self.rows: list[Ticket] = []
         self._engine, self._parallel, self._size = engine, parallel, context
         self._pace = Pace(gap)
+        self._before: float | None = None  # when the last pass ended, unless there was nothing to do since
         self._budget = budget
         self._prefixes: Prefixes | None = None
 
@@ -83,7 +84,10 @@ class Scheduler:
             before = sum(len(ticket.ids) for ticket in self.rows)
             self._advance()
             self.tokens += sum(len(ticket.ids) for ticket in self.rows) - before
-        return ended + self._leave()
+        ended += self._leave()
+        if self.idle:
+            self._before = None
+        return ended
 
     def _leave(self) -> list[Ticket]:
         """Those who have ended give their places back."""
@@ -161,11 +165,13 @@ class Scheduler:
             rows = count if whole else 1
             self._computed(ticket, count, logits[row : row + rows])
             row += rows
-        seconds = perf_counter() - start
+        end = perf_counter()
+        seconds = end - start
         if alone:
             answering[0].learn(seconds)
-        else:
-            self._pace.learn(sum(count for _, count in taking), seconds)
+        else:  # what lies between two passes is part of a gap
+            self._pace.learn(sum(count for _, count in taking), end - (self._before or start))
+        self._before = end
         self._spent(answering, [ticket for ticket, _ in reading], seconds)
 
     def _share(self, reading: list[Ticket], answers: int) -> list[tuple[Ticket, int]]:

@@ -1,6 +1,5 @@
 """Answers that share passes, places, memory and what was computed before: each is what it is alone."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,6 @@ from small_models import STORIES
 
 import localmix
 from localmix.answer.options import Options
-from localmix.answer.pace import Pace
 from localmix.answer.scheduler import Scheduler
 from localmix.answer.ticket import Request, Ticket
 from localmix.errors import LocalmixError
@@ -137,45 +135,6 @@ def test_a_question_does_not_wait_for_a_book_nor_the_book_for_ever(model: Model)
     scheduler.step()
     assert not question.reading
     assert len(book.todo) < first
-
-
-@pytest.mark.parametrize(("begin", "each", "answers"), [(0.1, 0.001, 1), (0.02, 0.004, 16), (0.3, 0.001, 4)])
-def test_pieces_of_prompts_keep_the_bound(begin: float, each: float, answers: int) -> None:
-    """Passes whose times differ by some per cent never exceed it, nor stay far below it."""
-    pace, rng = Pace(0.5), random.Random(0)
-    assert pace.room(2048, 0) == 64
-    seconds = []
-    for _ in range(100):
-        tokens = pace.room(2048, answers) + answers
-        seconds.append((begin + each * tokens) * rng.uniform(0.93, 1.07))
-        pace.learn(tokens, seconds[-1])
-    assert max(seconds) < 0.5
-    assert np.mean(seconds[10:]) > 0.4
-
-
-def test_pieces_of_a_prompt_whose_passes_grow_slower() -> None:
-    """The line through the passes follows late: the bound would be nearly used up."""
-    pace, seconds, done = Pace(0.5), list[float](), 0
-    while done < 4500:
-        tokens = pace.room(2048, 2) + 2
-        seconds.append((0.08 + 0.0033 * tokens) * (1 + 1.5 * done / 4500))
-        pace.learn(tokens, seconds[-1])
-        done += tokens
-    assert 0.41 < max(seconds) < 0.45
-
-
-def test_pieces_of_prompts_on_machines_that_are_slow_or_stumble() -> None:
-    pace = Pace(0.5)
-    for tokens in (64, 16, 80, 200):
-        pace.learn(tokens, 0.1 + 0.001 * tokens)
-    assert pace.room(512, 0) == 300  # half as many again as in the pass before
-    pace.learn(300, 4.0)
-    assert pace.room(512, 16) < 100
-    slow = Pace(0.5)
-    for tokens in (64, 16, 80, 200):
-        slow.learn(tokens, 1.0 + 0.02 * tokens)
-    assert 30 < slow.room(512, 1) < 60  # as long as it takes to read the weights
-    assert Pace(None).room(512, 12) == 500
 
 
 def test_scores_of_a_prompt_that_is_remembered(model: Model) -> None:
