@@ -68,6 +68,10 @@ class Batch:
         """A batch of (sequence, first position, ids) parts. Logits of the last token of each part, or of every one:
         of all parts, or of those for which `every` says so.
         """
+        if len(parts) == 1 and len(parts[0][2]) == 1:  # a token that is decoded, for which every microsecond counts
+            sequence, start, ids = parts[0]
+            position, span = np.array([start], np.int32), Span(sequence, 0, start, 1)
+            return cls(np.array(ids, np.int32), position, (span,), np.zeros(1, np.int32), apart)
         spans, row = [], 0
         for sequence, start, ids in parts:
             spans.append(Span(sequence, row, start, len(ids)))

@@ -8,6 +8,7 @@ call the verbs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from localmix.engine.pages import PagePool
 from localmix.engine.storage import storage
 from localmix.errors import ContextFullError
 
+_STATES = count(1)
 PAGE = 64  # positions; 8 MiB of float16 keys and values for Mixtral 8x7B
 
 
@@ -53,19 +55,23 @@ class _Layers:
         """The first position that a token at `position` sees."""
         return max(position + 1 - self.window, 0) if self.window else 0
 
-    def forget(self, pages: _Pages, length: int) -> None:
-        """Give back what no token from `length` on sees, SLACK less."""
+    def forget(self, pages: _Pages, length: int) -> bool:
+        """Give back what no token from `length` on sees, SLACK less; whether there was any."""
         first = max(self.seen(length) - SLACK, 0) // PAGE
+        if first <= pages.first // PAGE:
+            return False
         for i in range(pages.first // PAGE, first):
             if (number := pages.numbers[i]) is not None:
                 self.pool.release(number)
                 pages.numbers[i] = None
-        pages.first = max(pages.first, first * PAGE)
+        pages.first = first * PAGE
+        return True
 
 
 class PagedCache:
     """Keys then values of K heads, n elements a head (see storage.py). `kv`: how they are kept.
 
+    `state` is another number, which no other cache ever has, whenever `addresses` are others for a known sequence.
     `windows`: how many positions each layer sees, its own included; 0: all of them.
     """
 
@@ -88,6 +94,7 @@ class PagedCache:
         self.places = tuple(where[layer] for layer in range(layers))  # of each layer its pool and its place in a page
         self._sequences: dict[int, _Sequence] = {}
         self._next = 0
+        self.state = next(_STATES)
 
     @property
     def pools(self) -> int:
@@ -137,6 +144,7 @@ class PagedCache:
             del pages.numbers[keep:]
             pages.first = pages.first if length else 0
         one.length = length
+        self.state = next(_STATES)
 
     def free(self, sequence: int) -> None:
         self.truncate(sequence, 0)
@@ -151,10 +159,14 @@ class PagedCache:
             check_room(end, self.context)
             first = span.start // PAGE
             for group, pages in zip(self._groups, one.pools, strict=True):
-                if first < len(pages.numbers) and (number := pages.numbers[first]) is not None:
-                    pages.numbers[first] = group.pool.owned(number)
-                while len(pages.numbers) * PAGE < end:
-                    pages.numbers.append(group.pool.take())
+                numbers = pages.numbers
+                if first < len(numbers) and (number := numbers[first]) is not None:
+                    own = group.pool.owned(number)
+                    if own != number:
+                        numbers[first], self.state = own, next(_STATES)
+                while len(numbers) * PAGE < end:
+                    numbers.append(group.pool.take())
+                    self.state = next(_STATES)
 
     def commit(self, batch: Batch) -> None:
         """The batch is computed: its positions count from now on."""
@@ -162,7 +174,8 @@ class PagedCache:
             one = self._sequences[span.sequence]
             one.length = span.start + span.count
             for group, pages in zip(self._groups, one.pools, strict=True):
-                group.forget(pages, one.length)
+                if group.window and group.forget(pages, one.length):
+                    self.state = next(_STATES)
 
     def addresses(self, span: Span) -> list[list[int]]:
         """Of each pool the addresses of the pages of a span's sequence, in order; 0: it is gone."""

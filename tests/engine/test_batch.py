@@ -34,3 +34,26 @@ def test_logits_of_some_rows_are_those_of_every_row(upcycled: Model, wanted: lis
     assert np.allclose(found, expected[wanted], rtol=1e-3, atol=1e-3)
     after = upcycled.engine.forward(Batch.of([(sequence, 90, ids[90:])], every=True), cache)
     assert np.allclose(after, expected[90:], rtol=1e-3, atol=1e-3)
+
+
+def test_tokens_one_by_one_see_their_own_sequence(upcycled: Model) -> None:
+    """Also one that another begins with, which has a page to itself as soon as either goes on, and one that was cut."""
+    first, other = ([7, 9, 11, *range(start, start + 5)] for start in (20, 40))
+    cache = upcycled.engine.cache(128, "f32")
+    both = [cache.new()]
+
+    def one(sequence: int, ids: list[int], position: int) -> None:
+        batch = Batch.of([(sequence, position, ids[position : position + 1])])
+        found = upcycled.engine.forward(batch, cache)[0]
+        assert np.allclose(found, expected[tuple(ids)][position], rtol=1e-3, atol=1e-3)
+
+    expected = {tuple(ids): upcycled.logits(ids, kv="f32") for ids in (first, other)}
+    for position in range(3):
+        one(both[0], first, position)
+    both.append(cache.share(both[0], 3))
+    for ids, sequence in ((first, both[0]), (other, both[1]), (first, both[0]), (other, both[1])):
+        for position in range(cache.length(sequence), cache.length(sequence) + 2):
+            one(sequence, ids, position)
+    cache.truncate(both[0], 0)
+    for position in range(8):
+        one(both[0], other, position)

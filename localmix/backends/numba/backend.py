@@ -1,18 +1,12 @@
 """The Numba backend: one call runs a whole token."""
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.passes.engine import Engine
 from localmix.backends.numba.passes.program import Program, matrices
 from localmix.backends.numba.passes.records import KINDS, room
 from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
-from localmix.backends.protocol import Inputs, Pause, Step, Watch
-from localmix.engine.batch import Batch
+from localmix.backends.protocol import Inputs, Step
 from localmix.engine.cache import PagedCache
 from localmix.engine.storage import storage
 from localmix.errors import LocalmixError, UnsupportedError
@@ -47,11 +41,6 @@ class NumbaBackend:
 
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         program = Program(network, self.threads, pooled=pool is not None)
-        engine = Engine(program, self._team, inputs) if pool is None else Streamed(program, self._team, pool, inputs)
-
-        def step(
-            batch: Batch, cache: Any, watch: Watch | None = None, pause: Pause | None = None
-        ) -> NDArray[np.float32]:
-            return engine.step(batch, cache, watch, pause)
-
-        return step
+        if pool is not None:
+            return Streamed(program, self._team, pool, inputs).step
+        return Engine(program, self._team, inputs).step

@@ -153,12 +153,14 @@ def product(name: str, shape: str, weights: NDArray[Any], x: Floats) -> Floats:
 
 
 def unpacked(name: str, weights: NDArray[Any], width: int) -> Floats:
-    """One row of weights as floats, by the kernel `row`."""
-    y = np.zeros(padded(width) + 256, np.float32)
+    """Rows of weights as floats, by the kernel `rows`, in turned order."""
+    ids = np.arange(len(weights), dtype=np.int32)[::-1].copy()
+    y = np.zeros(len(ids) * width + padded(width) - width, np.float32)
     job = np.zeros((), JOB)
-    job["w"], job["width"], job["y"] = weights.ctypes.data, width, y.ctypes.data
-    native.function(f"formats.{name}.row", 1)(job.ctypes.data)
-    return y[:width]
+    job["w"], job["row_bytes"], job["width"] = weights.ctypes.data, FORMATS[name].row_bytes(width), width
+    job["x"], job["tokens"], job["y"], job["y_stride"] = ids.ctypes.data, len(ids), y.ctypes.data, 4 * width
+    native.function(f"formats.{name}.rows", 1)(job.ctypes.data)
+    return y[: len(ids) * width].reshape(len(ids), width)
 
 
 def expected(

@@ -106,7 +106,7 @@ def test_code_for_arm() -> None:
         "formats.q4_k.gemm",
         "formats.q8_0.gemv",
         "formats.q6_k.gemv",
-        "formats.iq4_xs.row",
+        "formats.iq4_xs.rows",
         "formats.f16.gemv",
         "attend.kernel.f16",
     ]
@@ -123,4 +123,4 @@ def test_code_for_arm() -> None:
         assert not re.search(r"^\s+(bl|blr)\s", code, re.MULTILINE), name
         if name.startswith("formats.q"):
             assert re.search(r"^\s+[us]dot\s", code, re.MULTILINE), name
-        assert ("tbl" in code) or name != "formats.iq4_xs.row"
+        assert ("tbl" in code) or name != "formats.iq4_xs.rows"

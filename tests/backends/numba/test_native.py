@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["passes.worker.serve", "passes.worker.lead", "formats.q4_0.row", "formats.q8_0.row", "formats.f16.row"]
+NAMES = ["passes.worker.serve", "passes.worker.lead", "formats.q4_0.rows", "formats.q8_0.rows", "formats.f16.rows"]
 PREPARE = f"""
 from localmix.backends.numba.machine import native
 native.prepare({NAMES})
@@ -73,7 +73,7 @@ from localmix import notices
 from localmix.backends.numba.machine import native
 notices.quiet = {quiet}
 native.address("passes.worker.lead")
-native.address("formats.f32.row")
+native.address("formats.f32.rows")
 """
     environment = os.environ | {"LOCALMIX_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

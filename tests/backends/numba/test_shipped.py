@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["passes.worker.lead", "formats.f32.row", "formats.bf16.row", "formats.q8_0.row"]  # small ones
+NAMES = ["passes.worker.lead", "formats.f32.rows", "formats.bf16.rows", "formats.q8_0.rows"]  # small ones
 LOADER = [] if (sys.platform, platform.machine()) == ("linux", "x86_64") else ["llvmlite"]
 MAKE = """
 import sys
@@ -106,7 +106,7 @@ def test_every_kernel_is_made() -> None:
     assert {
         "formats.q4_k.gemv",
         "formats.q4_0.gemm16",
-        "formats.mxfp4.row",
+        "formats.mxfp4.rows",
         "formats.f16.gemm",
         "attend.kernel.f16_rounded",
         "blocks.mixture_many.mixture",

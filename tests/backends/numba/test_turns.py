@@ -15,14 +15,14 @@ LONG = Rope(1e6 ** (-np.arange(32) / 32), "halves", 1.25)
 
 def read(turns: Turns, positions: list[int], ropes: list[Rope]) -> list[NDArray[np.float32]]:
     """What the records point to: cosines and sines (T, n), rope after rope."""
-    records, alive = turns.of(np.array(positions, np.int32))
+    turns.of(np.array(positions, np.int32))
+    starts = iter((ctypes.c_int64 * (2 * len(ropes))).from_address(turns.rotations)) if ropes else iter(())
     out = []
-    for record, rope in zip(records, ropes, strict=True):
+    for rope in ropes:
         count = len(positions) * rope.inverse.size
-        for name in ("cos", "sin"):
-            numbers = (ctypes.c_float * count).from_address(int(record[name]))
+        for _ in ("cos", "sin"):
+            numbers = (ctypes.c_float * count).from_address(next(starts))
             out.append(np.array(numbers, np.float32).reshape(len(positions), -1))
-    del alive
     return out
 
 

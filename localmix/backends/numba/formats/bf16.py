@@ -14,4 +14,4 @@ def widen(b: ir.IRBuilder, address: Any, lanes: int) -> Any:
     return b.bitcast(b.shl(wide, const(of(I32), 16)), of(F32))
 
 
-gemv, gemm, row = kernels(2, widen)
+gemv, gemm, rows = kernels(2, widen)

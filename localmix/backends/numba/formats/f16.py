@@ -13,4 +13,4 @@ def widen(b: ir.IRBuilder, address: Any, lanes: int) -> Any:
     return half_to_float(b, load(b, vec(I16, lanes) if lanes else I16, address), hardware_half())
 
 
-gemv, gemm, row = kernels(2, widen)
+gemv, gemm, rows = kernels(2, widen)

@@ -12,4 +12,4 @@ def widen(b: ir.IRBuilder, address: Any, lanes: int) -> Any:
     return load(b, vec(F32, lanes) if lanes else F32, address)
 
 
-gemv, gemm, row = kernels(4, widen)
+gemv, gemm, rows = kernels(4, widen)

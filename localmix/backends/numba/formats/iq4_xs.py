@@ -30,4 +30,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_, [None] * 8
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("iq4_xs", scales, row_scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("iq4_xs", scales, row_scales))

@@ -19,4 +19,4 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.bitcast(bits, vec(F32, lanes)), None
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("mxfp4", scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("mxfp4", scales))

@@ -26,4 +26,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return [scaled(b, v, d) for v in nibbles[::2]], [scaled(b, v, dmin) for v in nibbles[1::2]]
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q2_k", scales, row_scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("q2_k", scales, row_scales))

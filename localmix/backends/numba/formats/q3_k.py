@@ -28,4 +28,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_, [None] * 16
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q3_k", scales, row_scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("q3_k", scales, row_scales))

@@ -18,4 +18,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return scales_and_minima_of_rows(b, rows, "q4_k")
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q4_k", scales, row_scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("q4_k", scales, row_scales))

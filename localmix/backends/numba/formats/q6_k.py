@@ -24,4 +24,4 @@ def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[An
     return [scaled(b, v, d) for v in signed], [None] * 16
 
 
-gemv, gemm, row, gemv16, gemm16 = kernels(Codes("q6_k", scales, row_scales))
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("q6_k", scales, row_scales))

@@ -88,7 +88,7 @@ class Buffers:
         s["xq_bytes"] = quantized_bytes(c.input, self._wide)
         s["hidden_bytes"], s["hidden_floats_bytes"] = quantized_bytes(c.hidden, self._wide), 4 * padded(c.hidden)
         for name, size in {
-            "x": tokens * c.width * 4,
+            "x": (tokens * c.width + padded(1)) * 4,  # an embedding is written in whole steps
             "q": tokens * c.q * 4,
             "k": tokens * c.kv * 4,
             "v": tokens * c.kv * 4,

@@ -1,7 +1,5 @@
 """Runs batches on a team: fills in the record of one pass and calls the kernels."""
 
-import ctypes
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,16 +7,14 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import native
 from localmix.backends.numba.passes.buffers import Buffers, slots_of
+from localmix.backends.numba.passes.inputs import Inputs as BatchInputs
 from localmix.backends.numba.passes.listener import Listener
 from localmix.backends.numba.passes.program import Program
-from localmix.backends.numba.passes.records import SPAN
+from localmix.backends.numba.passes.records import address_of
 from localmix.backends.numba.passes.team import Team, yield_address
-from localmix.backends.numba.passes.turns import Turns
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.engine.cache import PagedCache
-
-EMBEDDINGS = 4096  # rows kept as floats: a text repeats its tokens
 
 
 class Engine:
@@ -31,9 +27,8 @@ class Engine:
         self._buffers.step["yields"] = yield_address()
         self._listener = Listener(program, self._buffers, tell) if tell is not None else None
         self._forward = native.address("passes.forward.forward")
-        self._embeddings: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
-        self._unpack = program.unpack()
-        self._turns = Turns(program.ropes)
+        self._embed = program.embedding()
+        self._inputs = BatchInputs(self._buffers.step, program.ropes)
 
     def step(
         self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
@@ -42,9 +37,11 @@ class Engine:
         net, b = self._network, self._buffers
         logits = np.empty((len(batch.wanted), net.vocabulary), np.float32)
         b.grow(len(batch))
-        inputs = self._inputs(batch, cache)  # kept alive until the pass is over
-        self._embed(batch.ids)
-        b.step["network"], b.step["logits"] = self._program.bind(cache), logits.ctypes.data
+        self._inputs.fill(batch, cache)
+        self._embed(batch.ids, int(b.step["x"]))
+        if net.embedding_scale != 1:
+            self._rows(len(batch))[:] *= np.float32(net.embedding_scale)
+        b.step["network"], b.step["logits"] = self._program.bind(cache), address_of(logits)
         alone = len(batch) == 1 and self._listener is None
         b.step["alone"] = alone
         self._program.need("one" if alone else "many")
@@ -54,7 +51,6 @@ class Engine:
             self._run(0, len(net.layers))
         else:
             self._read(batch, cache, pause)
-        del inputs
         return logits * np.float32(net.logit_scale) if net.logit_scale != 1 else logits
 
     def _read(self, batch: Batch, cache: PagedCache, pause: Pause | None) -> None:
@@ -69,11 +65,14 @@ class Engine:
         wanted = batch.only_wanted()
         keys = self._program.starts[last]
         self._blocks(keys, keys + 1, keys_only=True)
-        x = self._buffers.rows("x", (len(batch), self._network.width), np.float32)
+        x = self._rows(len(batch))
         x[: len(wanted)] = x[batch.wanted]
-        inputs = self._inputs(wanted, cache)
+        self._inputs.fill(wanted, cache)
         self._run(last, last + 1)
-        del inputs
+
+    def _rows(self, tokens: int) -> NDArray[np.float32]:
+        """The residual stream (T, D)."""
+        return self._buffers.rows("x", (tokens, self._network.width), np.float32)
 
     def _layers(self, batch: Batch, pause: Pause | None, count: int | None = None) -> Iterator[int]:
         """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`.
@@ -114,35 +113,3 @@ class Engine:
         b.step["first"], b.step["last"], b.step["finish"], b.step["keys_only"] = first, last, finish, keys_only
         b.counters[:] = 0
         self._team.run(self._forward, b.step.ctypes.data)
-
-    def _inputs(self, batch: Batch, cache: PagedCache) -> list[NDArray]:
-        """Rotations, spans and pages of a batch: what the record points to."""
-        s = self._buffers.step
-        rotations, turned = self._turns.of(batch.positions)
-        found = list[tuple[int, int, int, int]]()
-        pages: list[list[int]] = [[] for _ in range(cache.pools)]  # of each pool, span after span
-        for span in batch.spans:
-            if batch.apart:  # a span of one token is attended as a token that is decoded
-                found += [(span.row + i, span.start + i, 1, len(pages[0])) for i in range(span.count)]
-            else:
-                found.append((span.row, span.start, span.count, len(pages[0])))
-            for own, more in zip(pages, cache.addresses(span), strict=True):
-                own += more
-        spans = np.array(found, SPAN)
-        table = np.array(pages, np.int64)
-        s["tokens"], s["span_count"], s["wanted_count"] = len(batch), len(spans), len(batch.wanted)
-        s["rotations"], s["spans"] = rotations.ctypes.data, spans.ctypes.data
-        s["pages"], s["page_count"], s["wanted"] = table.ctypes.data, table.shape[1], batch.wanted.ctypes.data
-        return [*turned, rotations, spans, table, batch.wanted]
-
-    def _embed(self, ids: NDArray[np.int32]) -> None:
-        """Rows of the embedding into x."""
-        x, size = int(self._buffers.step["x"]), 4 * self._network.width
-        for t, token in enumerate(ids.tolist()):
-            row = self._embeddings.get(token)
-            if row is None:
-                row = self._unpack(token)
-                self._embeddings[token] = row
-                if len(self._embeddings) > EMBEDDINGS:
-                    self._embeddings.popitem(last=False)
-            ctypes.memmove(x + t * size, row.ctypes.data, size)

@@ -27,7 +27,7 @@ from localmix.backends.numba.passes.records import (
     ROUNDED,
     SCORES,
     WEIGHT,
-    padded,
+    address_of,
     room,
 )
 from localmix.engine.cache import PagedCache
@@ -120,21 +120,23 @@ class Program:
         for role, address in zip(roles, addresses, strict=True):
             tables[role]["data"][e] = address
 
-    def unpack(self) -> Callable[[int], NDArray[np.float32]]:
-        """The function that gives a row of the embedding as floats, scaled as the network wants."""
-        weight, scale = self.network.token_embd, np.float32(self.network.embedding_scale)
-        run = native.function(f"formats.{weight.format.name}.row", 1)
+    def embedding(self) -> Callable[[NDArray[np.int32], int], None]:
+        """The function that puts the embedding's rows of some ids at an address, one after another: floats, not scaled.
+
+        There must be room for whole steps of the last one: padded(width).
+        """
+        weight = self.network.token_embd
+        run = native.function(f"formats.{weight.format.name}.rows", 1)
         job = np.zeros((), JOB)
-        job["row_bytes"], job["width"] = weight.format.row_bytes(weight.shape[1]), weight.shape[1]
-        base = weight.data.ctypes.data
+        job["w"], job["row_bytes"] = weight.data.ctypes.data, weight.format.row_bytes(weight.shape[1])
+        job["width"], job["y_stride"] = weight.shape[1], 4 * weight.shape[1]
+        at = job.ctypes.data
 
-        def row(token: int) -> NDArray[np.float32]:
-            out = np.empty(padded(weight.shape[1]) + 256, np.float32)
-            job["w"], job["y"] = base + token * int(job["row_bytes"]), out.ctypes.data
-            run(job.ctypes.data)
-            return out[: weight.shape[1]] * scale if scale != 1 else out[: weight.shape[1]]
+        def embed(ids: NDArray[np.int32], x: int) -> None:
+            job["x"], job["tokens"], job["y"] = address_of(ids), len(ids), x
+            run(at)
 
-        return row
+        return embed
 
     def _fill_attention(self, row: Any, a: Attention) -> None:
         filled(a, row, {"rope", "scale"})

@@ -1,4 +1,4 @@
-"""A row of a quantized weight as floats: what embeddings are."""
+"""Rows of a quantized weight as floats: what embeddings are."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from llvmlite import ir
 
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.simd import F32, I64, const, shuffle, store, vec
-from localmix.backends.numba.machine.words import int64, record, void, word
+from localmix.backends.numba.machine.words import int64, load_i32, record, void, word
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_codes, row_order
 from localmix.backends.numba.products.rows import JOB_T, STEP
 
 
 def unpack_rows(codes: Codes) -> Any:
-    """The kernel that turns one row, job.w, into floats at job.y: an embedding."""
+    """The kernel that turns rows of job.w, those of the ids (int32) at job.x, into floats at job.y."""
     size, block = codes.bytes, codes.block
     n = max(block, STEP // 2)
     per, order = n // block, row_order(codes, n)
@@ -36,11 +36,13 @@ def unpack_rows(codes: Codes) -> Any:
                 store(b, shuffle(b, floats, range(16 * i, 16 * i + 16)), y, 4 * column, align=4)
 
     @native(1)
-    def row(job: int) -> None:
-        """job.y must have room for whole steps: padded(width) floats."""
+    def rows(job: int) -> None:
+        """The last row at job.y must have room for whole steps: padded(width) floats."""
         j = record(job, JOB_T)
         blocks = j.width // block
-        for i in range(0, blocks, per):
-            unpack(j.w + i * size, j.w + (blocks - 1) * size, j.y + 4 * block * i)
+        for t in range(j.tokens):
+            w, y = j.w + load_i32(j.x + 4 * t) * j.row_bytes, j.y + t * j.y_stride
+            for i in range(0, blocks, per):
+                unpack(w + i * size, w + (blocks - 1) * size, y + 4 * block * i)
 
-    return row
+    return rows

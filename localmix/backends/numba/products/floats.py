@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.simd import F32, I64, Widen, ask, const, fma, load, store, sum_lanes, vec
-from localmix.backends.numba.machine.words import float32, int64, record, store_f32, void, word
+from localmix.backends.numba.machine.words import float32, int64, load_i32, record, store_f32, void, word
 from localmix.backends.numba.passes.records import JOB, offset
 from localmix.backends.numba.products.float_tiles import tile_product
 from localmix.backends.numba.products.rows import AHEAD, JOB_T
@@ -19,7 +19,7 @@ FLOATS = vec(F32, 16)
 
 
 def kernels(size: int, widen: Widen) -> tuple[Any, Any, Any]:
-    """gemv, gemm and row; `widen(builder, address, lanes)` loads numbers of `size` bytes as float32, 0 lanes: one."""
+    """gemv, gemm and rows; `widen(builder, address, lanes)` loads numbers of `size` bytes as float32, 0 lanes: one."""
     several = tile_product(size, widen)
 
     @word(void, int64, int64, int64)
@@ -70,9 +70,11 @@ def kernels(size: int, widen: Widen) -> tuple[Any, Any, Any]:
         several(job)
 
     @native(1)
-    def row(job: int) -> None:
+    def rows(job: int) -> None:
         j = record(job, JOB_T)
-        for k in range(j.width):
-            store_f32(j.y + 4 * k, single(j.w + k * size))
+        for t in range(j.tokens):
+            w, y = j.w + load_i32(j.x + 4 * t) * j.row_bytes, j.y + t * j.y_stride
+            for k in range(j.width):
+                store_f32(y + 4 * k, single(w + k * size))
 
-    return gemv, gemm, row
+    return gemv, gemm, rows

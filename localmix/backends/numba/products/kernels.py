@@ -1,4 +1,4 @@
-"""The kernels of a quantized format, made from its declaration: gemv, gemm and row; gemv16, gemm16 for int16."""
+"""The kernels of a quantized format, made from its declaration: gemv, gemm and rows; gemv16, gemm16 for int16."""
 
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from localmix.backends.numba.products.tiles import tile_product
 
 
 class Kernels(NamedTuple):
-    """Products with one token and with several, a row as floats, and the products for activations of 16 bits."""
+    """Products with one token and with several, rows as floats, and the products for activations of 16 bits."""
 
     gemv: Any
     gemm: Any
-    row: Any
+    rows: Any
     gemv16: Any
     gemm16: Any
 
