@@ -55,7 +55,7 @@ class Model:
         with concerning(path):
             weights = sum(tensor.nbytes for tensor in self.file.tensors.values()) + beside
             self.place = streaming.decide(self.network, self.backend, weights, kv, ram)
-        if self.place.pool is not None:
+        if self.place.pool is not None and self.backend.mapped:
             self.network = streaming.owned(self.network)
         self.engine = Engine(self.network, self.backend, kv, self.place.pool)
         self.drafting = Drafting(second) if drafted else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from localmix.engine.batch import Batch
 from localmix.engine.weights import Weight
 from localmix.errors import UnsupportedError
+from quant import FORMATS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from localmix.answer.sampling import Sampler
     from localmix.network.decoder import Network
     from localmix.stream.pool import Pool
+    from localmix.stream.slots import Slots
 
 # Called after a pass with the experts (L, T, A) int32 that each layer chose for each token of the batch, the one of
 # most weight first. A is 0 for a network without experts.
@@ -82,10 +84,19 @@ class Backend(Protocol):
     name: str
     isa: str  # the instruction set or device in use, as printed to the user
     threads: int
-    streams: bool  # whether experts may be in a pool that is filled from the disk
+    mapped: bool  # whether weights are read where a file is mapped, not from copies made at loading
     spares: bool  # whether of a prompt's last layer only keys and values are computed for tokens without logits
 
+    @property
+    def streams(self) -> bool: ...  # whether experts may be in a pool that is filled from the disk
+    @property
+    def room(self) -> int | None: ...  # bytes that its device leaves of the machine's memory; None: all
+
     def cache(self, network: "Network", context: int, kv: str) -> Cache: ...
+    def held(self, format: str, weights: int) -> int: ...  # bytes that so many weights of a format take here
+
+    def slots(self, network: "Network") -> "Slots | None":
+        """Where a pool of its experts keeps them; None: as files have them, in the pool's own memory."""
 
     def repeats(self, network: "Network") -> bool:
         """Whether tokens of a batch that are `apart` have the bits that each has in a pass of its own."""
@@ -95,6 +106,11 @@ class Backend(Protocol):
 
         LocalmixError, UnsupportedError: what this backend does not carry out, by name.
         """
+
+
+def as_stored(format: str, weights: int) -> int:
+    """Bytes that so many weights take in a file, and on backends that read them there."""
+    return round(weights * FORMATS[format].bits / 8)
 
 
 def refuse_pool(backend: str, pool: "Pool | None") -> None:

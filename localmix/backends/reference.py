@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.backends.eager import run
-from localmix.backends.protocol import Inputs, Pause, Step, Watch, refuse_pool
+from localmix.backends.protocol import Inputs, Pause, Step, Watch, as_stored, refuse_pool
 from localmix.engine.batch import Batch
 from localmix.engine.cache import PagedCache
 from localmix.engine.weights import Weight
@@ -28,8 +28,10 @@ class Reference:
 
     name = "reference"
     isa = "numpy"
+    mapped = True
     spares = False
     streams = False
+    room = None
     threads = 1
 
     def embed(self, weight: Weight, ids: NDArray) -> Floats:
@@ -113,6 +115,12 @@ class Reference:
     def cache(self, network: Network, context: int, kv: str) -> PagedCache:
         a = network.layers[0].attention
         return PagedCache(len(network.layers), a.kv_heads, a.size, context, kv, network.windows)
+
+    def held(self, format: str, weights: int) -> int:
+        return as_stored(format, weights)
+
+    def slots(self, network: Network) -> None:
+        return None
 
     def repeats(self, network: Network) -> bool:
         return False  # products of matrices add in an order that depends on their sizes

@@ -21,6 +21,9 @@ _FITS = {
     "no": "no: every token reads more than the free memory holds",
 }
 
+# Of a model on MLX and on the processor: where the latter is to be asked for.
+_BETTER_BESIDE = (("no", "streamed"), ("no", "resident"), ("streamed", "resident"))
+
 
 def examine(
     path: Path | None,
@@ -45,12 +48,14 @@ def examine(
             "size_bytes": sizes.weights,
             "token_reads_bytes": sizes.shared + sizes.experts_read,
         }
-        how = _FITS | {"streamed": _streamed(sizes, free)}
+        how = _FITS
         if (backend or backends.best()) == "mlx":
             held, room = _on_mlx(file, threads, free)
             no = f"no: it needs {amount(held.weights, 'B')} there, {amount(room, 'B')} free"
-            if backend is None and fitting.fit(held, room) == "no" != fitting.fit(sizes, free):
-                backend, rows["mlx"] = "numba", f"{no}; the processor can run it"
+            there, beside = fitting.fit(held, room), fitting.fit(sizes, free)
+            if backend is None and (there, beside) in _BETTER_BESIDE:
+                backend, why = "numba", no if there == "no" else _streamed(held, room)
+                rows["mlx"] = f"{why}; the processor can run it{' from memory' if there == 'streamed' else ''}"
             else:
                 sizes, free, how = held, room, how | {"no": no}
         elif backend == "reference":
@@ -58,6 +63,7 @@ def examine(
         else:
             rows |= _on_gpu(file, threads, free) if backend is None else {}
         fit = fitting.fit(sizes, free)
+        how = how | {"streamed": _streamed(sizes, free)}
         rows |= {"fits": fit, "how": how[fit]}
         if fit != "no" and not quick:
             seconds = _seconds(file, here, backend, threads)
@@ -99,7 +105,10 @@ def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
 
     engine: Any = backends.pick("mlx", threads)
     room, own = engine.device.room, engine.device.own
-    return forecast.sizes(file, engine.held), free if room is None else room if own else min(free, room)
+    sizes = forecast.sizes(file, engine.held)
+    if not engine.streams:
+        sizes = replace(sizes, experts=0)
+    return sizes, free if room is None else room if own else min(free, room)
 
 
 def _seconds(file: "File", here: bool, backend: str | None, threads: int | None) -> float:

@@ -3,7 +3,7 @@
 A pool holds the experts that a router chooses from; all else that every token reads stays in memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from localmix.amounts import amount
@@ -11,10 +11,12 @@ from localmix.backends.protocol import Backend
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError, UnsupportedError
 from localmix.gguf.tensors import Extent
+from localmix.network import decoder
 from localmix.network.blocks import Experts, Layer, Linear
 from localmix.network.decoder import Network
 from localmix.stream import fit, memory, probe
-from localmix.stream.pool import Key, Pool, slot_bytes
+from localmix.stream.pool import Pool
+from localmix.stream.slots import Key, slot_bytes
 
 Parts = dict[Key, tuple[Extent, ...]]
 
@@ -36,33 +38,60 @@ class Place:
 def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int | None) -> Place:
     """`weights`: bytes of all tensors; `ram`: bytes that the program may take, None for what is free.
 
-    Where nobody said how much, and neither whole nor streamed it fits, it is mapped as a whole: it will be slow.
+    Where nobody said how much, and neither whole nor streamed it fits, it is loaded as a whole: it will be slow.
     LocalmixError: it does not fit into `ram`. UnsupportedError: the backend cannot stream what does not.
     """
-    found = experts(network)
-    total = sum(extent.size for parts in found.values() for extent in parts)
-    read = sum(part.nbytes for layer in network.layers for part in _read(layer))
-    embedding = 0 if network.output.weight is network.token_embd else network.token_embd.nbytes
-    kept = backend.cache(network, network.context, kv).needs
-    sizes = fit.Sizes(weights, weights - total - embedding, total, read, kept, network.context)
+    found, kept = experts(network), backend.cache(network, network.context, kv).needs
+    sizes = _sizes(network, backend, weights, kept, streamed=bool(found))
     available = fit.usable(ram, memory.here().available)
-    needs, slot = fit.needs(sizes), slot_bytes(found.values()) if found else 0
+    if backend.room is not None:
+        available = min(available, backend.room)
+    needs = fit.needs(sizes)
     if needs <= available:
         return Place(needs)
+    own = backend.slots(network) if found and backend.streams else None
+    slot = own.nbytes if own else slot_bytes(found.values()) if found else 0
     slots = fit.room(sizes, available) // slot if slot else 0
     if backend.streams and slots >= 2:
         spare = kept(min(fit.LEAST, network.context))
-        pool = Pool(found, slots, spare)
+        pool = Pool(found, slots, spare, own)
         return Place(needs, pool, probe.rate(pool), spare)
     if ram is None:
         return Place(needs)
-    said = f"it needs {amount(needs, 'B')} of memory, {amount(ram, 'B')} may be used (--ram)"
+    said = f"it needs {amount(needs, 'B')} of memory, {amount(available, 'B')} may be used (--ram)"
     if not backend.streams:
         raise UnsupportedError(f"{said}, and the {backend.name} backend does not stream experts: use --backend numba")
     if not found:
         raise LocalmixError(f"{said}, and it has no experts to stream: choose a smaller format or model")
     least = fit.least(sizes) + 2 * slot
     raise LocalmixError(f"{said}: expected {amount(least, 'B')} at least, for what every token reads and two experts")
+
+
+def _sizes(
+    network: Network, backend: Backend, weights: int, kept: Callable[[int], int], *, streamed: bool
+) -> fit.Sizes:
+    """What a network takes on a backend, with `weights` bytes in files."""
+
+    def held(*every: Weight) -> int:
+        return sum(backend.held(one.format.name, one.shape[0] * one.shape[1]) for one in every)
+
+    total = weights + sum(held(one) - one.nbytes for one in _matrices(network))
+    chosen = sum(held(*m.gate, *m.up, *m.down) for m in _routed(network)) if streamed else 0
+    read = sum(held(*_read(layer)) for layer in network.layers)
+    tied = network.output.weight is network.token_embd
+    embedding = 0 if tied or not backend.mapped else network.token_embd.nbytes  # of which a token reads one row
+    return fit.Sizes(total, total - chosen - embedding, chosen, read, kept, network.context)
+
+
+def _matrices(network: Network) -> Iterator[Weight]:
+    """Every one, once."""
+    for part in dict.fromkeys(decoder.weights(network)):
+        yield from part if isinstance(part, tuple) else (part,)
+
+
+def _routed(network: Network) -> Iterator[Experts]:
+    """Those of each layer that a router chooses from."""
+    return (layer.mixture.experts for layer in network.layers if layer.mixture.router)
 
 
 def experts(network: Network) -> Parts:

@@ -32,12 +32,14 @@ _ROUNDS = 3
 
 
 def sizes(file: File, held: Callable[[str, int], int] | None = None) -> Sizes:
-    """From a file's header. `held`: what weights take on a backend that has all of them in its memory."""
+    """From a file's header. `held`: what weights take on a backend that does not read them where files are mapped."""
     found = inventory.take(file)
+    experts = [part for part in found.parts if part.role == "experts"]
     if held is not None:
         total = sum(held(part.format, part.weights) for part in found.parts)
-        return Sizes(total, total, 0, 0, found.cache, found.context or LEAST)
-    experts = [part for part in found.parts if part.role == "experts"]
+        chosen = sum(held(part.format, part.weights) for part in experts)
+        active = sum(held(part.format, part.active) for part in experts)
+        return Sizes(total, total - chosen, chosen, active, found.cache, found.context or LEAST)
     shared = sum(part.read for part in found.parts if part.role != "experts")  # of an embedding one row
     total, read = sum(part.bytes for part in experts), sum(part.read for part in experts)
     return Sizes(found.bytes, shared, total, read, found.cache, found.context or LEAST)

@@ -4,34 +4,31 @@ An expert is asked for with `hold`, which begins to read it where it is not here
 and given back with `release`; until then it stays. Knows files and numbers, no backend and no arithmetic.
 """
 
-import contextlib
-import ctypes
-import mmap
 import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from localmix.errors import LocalmixError
 from localmix.gguf.tensors import Extent
 from localmix.stream.counts import Counts
-from localmix.stream.files import PAGE, DirectFile
-from localmix.stream.readers import PIECE, READERS, Piece, Readers
+from localmix.stream.files import DirectFile
+from localmix.stream.readers import READERS, Piece, Readers
+from localmix.stream.slots import Key, Mapped, Slots
 
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14
 LEAST = 2  # slots
-Key = tuple[int, int]  # layer, expert
 
 
 @dataclass(eq=False)
 class Held:
-    """An expert in a slot, or on its way there; `addresses` of its parts, as they are once these have come."""
+    """An expert in a slot, or on its way there; `places` of its parts, as slots have them, once these have come."""
 
     key: Key
     slot: int
-    addresses: tuple[int, ...]
+    places: tuple[Any, ...]
     left: list[int]  # pieces of each part that are still to come
     pins: int = 0
     error: LocalmixError | None = None
@@ -61,26 +58,21 @@ class _Table:
 
 class Pool:
     """`experts`: where the parts of each expert lie. `slots`: how many of them have room. `spare`: bytes beside the
-    pool that others may take before slots are given up for them, see `make_way`.
+    pool that others may take before slots are given up for them, see `make_way`. `memory`: of slots; None: private.
     """
 
     def __init__(
-        self, experts: Mapping[Key, Sequence[Extent]], slots: int, spare: int = 0, readers: int = READERS
+        self, experts: Mapping[Key, Sequence[Extent]], slots: int, spare: int = 0, memory: Slots | None = None
     ) -> None:
         self._experts = {key: tuple(parts) for key, parts in experts.items()}
         self.slots, self._spare = min(slots, len(self._experts)), spare
-        self.slot_bytes = slot_bytes(self._experts.values())
         self._files = {path: DirectFile(path) for path in {p.path for parts in self._experts.values() for p in parts}}
         for file in self._files.values():
             file.forget()
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked process has its own
-        self._memory = mmap.mmap(-1, self.slots * self.slot_bytes, flags=private)
-        with contextlib.suppress(OSError):  # so that nobody else is promised it; touching it later would slow readers
-            self._memory.madvise(_POPULATE_WRITE)
-        self._view = memoryview(self._memory)
-        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._memory = Mapped(self._experts, self.slots) if memory is None else memory
+        self.slot_bytes = self._memory.nbytes
         self._layers = 1 + max(layer for layer, _ in self._experts)
-        self._readers = Readers(readers)
+        self._readers = Readers(READERS)
         self._wanted = self._hits = self._bytes_read = 0
         self._waited = 0.0
         self._begin_anew()
@@ -151,8 +143,8 @@ class Pool:
         """Slots that nobody holds."""
         return self.slots - self._pinned
 
-    def wait(self, held: Held, parts: Iterable[int]) -> tuple[int, ...]:
-        """The addresses of these parts, once they have come. LocalmixError: they cannot be read."""
+    def wait(self, held: Held, parts: Iterable[int]) -> tuple[Any, ...]:
+        """The places of these parts, once they have come. LocalmixError: they cannot be read."""
         parts = tuple(parts)
         if not held.here(parts):
             began = time.perf_counter()
@@ -162,7 +154,7 @@ class Pool:
                 self._waited += time.perf_counter() - began
         if held.error is not None:
             raise held.error
-        return tuple(held.addresses[part] for part in parts)
+        return tuple(held.places[part] for part in parts)
 
     def release(self, every: Iterable[Held]) -> None:
         with self._changed:
@@ -177,7 +169,7 @@ class Pool:
                 slot = self._slot(None)
                 self.slots -= 1
                 self._given.append(slot)
-                self._memory.madvise(mmap.MADV_DONTNEED, slot * self.slot_bytes, self.slot_bytes)
+                self._memory.give(slot)
             while len(self._given) > wanted:
                 self._table.free.append(self._given.pop())
                 self.slots += 1
@@ -190,21 +182,16 @@ class Pool:
     def _begin(self, key: Key, turn: int | None) -> Held:
         """Find a slot and have it filled."""
         slot = self._slot(turn)
-        start, addresses, pieces = slot * self.slot_bytes, [], []
-        held = Held(key, slot, (), [0] * len(self._experts[key]))
+        try:
+            places, reads = self._memory.take(slot, key)
+        except BaseException:
+            self._table.free.append(slot)
+            raise
+        held = Held(key, slot, places, [0] * len(places))
         self._pin(held)
-        for part, extent in enumerate(self._experts[key]):
-            first, end = _pages(extent)
-            addresses.append(self._base + start + extent.start - first)
-            for at in range(first, end, PIECE):
-                size = min(PIECE, end - at)
-                target = self._view[start + at - first : start + at - first + size]
-                need = min(extent.end - at, size)  # the last page may reach beyond the file's end
-                pieces.append(Piece(self._files[extent.path], target, at, need, _Done(self, held, part, size)))
-                held.left[part] += 1
-            start += end - first
-        held.addresses = tuple(addresses)
-        self._readers.add(pieces)
+        for read in reads:
+            held.left[read.part] += 1
+        self._readers.add([Piece(self._files[r.path], r, _Done(self, held, r.part, r.size)) for r in reads])
         return held
 
     def _slot(self, turn: int | None) -> int:
@@ -279,13 +266,3 @@ class _Done:
 
     def __call__(self, error: LocalmixError | None) -> None:
         self.pool._came(self.held, self.part, self.size, error)
-
-
-def slot_bytes(experts: Iterable[Sequence[Extent]]) -> int:
-    """What the largest expert takes in memory: whole pages around each part."""
-    return max(sum(end - first for first, end in map(_pages, parts)) for parts in experts)
-
-
-def _pages(extent: Extent) -> tuple[int, int]:
-    """Where the whole pages around it begin and end."""
-    return extent.start // PAGE * PAGE, -(-extent.end // PAGE) * PAGE

@@ -1,7 +1,5 @@
 """How fast the disk gives experts, with the readers that a pool has: what its speed is later compared with."""
 
-import time
-
 from localmix.stream.pool import Pool
 
 _SAMPLE = 256 << 20  # bytes that are read at a time
@@ -13,12 +11,12 @@ def rate(pool: Pool) -> float:
     count, best = max(min(_SAMPLE // pool.slot_bytes, pool.slots), 1), 0.0
     for _ in range(_ROUNDS):
         chosen = [key for key in pool.keys if not pool.has(key)][:count]
-        before, began = pool.counts.bytes_read, time.perf_counter()
+        before = pool.counts
         found = pool.hold(chosen)
         try:
             for held in found:
-                pool.wait(held, range(len(held.addresses)))
+                pool.wait(held, range(len(held.places)))
         finally:
             pool.release(found)
-        best = max(best, (pool.counts.bytes_read - before) / (time.perf_counter() - began))
+        best = max(best, (pool.counts - before).speed)
     return best

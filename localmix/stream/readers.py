@@ -1,5 +1,6 @@
 """Threads that read pieces of files, first come first served: a solid-state disk wants several questions at once."""
 
+import mmap
 import os
 import threading
 import time
@@ -7,6 +8,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from localmix.errors import LocalmixError
 from localmix.stream.files import DirectFile
@@ -16,13 +19,27 @@ PIECE = 2 << 20  # bytes; 1 to 4 MiB are read equally fast, and small ones end t
 
 
 @dataclass(frozen=True, eq=False)
+class Read:
+    """`size` bytes of a file from byte `at` on, multiples of PAGE, of one part of an expert; `need` must be there.
+
+    They go into `target`; without one to `put`, which takes out of a reader's memory what it wants.
+    """
+
+    part: int
+    path: Path
+    at: int
+    size: int
+    need: int
+    target: memoryview | None = None
+    put: Callable[[memoryview], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Piece:
-    """One read: `target` is filled from byte `at` on, `need` bytes of it must be there. `done` hears the error."""
+    """A read of an open file. `done` hears the error."""
 
     file: DirectFile
-    target: memoryview
-    at: int
-    need: int
+    read: Read
     done: Callable[[LocalmixError | None], None]
 
 
@@ -39,8 +56,6 @@ class Readers:
             self._start()
         crew = self._crew
         with crew.bell:
-            if not crew.reading and not crew.waiting:
-                crew.since = time.perf_counter()
             crew.waiting.extend(pieces)
             crew.bell.notify(len(pieces))
 
@@ -48,7 +63,7 @@ class Readers:
     def busy(self) -> float:
         crew = self._crew
         with crew.bell:
-            now = time.perf_counter() - crew.since if crew.reading or crew.waiting else 0.0
+            now = time.perf_counter() - crew.since if crew.reading else 0.0
             return crew.busy + now
 
     def _start(self) -> None:
@@ -77,6 +92,7 @@ class _Crew:
 
 
 def _work(crew: _Crew) -> None:
+    own = memoryview(b"")  # for what has no target
     while True:
         with crew.bell:
             while not crew.waiting and not crew.dismissed:
@@ -84,17 +100,30 @@ def _work(crew: _Crew) -> None:
             if crew.dismissed:
                 return
             piece = crew.waiting.popleft()
+            if not crew.reading:
+                crew.since = time.perf_counter()
             crew.reading += 1
-        error: LocalmixError | None = None
-        try:
-            piece.file.read(piece.target, piece.at, piece.need)
-        except LocalmixError as found:
-            error = found
-        except Exception as found:  # whoever waits must hear of it: a thread that ends here would leave them waiting
-            error = LocalmixError(f"{piece.file.path}: cannot be read: {type(found).__name__}: {found}")
+        read = piece.read
+        if read.target is None and len(own) < read.size:
+            own = memoryview(mmap.mmap(-1, read.size))  # begins at a page
+        target = own[: read.size] if read.target is None else read.target
+        error = _tried(piece, piece.file.read, target, read.at, read.need)
         with crew.bell:
             crew.reading -= 1
-            if not crew.reading and not crew.waiting:
+            if not crew.reading:
                 crew.busy += time.perf_counter() - crew.since
+        if error is None and read.put is not None:
+            error = _tried(piece, read.put, target)
         piece.done(error)
-        del piece
+        del piece, read, target
+
+
+def _tried(piece: Piece, what: Callable[..., None], *args: Any) -> LocalmixError | None:
+    """Whoever waits must hear of any error: a thread that ends here would leave them waiting."""
+    try:
+        what(*args)
+    except LocalmixError as error:
+        return error
+    except Exception as error:
+        return LocalmixError(f"{piece.file.path}: cannot be read: {type(error).__name__}: {error}")
+    return None

@@ -87,6 +87,13 @@ def test_a_model_beside_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     other = rows(small, large)
     assert (other["fits"], other["command"]) == ("resident", "localmix chat --backend numba")
     assert other["mlx"] == "no: it needs 20.8 MB there, 10 MB free; the processor can run it"
+    beside = rows(half := 300_000_000, large)
+    assert (beside["fits"], beside["command"]) == ("resident", "localmix chat --backend numba")
+    assert beside["mlx"].startswith("experts are streamed from the disk: ")
+    assert beside["mlx"].endswith("; the processor can run it from memory")
+    for streamed in (rows(half, large, "mlx"), rows(large, half)):
+        assert streamed["fits"] == "streamed"
+        assert streamed["how"].endswith("of 16.8 MB stay in memory; with 443 MB all would")
     for refused in (rows(small, large, "mlx"), rows(large, small)):
         assert refused["fits"] == "no"
         assert refused["command"] == "none: choose a smaller format or model"

@@ -59,7 +59,7 @@ def once(pool: Pool, *keys: Key, turn: int | None = None) -> None:
 
 
 def test_every_expert_is_what_the_file_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localmix.stream.pool.PIECE", PAGE)  # several pieces each
+    monkeypatch.setattr("localmix.stream.slots.PIECE", PAGE)  # several pieces each
     made = pool(file, 2)
     for key in KEYS + KEYS[::-1]:
         found = made.hold([key])

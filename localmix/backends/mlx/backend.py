@@ -5,8 +5,9 @@ Shapes: T tokens · D model · H heads · K kv heads · d head size · E experts
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from weakref import WeakSet
 
 import mlx.core as mx
@@ -17,16 +18,19 @@ from localmix.backends.mlx import attention, calls, cuda, memory, probe
 from localmix.backends.mlx.cache import Cache
 from localmix.backends.mlx.layouts import layouts
 from localmix.backends.mlx.load import Store, matrices, sources
-from localmix.backends.mlx.matrix import Arithmetic
+from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
+from localmix.backends.mlx.pairs import Pairs
+from localmix.backends.mlx.slots import DeviceSlots, parts_of
 from localmix.backends.mlx.step import Step
+from localmix.backends.mlx.streamed import StreamedStep
 from localmix.backends.protocol import Inputs, refuse_pool
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
 from localmix.network.decoder import Network
-from localmix.stream.pool import Pool
+from localmix.stream.pool import LEAST, Pool
 from quant.format import Floats
 
 
@@ -38,7 +42,7 @@ class MlxBackend:
 
     name = "mlx"
     spares = False
-    streams = False
+    mapped = False
     threads = 1  # of the host; MLX has its own
 
     def __init__(
@@ -58,6 +62,7 @@ class MlxBackend:
         self._store, self._layouts = Store(self.arithmetic), layouts()
         self._fused = dict[Activation, Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]]()
         self._budget, self._caches = memory.UNLIMITED, WeakSet[Cache]()
+        self._slots = WeakSet[DeviceSlots]()
         memory.prepare(self.device)
 
     def embed(self, weight: Weight, ids: NDArray | mx.array) -> mx.array:
@@ -109,14 +114,31 @@ class MlxBackend:
 
     def experts(self, x: mx.array, chosen: mx.array, mix: mx.array, experts: Experts) -> mx.array:
         """The weighted sum over the chosen ones, pairs laid out as this device likes them."""
-        gate, up, down = (self._store.matrix(part) for part in (experts.gate, experts.up, experts.down))
         pairs = self._layouts.of(chosen, len(experts))
-        spread, biased = pairs.spread(self.arithmetic.enter(x)), partial(self._biased, pairs.experts)
+        stacks = [self._store.matrix(part) for part in (experts.gate, experts.up, experts.down)]
+        y = self._products(self.arithmetic.enter(x), pairs, stacks, experts, pairs.experts)
+        return (pairs.collect(y) * mix[..., None]).sum(axis=1)
+
+    def one_of(
+        self, x: mx.array, tokens: NDArray, pairs: int, parts: Sequence[Matrix], experts: Experts, e: int
+    ) -> mx.array:
+        """What expert `e`, whose matrices are `parts`, makes of some tokens (n,) of x, which was entered: (n, D).
+
+        `pairs`: how many there are in all, of which these are a part.
+        """
+        own = self._layouts.of_one(tokens, pairs)
+        return self._products(x, own, parts, experts, mx.full(own.experts.shape, e, mx.uint32))[:, 0]
+
+    def _products(
+        self, x: mx.array, pairs: Pairs, stacks: Sequence[Matrix], experts: Experts, ids: mx.array
+    ) -> mx.array:
+        """Parts (n, m, D), of the matrices that `pairs` tells, with the biases of the experts `ids` (n,)."""
+        gate, up, down = stacks
+        spread, biased = pairs.spread(x), partial(self._biased, ids)
         g = biased(gate.gather(spread, pairs.experts, pairs.rows), experts.gate_bias)  # (n, m, F)
         u = biased(up.gather(spread, pairs.experts, pairs.rows), experts.up_bias)
         hidden, scale = self._hidden(g, u, experts.activation)
-        y = biased(down.gather(hidden, pairs.experts, pairs.own) * scale, experts.down_bias)
-        return (pairs.collect(y) * mix[..., None]).sum(axis=1)
+        return biased(down.gather(hidden, pairs.experts, pairs.own) * scale, experts.down_bias)
 
     def every(self, x: mx.array, experts: Experts, gate: Floats | None) -> mx.array:
         y = self._expert(x, experts, 0)
@@ -168,19 +190,42 @@ class MlxBackend:
     def repeats(self, network: Network) -> bool:
         return False  # its products of one row and of several are different kernels
 
-    def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
-        """LocalmixError: the network does not fit in the device's memory, or `inputs` or a `pool` are asked for."""
-        refuse_pool(self.name, pool)
+    @property
+    def streams(self) -> bool:
+        return not self.device.own
+
+    @property
+    def room(self) -> int | None:
+        """Bytes that are left for weights, keys and values in memory that the device shares; None: nobody says."""
+        if self.device.own or self.device.room is None:
+            return None
+        return max(0, self.device.room - mx.get_active_memory())
+
+    def slots(self, network: Network) -> DeviceSlots:
+        slots = DeviceSlots(parts_of(network), self.arithmetic)
+        self._slots.add(slots)
+        return slots
+
+    def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step | StreamedStep:
+        """LocalmixError: the network does not fit in the device's memory, or `inputs` are asked for, or a `pool` of a
+        GPU with memory of its own.
+        """
+        if not self.streams:
+            refuse_pool(self.name, pool)
         if inputs is not None:
             raise LocalmixError("the mlx backend does not expose what it multiplies: use --backend numba")
         room = self.device.room
-        left = None if room is None else room - mx.get_active_memory()  # what other models take
+        others = mx.get_active_memory() - sum(slots.used for slots in self._slots)  # what other models take
+        left = None if room is None else room - others
         kept = self.cache(network, network.context, "f16").needs
-        memory.check(matrices(network), kept, self.arithmetic, left)
-        for part in sources(network):
+        pooled = frozenset[Weight]() if pool is None else frozenset(chain(*parts_of(network).values()))
+        memory.check(matrices(network, pooled), kept, self.arithmetic, left)
+        for part in sources(network, pooled):
             self._store.matrix(part)
-        self._budget = memory.Budget(left, self._used)
-        return Step(self, network)
+        if pool is not None:
+            mx.set_cache_limit(memory.KEPT_BESIDE_POOL)
+        self._budget = memory.Budget(left, partial(self._used, pool))
+        return Step(self, network) if pool is None else StreamedStep(self, network, pool)
 
     def held(self, format: str, weights: int) -> int:
         """Bytes that so many weights of a format take here."""
@@ -190,9 +235,10 @@ class MlxBackend:
         """Bytes a second that a GPU reads; None: this is a CPU, which is measured without MLX."""
         return None if self.arithmetic.cpu else probe.read_rate()
 
-    def _used(self) -> int:
-        """Bytes of weights, keys and values."""
-        return self._store.nbytes + sum(cache.reserved for cache in self._caches)
+    def _used(self, pool: Pool | None) -> int:
+        """Bytes of weights, keys and values; of a pool those that it never gives up for these."""
+        streamed = 0 if pool is None else LEAST * pool.slot_bytes
+        return streamed + self._store.nbytes + sum(cache.reserved for cache in self._caches)
 
 
 def _activated(gate: mx.array, up: mx.array, activation: Activation) -> mx.array:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
 from localmix.backends.mlx import calls, pairs, remembered
 from localmix.backends.mlx.forms import GROUP
@@ -39,6 +40,10 @@ class Layouts:
         if self.prompt if count >= _MANY else self.batch:
             return pairs.in_tiles(chosen, experts, _tile(count, experts))
         return pairs.single(chosen) if count < _MANY else pairs.in_order(chosen)
+
+    def of_one(self, tokens: NDArray, count: int) -> Pairs:
+        """The layout for some tokens (n,) of one expert, which are a part of `count` pairs."""
+        return pairs.of_one(tokens, in_order=count >= _MANY)
 
 
 def layouts() -> Layouts:

@@ -1,6 +1,6 @@
 """The matrices of a network in MLX's memory: repacked one after another, in the order in which they are used."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import mlx.core as mx
 from numpy.typing import NDArray
@@ -13,15 +13,16 @@ from localmix.network.decoder import Network, weights
 Source = Weight | tuple[Weight, ...]  # a matrix, or a stack of experts
 
 
-def sources(network: Network) -> Iterator[Source]:
-    """Every matrix of a network, once."""
+def sources(network: Network, elsewhere: Container[Weight] = ()) -> Iterator[Source]:
+    """Every matrix of a network, once, but those that are elsewhere."""
     for part in dict.fromkeys(weights(network)):
-        yield part[0] if isinstance(part, tuple) and len(part) == 1 else part
+        if (part[0] if isinstance(part, tuple) else part) not in elsewhere:
+            yield part[0] if isinstance(part, tuple) and len(part) == 1 else part
 
 
-def matrices(network: Network) -> list[Weight]:
+def matrices(network: Network, elsewhere: Container[Weight] = ()) -> list[Weight]:
     """The same, every expert by itself."""
-    return [weight for part in sources(network) for weight in (part if isinstance(part, tuple) else (part,))]
+    return [part for one in sources(network, elsewhere) for part in (one if isinstance(one, tuple) else (one,))]
 
 
 class Store:

@@ -19,6 +19,7 @@ from quant import FORMATS
 
 _ACTIVATIONS = 1 << 30  # bytes for them and for the chunks that are being repacked
 _POOL = 1 << 29  # most bytes of freed buffers that MLX keeps for later
+KEPT_BESIDE_POOL = 1 << 26  # the same where every byte more is an expert
 _SHARE = 0.95  # of an NVIDIA GPU's memory that MLX allocates at most
 _LEAST = 512  # tokens of context without which a model is of no use
 _LADDER = ("q8_0", "q6_k", "q5_k", "q4_k", "q3_k", "q2_k")  # what a model may be quantized to, largest first

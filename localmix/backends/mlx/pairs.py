@@ -10,6 +10,8 @@ Shapes: T tokens · A active · N = T · A pairs · E experts · n parts of m ro
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,12 @@ def in_order(chosen: mx.array) -> Pairs:
     ids, active = _ids(chosen)
     order = mx.argsort(ids)
     return Pairs(active, ids[order], None, mx.argsort(order), order // active)
+
+
+def of_one(tokens: NDArray, *, in_order: bool) -> Pairs:
+    """Every pair by itself, of one expert, the first of its stack. `tokens` (n,)."""
+    ids, rows = mx.zeros(len(tokens), mx.uint32), mx.array(tokens.astype(np.uint32))
+    return Pairs(1, ids, None, None, rows) if in_order else Pairs(1, ids, rows, None)
 
 
 def in_tiles(chosen: mx.array, experts: int, tile: int) -> Pairs:

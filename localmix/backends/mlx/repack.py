@@ -1,4 +1,4 @@
-"""GGUF blocks into MLX arrays, once, at load: written straight into MLX's memory, a chunk of rows at a time.
+"""GGUF blocks into MLX arrays, at load or as they come: written straight into MLX's memory, a chunk of rows at a time.
 
 At the peak there are the finished arrays and the chunks in work, whatever the size of a tensor. Which form a
 format takes, and what it costs, is `forms`.
@@ -7,6 +7,7 @@ format takes, and what it costs, is `forms`.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
@@ -21,13 +22,24 @@ from localmix.backends.mlx.straight import Blocks
 from localmix.engine.weights import Weight
 from localmix.errors import UnsupportedError
 from quant.coding import Coding
-from quant.format import Floats
+from quant.format import Floats, Format
 from quant.layout import pack
 
 _CHUNK = 1 << 19  # weights repacked at a time: small enough for a core's cache
 _MOST_HALF = float(np.finfo(np.float16).max)
 
 Fill = Callable[[NDArray, slice], None]  # blocks of some rows, and which rows of the arrays they become
+
+
+@dataclass(frozen=True, eq=False)
+class Blank:
+    """Memory for a matrix or a stack: `fill` writes rows, as often as there is something new, into what `matrix` gives.
+
+    On a GPU with memory of its own `matrix` is a copy of what was written before.
+    """
+
+    fill: Fill
+    matrix: Callable[[], Matrix]
 
 
 def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matrix:
@@ -43,13 +55,33 @@ def repack(source: Weight | tuple[Weight, ...], arithmetic: Arithmetic) -> Matri
                 f"{other.name} is {other.format.name}, {first.name} {first.format.name}: the mlx backend needs all "
                 "experts of a layer in one format: use --backend numba"
             )
-    form = arithmetic.form(first.format)
+    made = blank(first.format, (len(weights), *first.shape) if isinstance(source, tuple) else first.shape, arithmetic)
+    _fill(weights, made.fill)
+    return made.matrix()
+
+
+def blank(format: Format, shape: tuple[int, ...], arithmetic: Arithmetic) -> Blank:
+    """Of a matrix (out, in) or a stack (E, out, in) of a format."""
+    form = arithmetic.form(format)
     build = {"affine": _affine, "mxfp4": _mxfp4, "dense": _dense, "blocks": _blocks}[form.kind]
-    shape = (len(weights), *first.shape) if isinstance(source, tuple) else first.shape
-    return build(weights, form, shape, arithmetic)
+    return build(format, form, shape, arithmetic)
 
 
-def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+def put(weight: Weight, blocks: NDArray, first: int, fill: Fill) -> None:
+    """Give `fill` blocks of a matrix, which are its rows from `first` on, in chunks. UnsupportedError: see `repack`."""
+    step = _step(weight)
+    for at in range(0, len(blocks), step):
+        part = blocks[at : at + step]
+        try:
+            fill(part, slice(first + at, first + at + len(part)))
+        except FloatingPointError:
+            raise UnsupportedError(
+                f"{weight.name} holds numbers beyond {_MOST_HALF:.0f}, the most of a 16-bit float, which the mlx "
+                "backend computes in on this device: use --backend numba"
+            ) from None
+
+
+def _affine(format: Format, form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Blank:
     *lead, width = shape
     padded, bits = _aligned(2 * width if form.spread else width), int(form.code_bits)
     dtype = mx.float16 if form.half else mx.float32
@@ -57,7 +89,7 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
     scales = _allocate((*lead, padded // GROUP), dtype)
     biases = _allocate((*lead, padded // GROUP), dtype)
     views = _rows(codes).view(np.uint8), _rows(scales), _rows(biases)
-    coding = _coding(weights)
+    coding = _coding(format)
 
     def fill(blocks: NDArray, rows: slice) -> None:
         groups = split(coding, blocks)
@@ -67,29 +99,33 @@ def _affine(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arith
         for view, part in zip(views, (_bitstream(_widened(stored), bits), scale, bias), strict=True):
             view[rows, : part.shape[1]] = part  # beyond it zeros
 
-    _fill(weights, fill)
-    packed = Packed(cuda.placed(codes), cuda.placed(scales), cuda.placed(biases), bits)
-    return Affine(arithmetic, packed, width, form.spread)
+    def matrix() -> Matrix:
+        packed = Packed(cuda.placed(codes), cuda.placed(scales), cuda.placed(biases), bits)
+        return Affine(arithmetic, packed, width, form.spread)
+
+    return Blank(fill, matrix)
 
 
-def _mxfp4(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
+def _mxfp4(format: Format, form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Blank:
     *lead, width = shape
     padded = _aligned(width)
     codes = _allocate((*lead, padded // 8), mx.uint32)
     scales = _allocate((*lead, padded // GROUP), mx.uint8)
-    coding = _coding(weights)
+    coding = _coding(format)
     to_codes, to_scales = _rows(codes).view(np.uint8), _rows(scales)
 
     def fill(blocks: NDArray, rows: slice) -> None:
         to_codes[rows, : width // 2] = _bitstream(coding.patterns(blocks), 4)
         to_scales[rows, : width // GROUP] = blocks[coding.scale]
 
-    _fill(weights, fill)
-    return Affine(arithmetic, Packed(cuda.placed(codes), cuda.placed(scales), None, 4, "mxfp4"), width, spread=False)
+    def matrix() -> Matrix:
+        packed = Packed(cuda.placed(codes), cuda.placed(scales), None, 4, "mxfp4")
+        return Affine(arithmetic, packed, width, spread=False)
+
+    return Blank(fill, matrix)
 
 
-def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
-    format = weights[0].format
+def _dense(format: Format, form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Blank:
     own = {"f32": mx.float32, "bf16": mx.bfloat16, "f16": mx.float16}.get(format.name)
     target = mx.float16 if arithmetic.half else own or mx.float32
     as_stored = own is not None and target == own
@@ -101,24 +137,21 @@ def _dense(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithm
         numbers = blocks if as_stored else _rounded(format.dequantize(blocks), type_)
         view[rows] = numbers.view(view.dtype).reshape(view[rows].shape)
 
-    _fill(weights, fill)
-    return Dense(arithmetic, cuda.placed(values).view(target))
+    return Blank(fill, lambda: Dense(arithmetic, cuda.placed(values).view(target)))
 
 
-def _blocks(weights: Sequence[Weight], form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Matrix:
-    format = weights[0].format
+def _blocks(format: Format, form: Form, shape: tuple[int, ...], arithmetic: Arithmetic) -> Blank:
     blocks = _allocate((*shape[:-1], format.row_bytes(shape[-1])), mx.uint8)
     view = _rows(blocks)
 
     def fill(rows_of_blocks: NDArray, rows: slice) -> None:
         view[rows] = np.ascontiguousarray(rows_of_blocks).view(np.uint8).reshape(len(rows_of_blocks), -1)
 
-    _fill(weights, fill)
-    return Blocks(arithmetic, arithmetic.kernels[format.name], blocks)
+    return Blank(fill, lambda: Blocks(arithmetic, arithmetic.kernels[format.name], blocks))
 
 
-def _coding(weights: Sequence[Weight]) -> Coding:
-    coding = weights[0].format.coding
+def _coding(format: Format) -> Coding:
+    coding = format.coding
     assert coding is not None, "only a format with codes has such a form"
     return coding
 
@@ -138,26 +171,21 @@ def refit(groups: Groups) -> Groups:
 
 def _fill(weights: Sequence[Weight], fill: Fill) -> None:
     """Give `fill` all rows in chunks, on all cores: NumPy lets other threads run while it computes."""
-    out, width = weights[0].shape
-    step = max(1, _CHUNK // width)
-    chunks = [
-        (weight.data[at : at + step], slice(e * out + at, e * out + min(at + step, out)))
-        for e, weight in enumerate(weights)
-        for at in range(0, out, step)
-    ]
+    out, step = weights[0].shape[0], _step(weights[0])
+    chunks = [(weight, e * out, at) for e, weight in enumerate(weights) for at in range(0, out, step)]
 
-    def one(chunk: tuple[NDArray, slice]) -> None:
-        try:
-            fill(*chunk)
-        except FloatingPointError:
-            raise UnsupportedError(
-                f"{weights[0].name} holds numbers beyond {_MOST_HALF:.0f}, the most of a 16-bit float, which the mlx "
-                "backend computes in on this device: use --backend numba"
-            ) from None
+    def one(chunk: tuple[Weight, int, int]) -> None:
+        weight, first, at = chunk
+        put(weight, weight.data[at : at + step], first + at, fill)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(one, chunks):
             pass
+
+
+def _step(weight: Weight) -> int:
+    """Rows of a chunk."""
+    return max(1, _CHUNK // weight.shape[1])
 
 
 def _stored(groups: Groups, dtype: np.dtype) -> tuple[NDArray[np.uint8], NDArray, NDArray]:

@@ -6,7 +6,7 @@ from localmix.backends.numba.passes.program import Program, matrices
 from localmix.backends.numba.passes.records import KINDS, room
 from localmix.backends.numba.passes.streamed import Streamed
 from localmix.backends.numba.passes.team import Team, processors
-from localmix.backends.protocol import Inputs, Step
+from localmix.backends.protocol import Inputs, Step, as_stored
 from localmix.engine.cache import PagedCache
 from localmix.engine.storage import storage
 from localmix.errors import LocalmixError, UnsupportedError
@@ -18,8 +18,10 @@ class NumbaBackend:
     """Kernels of this machine's vector instructions, on all physical cores."""
 
     name = "numba"
+    mapped = True
     spares = True
     streams = True
+    room = None
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
@@ -34,6 +36,13 @@ class NumbaBackend:
         if kv not in KINDS:
             raise UnsupportedError(f"keys and values as {kv}: the numba backend has kernels for {', '.join(KINDS)}")
         return PagedCache(len(network.layers), a.kv_heads, room(a.size), context, kv, network.windows)
+
+    def held(self, format: str, weights: int) -> int:
+        """Bytes of so many weights."""
+        return as_stored(format, weights)
+
+    def slots(self, network: Network) -> None:
+        """Experts stay as files have them."""
 
     def repeats(self, network: Network) -> bool:
         """Not with matrices of floats: for one token their rows are added up in another order than for several."""

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 import quantized_models
 import random_families
 import small_models
+import streamed_engines
 from numpy.typing import NDArray
+from streamed_engines import logits, same
 
 import localmix
-from localmix import gguf, network
+from localmix import backends, gguf, network
 from localmix.backends.numba.backend import NumbaBackend
 from localmix.backends.protocol import Cache
 from localmix.engine import streaming
@@ -25,44 +26,15 @@ from localmix.stream.files import DirectFile
 from localmix.stream.pool import Pool
 from quant import FORMATS
 
-# Sizes of passes, each of some of the sequences: a prompt, decoding, a batch of three, a prompt beside two answers.
-PASSES: Sequence[dict[int, int]] = ({0: 40}, {0: 1}, {0: 1}, {1: 7, 2: 19}, {0: 1, 1: 1, 2: 1}, {0: 1, 1: 9, 2: 1})
 FAMILIES = ("mixtral", "qwen3moe", "qwen2moe", "gpt-oss", "granitemoe_shared")
 
 
 def engine(path: Path, slots: int | None = None, threads: int = 2) -> Engine:
-    loaded = network.load(gguf.open(path))
-    if slots is None:
-        return Engine(loaded, NumbaBackend(threads))
-    return Engine(streaming.owned(loaded), NumbaBackend(threads), pool=Pool(streaming.experts(loaded), slots, 1 << 30))
+    return streamed_engines.engine(path, NumbaBackend(threads), slots)
 
 
 def begun(path: Path) -> tuple[Engine, Cache, int]:
-    """An engine that streams, and a sequence in its cache, of three ids."""
-    streamed = engine(path, 4)
-    cache = streamed.cache(64)
-    sequence = cache.new()
-    streamed.forward(Batch.of([(sequence, 0, [3, 4, 5])]), cache)
-    return streamed, cache, sequence
-
-
-def logits(engine: Engine, *, every: bool = False) -> list[NDArray]:
-    """Of each pass."""
-    random, cache, at = np.random.default_rng(0), engine.cache(64), {}
-    sequences = [cache.new() for _ in range(3)]
-    found = []
-    for sizes in PASSES:
-        parts = []
-        for which, size in sizes.items():
-            ids = random.integers(3, engine.network.vocabulary, size).tolist()
-            parts.append((sequences[which], at.get(which, 0), ids))
-            at[which] = at.get(which, 0) + size
-        found.append(engine.forward(Batch.of(parts, every=every), cache).copy())
-    return found
-
-
-def same(a: list[NDArray], b: list[NDArray]) -> bool:
-    return all(np.array_equal(one, other) for one, other in zip(a, b, strict=True))
+    return streamed_engines.begun(path, NumbaBackend(2))
 
 
 @pytest.fixture(scope="module")
@@ -240,14 +212,10 @@ def test_a_disk_that_fails_is_an_error_and_then_forgotten(
     assert np.array_equal(got, resident.forward(Batch.of([(same_there, 3, [7])]), own))
 
 
-def test_other_backends_refuse_a_pool_by_name(paths: dict[str, Path], backend: str) -> None:
-    if backend == "numba":
-        return
-    from localmix import backends
-
+def test_other_backends_refuse_a_pool_by_name(paths: dict[str, Path]) -> None:
     loaded = network.load(gguf.open(paths["mixtral"]))
-    with pytest.raises(UnsupportedError, match=f"the {backend} backend does not stream experts.*--backend numba"):
-        Engine(loaded, backends.pick(backend), pool=Pool(streaming.experts(loaded), 4))
+    with pytest.raises(UnsupportedError, match=r"the reference backend does not stream experts.*--backend numba"):
+        Engine(loaded, backends.pick("reference"), pool=Pool(streaming.experts(loaded), 4))
 
 
 def test_what_stays_in_memory(paths: dict[str, Path]) -> None:

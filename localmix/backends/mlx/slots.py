@@ -1,0 +1,96 @@
+"""Slots of a pool in MLX's memory, which the host writes and the device reads: experts are repacked as they come.
+
+A slot's arrays stay the same while one expert follows another of the same kind. MLX takes arrays for values and
+computes when it is asked to: whatever reads a slot must be evaluated before its expert is released.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from localmix.backends.mlx import repack
+from localmix.backends.mlx.matrix import Arithmetic, Matrix
+from localmix.backends.mlx.repack import Blank, blank
+from localmix.engine.weights import Weight
+from localmix.network.decoder import Network
+from localmix.stream.files import PAGE
+from localmix.stream.readers import PIECE, Read
+from localmix.stream.slots import Key
+
+Parts = tuple[Weight, ...]  # gate, up and down of an expert
+Kind = tuple[tuple[str, tuple[int, int]], ...]  # format and shape of each part
+
+
+@dataclass(frozen=True)
+class _Slot:
+    kind: Kind
+    blanks: tuple[Blank, ...]
+    matrices: tuple[Matrix, ...]  # stacks of one, (1, out, in)
+
+
+class DeviceSlots:
+    """`experts`: their parts, which are in files. Memory is taken as slots are first used."""
+
+    def __init__(self, experts: Mapping[Key, Parts], arithmetic: Arithmetic) -> None:
+        self._experts, self._arithmetic = experts, arithmetic
+        self._slots: dict[int, _Slot] = {}
+        kinds = {_kind(parts): parts for parts in experts.values()}
+        self.nbytes = max(sum(matrix.nbytes for matrix in self._make(parts).matrices) for parts in kinds.values())
+
+    @property
+    def used(self) -> int:
+        """Bytes of all slots that are taken."""
+        return sum(matrix.nbytes for slot in self._slots.values() for matrix in slot.matrices)
+
+    def take(self, slot: int, key: Key) -> tuple[tuple[Matrix, ...], list[Read]]:
+        """The matrices of an expert, and reads of whole rows that are repacked by who reads them."""
+        parts = self._experts[key]
+        found = self._slots.get(slot)
+        if found is None or found.kind != _kind(parts):
+            self._slots.pop(slot, None)
+            found = self._slots[slot] = self._make(parts)
+        blanks = enumerate(zip(parts, found.blanks, strict=True))
+        return found.matrices, [read for part, (w, made) in blanks for read in _reads(part, w, made)]
+
+    def give(self, slot: int) -> None:
+        self._slots.pop(slot, None)
+        mx.clear_cache()
+
+    def _make(self, parts: Parts) -> _Slot:
+        blanks = tuple(blank(weight.format, (1, *weight.shape), self._arithmetic) for weight in parts)
+        return _Slot(_kind(parts), blanks, tuple(one.matrix() for one in blanks))
+
+
+def parts_of(network: Network) -> dict[Key, Parts]:
+    """Of every expert that a router chooses."""
+    routed = [(index, layer.mixture.experts) for index, layer in enumerate(network.layers) if layer.mixture.router]
+    return {(index, e): (m.gate[e], m.up[e], m.down[e]) for index, m in routed for e in range(len(m))}
+
+
+def _kind(parts: Parts) -> Kind:
+    return tuple((weight.format.name, weight.shape) for weight in parts)
+
+
+def _reads(part: int, weight: Weight, made: Blank) -> list[Read]:
+    """Of all rows of a matrix, some at a time."""
+    extent, (out, _) = weight.extent, weight.shape
+    assert extent is not None, f"{weight.name} is in no file"
+    row = extent.size // out
+    step = max(1, PIECE // row)
+    return [_read(part, weight, made, slice(at, min(at + step, out)), extent.start, row) for at in range(0, out, step)]
+
+
+def _read(part: int, weight: Weight, made: Blank, rows: slice, start: int, row: int) -> Read:
+    """Of some rows, each of so many bytes: the whole pages around them."""
+    assert weight.extent is not None
+    begin, end = start + rows.start * row, start + rows.stop * row
+    first, last = begin // PAGE * PAGE, -(-end // PAGE) * PAGE
+    count, blocks = rows.stop - rows.start, row // weight.format.dtype.itemsize
+
+    def put(pages: memoryview) -> None:
+        found = np.frombuffer(pages, weight.format.dtype, count * blocks, begin - first)
+        repack.put(weight, found.reshape(count, blocks), rows.start, made.fill)
+
+    return Read(part, weight.extent.path, first, last - first, end - first, put=put)
