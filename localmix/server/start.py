@@ -1,5 +1,6 @@
 """Starts the server: a socket, the worker, uvicorn, and the end of all of them."""
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -22,6 +23,9 @@ from localmix.stream import memory
 _BACKLOG = 512
 _LEAST_MEMORY = 256 << 20  # bytes
 _KEEP_ALIVE = 75  # seconds that a connection may rest
+# Seconds after a pass in which its tokens are sent: the next one is under way then. Sent at once, they would keep
+# Python from the thread that computes, and the processors would wait.
+_LATER = 0.002
 _WARM = 40  # tokens: enough for the kernels of prompts
 
 
@@ -113,6 +117,13 @@ class Server(uvicorn.Server):
         self._worker, self._ready = found.worker, ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+
+        def call(tell: Callable[[], None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+                loop.call_soon_threadsafe(loop.call_later, _LATER, tell)
+
+        self._worker.call = call
         await super().startup(sockets)
         self._ready()
 

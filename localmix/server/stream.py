@@ -1,6 +1,7 @@
 """From the worker's thread to one client: pieces as they come, and the end of the work when the client leaves."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Stream:
         self.tickets = [ticket for tickets in prompts for ticket in tickets]
         self._worker, self._open = worker, len(self.tickets)
         self._events: asyncio.Queue[Event | Progress] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         places = {id(ticket): place for place, ticket in enumerate(self.tickets)}
 
         def listener(ticket: Ticket, pieces: list[Piece], ended: bool) -> None:
@@ -68,11 +69,16 @@ class Stream:
     async def __aiter__(self) -> AsyncIterator[Event | Progress]:
         """ApiError: an answer failed."""
         while self._open:
-            yield await self.next()
+            if (what := await self.next()) is not None:
+                yield what
 
-    async def next(self) -> Event | Progress:
-        """The next event. ApiError: an answer failed."""
-        what = await self._events.get()
+    async def next(self, seconds: float | None = None) -> Event | Progress | None:
+        """The next event; None: for so many seconds there was none. ApiError: an answer failed."""
+        try:
+            async with asyncio.timeout(seconds):
+                what = await self._events.get()
+        except TimeoutError:
+            return None
         if isinstance(what, Progress):
             return what
         place, pieces, ended = what
@@ -84,7 +90,10 @@ class Stream:
         return place, pieces, ended
 
     def _put(self, what: Event | Progress) -> None:
-        """Called in the worker's thread."""
+        """From whichever thread."""
+        if threading.get_ident() == self._thread:
+            self._events.put_nowait(what)
+            return
         with suppress(RuntimeError):  # the loop is closed: nobody listens
             self._loop.call_soon_threadsafe(self._events.put_nowait, what)
 
@@ -160,13 +169,9 @@ async def streamed(
     def told(what: Event | Progress) -> Sequence[bytes]:
         return [reading(what)] if isinstance(what, Progress) else chunks(what)
 
-    first: Event | Progress | None = None
-    with suppress(TimeoutError):
-        async with asyncio.timeout(ALIVE_SECONDS):
-            first = await stream.next()
+    first = await stream.next(ALIVE_SECONDS)
 
     async def content() -> AsyncIterator[bytes]:
-        waiting: asyncio.Task[Event | Progress] | None = None
         try:
             for part in begin:
                 yield part
@@ -174,18 +179,14 @@ async def streamed(
                 for part in told(first):
                     yield part
             while not stream.done:
-                waiting = asyncio.create_task(stream.next())
-                while not (await asyncio.wait((waiting,), timeout=ALIVE_SECONDS))[0]:
-                    yield alive
-                for part in told(waiting.result()):
+                what = await stream.next(ALIVE_SECONDS)
+                for part in [alive] if what is None else told(what):
                     yield part
             for part in end():
                 yield part
         except ApiError as error:
             yield failed(error)
         finally:
-            if waiting is not None:
-                waiting.cancel()
             stream.close()
 
     return _Closing(stream, content(), media_type=media, headers={"cache-control": "no-cache"})

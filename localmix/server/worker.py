@@ -17,7 +17,7 @@ from localmix.server.metrics import Metrics, Watch
 
 _FAILURES = 3  # passes in a row
 _RETRY = 5  # seconds
-# Told of pieces, and with the last of them that a ticket has ended. Called in the worker's thread.
+# Told of pieces, and with the last of them that a ticket has ended: see `Worker.call`.
 Listener = Callable[[Ticket, list[Piece], bool], None]
 
 
@@ -37,6 +37,8 @@ class Worker:
         self._metrics = metrics
         self._listeners: dict[int, tuple[Ticket, Listener, Watch]] = {}
         self.on_failed: Callable[[], None] = lambda: None
+        # Calls what tells all listeners of a pass: in another thread, to be woken once for all of them, or in this one.
+        self.call: Callable[[Callable[[], None]], None] = lambda tell: tell()
         self._changed = threading.Condition()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -111,7 +113,7 @@ class Worker:
             self.scheduler.submit(*(ticket for ticket, _, _ in watched))
 
     def _publish(self, ended: Sequence[Ticket]) -> None:
-        over = set(map(id, ended))
+        over, told = set(map(id, ended)), list[tuple[Listener, Ticket, list[Piece], bool]]()
         for ticket, listener, watch in list(self._listeners.values()):
             end = id(ticket) in over
             if end:
@@ -119,7 +121,14 @@ class Worker:
             if ticket.pieces or end:
                 pieces = ticket.take()
                 watch(pieces, end)
+                told.append((listener, ticket, pieces, end))
+
+        def tell() -> None:
+            for listener, ticket, pieces, end in told:
                 listener(ticket, pieces, end)
+
+        if told:
+            self.call(tell)
 
     def _fail(self, error: Exception) -> list[Ticket]:
         """Everything under way has failed; those who wait are kept. The tickets that ended."""
