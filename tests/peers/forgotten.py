@@ -5,8 +5,9 @@ By hand (minutes for each backend):
     python tests/peers/forgotten.py [BACKEND,BACKEND...]
 
 Wherever a backend's code, or an equation, reads a field of a block that has a neutral value, the neutral value is put
-in its place, in a copy of the tree; the field's own cases in tests/network/test_fields.py must then fail, or, as the
-reference is held to nothing but itself there, tests/network/test_family_logits.py. What survives is printed: a place
+in its place, in a copy of the tree; the field's own cases in tests/network/test_fields.py must then fail, or those of
+many fields at once. The reference is held to the other backends there, and in tests/network/test_family_logits.py to
+what llama.cpp computes. What survives is printed: a place
 that reads a field of the same name of something else, or a hole in the test.
 """
 
@@ -92,9 +93,11 @@ def unfilled(text: str, neutral: dict[str, str]) -> Iterator[tuple[int, str, str
 
 
 def passes(tree: Path, backend: str, field: str) -> bool:
-    """Whether the tests do, for one backend: those of a field, or all."""
+    """Whether the tests do, for one backend: those of a field, or all. The reference's are everybody's."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-k"]
-    runs = [[*command, f"{backend} and {field}" if field else backend, "tests/network/test_fields.py"]]
+    cases = f"({field} or together)" if field else "test"
+    who = "" if backend == "reference" else f"{backend} and "
+    runs = [[*command, who + cases, "tests/network/test_fields.py"]]
     if backend == "reference":
         runs.append([*command, backend, "tests/network/test_family_logits.py"])
     own = os.environ | {"PYTEST_XDIST_WORKER": "forgotten", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
