@@ -50,7 +50,7 @@ def test_one_token(format: Format) -> None:
 @ALL
 def test_many_tokens(format: Format) -> None:
     for width in WIDTHS[format.block]:
-        check(format.name, "gemm", 33, width, 17)
+        check(format.name, "gemm", 49, width, 17)
     for tokens in range(1, 17):
         check(format.name, "gemm", 16, WIDTHS[format.block][1], tokens)
     if format.block > 1:

@@ -112,25 +112,16 @@ def picked(b: ir.IRBuilder, vectors: Sequence[Any], places: Sequence[int], run: 
 
 
 def whole_bytes(codes: Codes) -> bool:
-    """Whether a tile keeps the bytes of two codes as they are, which takes half the room and half the stores: where
-    there are registers enough to take them apart beside the sums of eight tokens.
+    """Whether strips turn bytes of two codes as they are, which is half the work: where there are registers enough to
+    take them apart beside the sums of eight tokens.
     """
     return "avx512f" in isa.active().needs and len(codes.parts) == 1 and codes.parts[0].bits == 4
 
 
-def tile_bytes(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """The bytes of one block in each of 16 rows, four at a time: the column of the first lower half, and a vector in
-    whose lane r are those of row r.
-    """
-    part = codes.parts[0]
-    for run in range(0, size(codes.name, part.field), part.run):
-        fence(b)
-        for i, four in enumerate(bytes_of_run(b, codes, [b.add(p, I64(run)) for p in rows])):
-            yield 2 * run + 4 * i, four
-
-
 def bytes_of_run(b: ir.IRBuilder, codes: Codes, rows: Sequence[Any]) -> list[Any]:
-    """The same of one run, the first of the blocks at `rows`."""
+    """The bytes of one run, the first of the blocks in each of 16 rows, four at a time: vectors in whose lane r are
+    those of row r.
+    """
     part = codes.parts[0]
     at = offset(codes.name, part.field)
     return [b.bitcast(four, CODES) for four in turn(b, [load(b, vec(I32, part.run // 4), p, at) for p in rows])]

@@ -5,7 +5,7 @@ where each line is asked for when one is used, or three far from each other when
 neighbours are asked for when two are (one thread of a Xeon with AVX512-VNNI).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from llvmlite import ir
@@ -46,7 +46,24 @@ class Pace:
         self._turn += 1
 
 
-def paced(found: Iterable[T], pace: Pace) -> Iterator[T]:
+class Steps:
+    """Asks `count` times, each time `step` bytes further, spread over `turns` calls: for a number of lines that only
+    the running kernel knows. With steps shorter than a line some are asked for twice, which costs next to nothing.
+    """
+
+    def __init__(self, b: ir.IRBuilder, start: Any, step: Any, count: int, turns: int) -> None:
+        self._b, self._start, self._step = b, start, step
+        self._count, self._turns, self._turn = count, turns, 0
+
+    def __call__(self) -> None:
+        i = self._turn
+        for ask_ in range(i * self._count // self._turns, (i + 1) * self._count // self._turns):
+            fence(self._b)
+            ask(self._b, self._b.add(self._start, self._b.mul(self._step, I64(ask_))), 2)
+        self._turn += 1
+
+
+def paced(found: Iterable[T], pace: Callable[[], None]) -> Iterator[T]:
     """What is found, with a turn of the pace before each."""
     for one in found:
         pace()

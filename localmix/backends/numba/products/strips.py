@@ -107,10 +107,10 @@ def _multiply_codes(s: _Strip) -> None:
         pace = s.pace(start, I64(0), 1, codes.block // 4)
         for column, code in tile_codes(b, codes, blocks):
             pace()
-            group.append((column, code))
+            group.append((column, [code]))
             if len(group) == codes.group // 4:
                 g = column // codes.group
-                multiply(b, codes, s.wide, group, [(g, b.add(s.scratch, I64(g * unit.bytes)))], x, s.sums)
+                multiply(b, codes, s.wide, group, [(g, [b.add(s.scratch, I64(g * unit.bytes))])], x, [s.sums])
                 group = []
 
 
@@ -144,6 +144,6 @@ def _multiply_bytes(s: _Strip) -> None:
             x = Columns(b, s.xs, s.width, b.add(k, b.mul(i, I64(unit.columns))))
             at = b.add(s.scratch, b.mul(i, I64(unit.bytes)))
             for groups, halves in passes:
-                scales = [(g, b.add(at, I64(unit.scales(g)))) for g in groups]
+                scales = [(g, [b.add(at, I64(unit.scales(g)))]) for g in groups]
                 found = paced(pairs(b, codes, vectors, halves), pace)
-                multiply(b, codes, s.wide, found, scales, x, s.sums)
+                multiply(b, codes, s.wide, found, scales, x, [s.sums])

@@ -53,7 +53,7 @@ def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Start | None = None,
     """
     started = start() if start and not signed(codes, wide) else const(INTS, 0)
     by_pairs = isa.active().pairs
-    hold: Keep = pinned if many and by_pairs else lambda b, x: x
+    hold: Keep = pinned if many and "avx2" in isa.active().needs else lambda b, x: x
     if not wide:
         return _narrow(b, codes, started, "values", hold)
     if by_pairs and (many or codes.zero == 128):
@@ -66,7 +66,7 @@ def _narrow(b: ir.IRBuilder, codes: Codes, start: Any, section: str, hold: Keep)
         return _Signed(b, start, section, hold)
     if isa.active().pairs:
         return _ByPairs(b, start, section, codes.most, hold)
-    return _Plain(b, start, section)
+    return _Plain(b, start, section, hold)
 
 
 def folded(b: ir.IRBuilder, sums: Sequence[Sum]) -> Any:
@@ -101,11 +101,12 @@ def _together(b: ir.IRBuilder, x: Any, y: Any, width: int) -> Any:
 class _Plain:
     """Every product is added in 32 bits at once."""
 
-    def __init__(self, b: ir.IRBuilder, start: Any, section: str) -> None:
-        self._b, self._total, self._section = b, start, section
+    def __init__(self, b: ir.IRBuilder, start: Any, section: str, hold: Keep) -> None:
+        self._b, self._total, self._section, self._hold = b, start, section, hold
 
     def add(self, code: Any, x: Operand) -> None:
-        self._total = dot4(self._b, self._total, code, x.bytes(self._b, self._section))
+        b = self._b
+        self._total = self._hold(b, dot4(b, self._total, code, x.bytes(b, self._section)))
 
     def value(self) -> Any:
         return self._total

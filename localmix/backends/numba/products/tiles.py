@@ -1,7 +1,8 @@
-"""Products for prompts: 16 rows of a weight are unpacked once into tiles that stay in a cache, then every few tokens go
-over them in registers.
+"""Products for prompts: parts of 16 rows of a weight are unpacked once into tiles that stay in a cache, then every few
+tokens go over them in registers.
 
-A tile is a sequence of units (units.py).
+A tile is a sequence of units (units.py). It is a few columns wide, so that it stays in the first level, and all rows
+are multiplied with these columns before the next ones are: so what is read of many tokens stays in the second.
 """
 
 from typing import Any
@@ -12,63 +13,62 @@ from numba.core import cgutils
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import I8, I64, ask, const, load, store, vec
+from localmix.backends.numba.machine.simd import I8, I64, const, load, store, vec
 from localmix.backends.numba.machine.words import int64, record, void, word
-from localmix.backends.numba.passes.records import COLUMNS, JOB, LINE, ROWS, offset
+from localmix.backends.numba.passes.records import JOB, LINE, ROWS, offset
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
-from localmix.backends.numba.products.fields import tile_bytes, tile_codes, whole_bytes
+from localmix.backends.numba.products.fields import tile_codes
+from localmix.backends.numba.products.pace import Steps, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.strips import most_tokens, strips_product
-from localmix.backends.numba.products.units import FLOATS, Columns, multiply, pairs, store_scales, unit_of
+from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, store_scales
 
-# A tile that few tokens read stays in the first level, so that writing it does not wait; one that many read in the
-# second, so that their sums are seldom put down and taken up.
-FEW, SHORT = 16, 512
+PART = 512  # columns of a tile
+
+
+def _unit(codes: Codes) -> Unit:
+    """Unpacked codes of one group."""
+    return Unit(codes.group, codes.group // 4, 1)
 
 
 def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
-    size, block, unit = codes.bytes, codes.block, unit_of(codes)
-    parts = block // 32  # of the block, which ask for their part of what comes next
-    lines = -(-ROWS * size // (64 * parts))
-    in_part = 32 * unit.vectors // unit.columns
+    size, block, unit = codes.bytes, codes.block, _unit(codes)
+    vectors = block // unit.columns * unit.vectors
     of_block = block // unit.columns * unit.bytes  # of a tile
 
     @word(void, int64, int64, int64, int64, int64)
-    def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any, ahead: Any, pace: Any) -> None:
-        """One block of each row. Meanwhile it asks for `parts` times `pace` bytes, from `ahead` on."""
+    def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any, ahead: Any, step: Any) -> None:
+        """One block of each row. Meanwhile it asks for `vectors` times `step` bytes, from `ahead` on."""
         rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
         store_scales(b, codes, unit, rows, tile)
-        turned = tile_bytes if whole_bytes(codes) else tile_codes
-        for i, (column, vector) in enumerate(turned(b, codes, rows)):
-            if i % in_part == 0:
-                for line in range(lines):
-                    ask(b, b.add(b.add(ahead, b.mul(pace, I64(i // in_part))), I64(64 * line)), 2)
+        pace = Steps(b, ahead, step, vectors, vectors)
+        for column, vector in tile_codes(b, codes, rows):
+            pace()
             at = column // unit.columns * unit.bytes
             store(b, vector, tile, at + column % unit.columns // 4 * LINE, align=LINE)
 
     @inner
     def pack(w: int, row_bytes: int, width: int, tile: int, ahead: int, early: int) -> None:
         """Meanwhile it asks for `early` rows, from `ahead` on."""
-        pace = (early * size + parts - 1) // parts
+        step = (early * size + vectors - 1) // vectors
         for i in range(width // block):
             p = w + i * size
-            unpack(p, row_bytes, tile, ahead + i * early * size, pace)
+            unpack(p, row_bytes, tile, ahead + i * early * size, step)
             tile += of_block
 
     return pack
 
 
 def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
-    """The word that multiplies a tile with a few tokens; their sums stay in registers.
+    """The word that multiplies tiles side by side with a few tokens; their sums stay in registers.
 
-    Meanwhile it asks for its part of the next tile's rows: from `ahead` on, `pace` bytes for each unit.
+    Meanwhile it asks for its part of the next tiles' rows: from `ahead` on, for each unit a few times `step` bytes.
     """
-    unit = unit_of(codes)
-    lines = -(-rows_bytes(codes) // 64)
+    unit, tiles, asks = _unit(codes), range(_side_by_side()), _asks_of(codes)
 
-    @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
+    @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def micro(
         b: ir.IRBuilder,
         job: Any,
@@ -78,60 +78,99 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
         x: Any,
         width: Any,
         y: Any,
+        further: Any,
         ahead: Any,
-        pace: Any,
+        step: Any,
     ) -> None:
-        """y += the tile's units, which are those from `first` on of its rows, times x; y = … if first is 0."""
+        """y += the tile's units, which are those from `first` on of its rows, times x; y = … if first is 0. Results of
+        the next tile are `further` bytes away.
+        """
         stride, y_stride = (load(b, I64, job, offset(JOB, name)) for name in ("x_stride", "y_stride"))
-        ys = [b.add(y, b.mul(y_stride, I64(t))) for t in range(tokens)]
+        of_tile = [b.add(y, b.mul(further, I64(i))) for i in tiles]
+        ys = [[b.add(at, b.mul(y_stride, I64(t))) for t in range(tokens)] for at in of_tile]
         fresh, nothing = b.icmp_signed("==", first, I64(0)), const(FLOATS, 0.0)
-        sums = [cgutils.alloca_once_value(b, b.select(fresh, nothing, load(b, FLOATS, at, align=4))) for at in ys]
+        sums = [
+            [cgutils.alloca_once_value(b, b.select(fresh, nothing, load(b, FLOATS, at, align=4))) for at in each]
+            for each in ys
+        ]
         rows = [b.add(x, b.mul(stride, I64(t))) for t in range(tokens)]
         with cgutils.for_range(b, units) as loop:
-            at = b.add(tile, b.mul(loop.index, I64(unit.bytes)))
-            for line in range(lines):
-                ask(b, b.add(b.add(ahead, b.mul(loop.index, pace)), I64(64 * line)), 2)
-            vectors = (load(b, vec(I8, 64), at, LINE * i, align=LINE) for i in range(unit.vectors))
+            own = b.add(tile, b.mul(loop.index, I64(unit.bytes)))
+            at = [b.add(own, I64(i * _apart(unit))) for i in tiles]
+            pace = Steps(b, b.add(ahead, b.mul(loop.index, b.mul(step, I64(asks)))), step, asks, unit.columns // 4)
             columns = Columns(b, rows, width, b.mul(b.add(first, loop.index), I64(unit.columns)))
-            scales = [(g, b.add(at, I64(unit.scales(g)))) for g in range(unit.groups)]
-            multiply(b, codes, wide, pairs(b, codes, vectors), scales, columns, sums)
-        for total, at in zip(sums, ys, strict=True):
-            store(b, b.load(total), at, align=4)
+            vectors = ([load(b, vec(I8, 64), one, LINE * i, align=LINE) for one in at] for i in range(unit.vectors))
+            found = ((4 * i, of_tiles) for i, of_tiles in enumerate(vectors))
+            scales = [(0, [b.add(one, I64(unit.scales(0))) for one in at])]
+            multiply(b, codes, wide, paced(found, pace), scales, columns, sums)
+        for totals, each in zip(sums, ys, strict=True):
+            for total, place in zip(totals, each, strict=True):
+                store(b, b.load(total), place, align=4)
 
     return micro
 
 
-def rows_bytes(codes: Codes) -> int:
-    """Bytes of one unit's columns in 16 rows of a weight, rounded up."""
-    return -(-ROWS * unit_of(codes).columns * codes.bytes // codes.block)
+def _side_by_side() -> int:
+    """Tiles that are multiplied at once, where there are registers for their sums: what is read of the activations
+    serves all.
+    """
+    return 2 if "avx512f" in isa.active().needs else 1
+
+
+def _apart(unit: Unit) -> int:
+    """Bytes from a tile to the next; a line more than they need, so that these do not meet in the same places of a
+    cache.
+    """
+    return unit.bytes * (PART // unit.columns) + LINE
+
+
+def _rows_bytes(codes: Codes) -> int:
+    """Bytes of one unit's columns in the rows of tiles side by side, rounded up."""
+    return -(-_side_by_side() * ROWS * _unit(codes).columns * codes.bytes // codes.block)
+
+
+def _asks_of(codes: Codes) -> int:
+    """How often memory is asked for something while a unit is multiplied."""
+    return min(-(-_rows_bytes(codes) // LINE), _unit(codes).columns // 4)
+
+
+def _most(wide: bool) -> int:
+    """Tokens whose sums stay in registers."""
+    return 6 if _side_by_side() == 2 and not wide else 4
 
 
 def _multiplier(codes: Codes, wide: bool) -> Any:
-    """The function that multiplies a tile with all tokens of a job, most of them eight at a time."""
-    most, columns = isa.active().tokens, unit_of(codes).columns
-    eight, four, two, single = (_micro(codes, min(t, most), wide) for t in (8, 4, 2, 1))
+    """The function that multiplies tiles with all tokens of a job, as many of them as `_most` at a time, or four where
+    that leaves more than one or two.
+    """
+    most, asks = _most(wide), _asks_of(codes)
+    # Those that strips have are not made for tiles.
+    six, four, three, two, single = (_micro(codes, min(t, most), wide) for t in (6, 4, 3, 2, 1))
 
     @inner
-    def with_all(job: int, r: int, tile: int, first: int, units: int, ahead: int, pace: int) -> None:
+    def with_all(job: int, r: int, tile: int, first: int, units: int, further: int, ahead: int, step: int) -> None:
         j = record(job, JOB_T)
         width = padded(j.width)
         t = 0
         while t < j.tokens:
             x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
             left = j.tokens - t
-            if left >= most and most == 8:
-                eight(job, tile, first, units, x, width, y, ahead, pace)
-                t += 8
+            if most == 6 and (left == 6 or left > 8):
+                six(job, tile, first, units, x, width, y, further, ahead, step)
+                t += 6
             elif left >= 4:
-                four(job, tile, first, units, x, width, y, ahead, pace)
+                four(job, tile, first, units, x, width, y, further, ahead, step)
                 t += 4
+            elif most == 6 and left == 3:
+                three(job, tile, first, units, x, width, y, further, ahead, step)
+                t += 3
             elif left >= 2:
-                two(job, tile, first, units, x, width, y, ahead, pace)
+                two(job, tile, first, units, x, width, y, further, ahead, step)
                 t += 2
             else:
-                single(job, tile, first, units, x, width, y, ahead, pace)
+                single(job, tile, first, units, x, width, y, further, ahead, step)
                 t += 1
-            ahead += j.width // columns * pace
+            ahead += units * asks * step
 
     return with_all
 
@@ -139,11 +178,11 @@ def _multiplier(codes: Codes, wide: bool) -> Any:
 def tile_product(codes: Codes, wide: bool) -> Any:
     """The kernel y[t, r] = w[r] · x[t], activations of 8 bits or, wide, of 16.
 
-    job.rows is at least 16; the last tile may overlap the one before.
+    job.rows is at least 16. Of tiles side by side the last two may be one and the same.
     """
-    pack, columns, step = _packer(codes), unit_of(codes).columns, rows_bytes(codes)
-    block, size = codes.block, codes.bytes
-    most = isa.active().tokens
+    pack, unit, asks = _packer(codes), _unit(codes), _asks_of(codes)
+    block, size, of_unit, columns = codes.block, codes.bytes, _rows_bytes(codes), unit.columns
+    most, tiles, apart = _most(wide), _side_by_side(), _apart(unit)
     with_all = _multiplier(codes, wide)
     few = most_tokens(codes, wide)
     strips = strips_product(codes, wide, few)
@@ -151,22 +190,30 @@ def tile_product(codes: Codes, wide: bool) -> Any:
     @native(1)
     def gemm(job: int) -> None:
         j = record(job, JOB_T)
-        tile = (j.scratch + 63) // 64 * 64
+        tile = (j.scratch + LINE - 1) // LINE * LINE
         if j.tokens <= few:
             strips(job, j.tokens, tile)
             return
-        # The next tile's rows are asked for all the time: unpacking takes as long as multiplying some four tokens.
+        # What follows is asked for all the time: unpacking takes as long as multiplying some four tokens.
         early = 4 * ROWS // (4 + j.tokens)
         calls = (j.tokens + most - 1) // most
-        pace = (step * (ROWS - early) // ROWS + calls - 1) // calls
-        most_columns = SHORT if j.tokens <= FEW else COLUMNS
-        for start in range(0, j.rows, ROWS):
-            r = min(start, j.rows - ROWS)
-            ahead = j.w + (r + ROWS) * j.row_bytes if start + ROWS < j.rows else j.then
-            for k in range(0, j.width, most_columns):
-                first, units = k // columns, min(most_columns, j.width - k) // columns
-                w = j.w + r * j.row_bytes + k // block * size
-                pack(w, j.row_bytes, units * columns, tile, ahead + k // block * early * size, early)
-                with_all(job, r, tile, first, units, ahead + early * j.row_bytes + first * pace, pace)
+        step = (of_unit * (ROWS - early) // ROWS + calls * asks - 1) // (calls * asks)
+        ahead = j.then
+        begin, end = 0, j.rows // ROWS * ROWS
+        while begin < end:
+            for k in range(0, j.width, PART):
+                first, units = k // columns, min(PART, j.width - k) // columns
+                row = units * columns // block * size
+                for r in range(begin, end, tiles * ROWS):
+                    second = min(r + ROWS, end - ROWS)
+                    w = j.w + r * j.row_bytes + k // block * size
+                    pack(w, j.row_bytes, units * columns, tile, ahead, early)
+                    if tiles == 2:
+                        w += (second - r) * j.row_bytes
+                        pack(w, j.row_bytes, units * columns, tile + apart, ahead + early * row, early)
+                    with_all(job, r, tile, first, units, 4 * (second - r), ahead + tiles * early * row, step)
+                    ahead += tiles * ROWS * row
+            # Rows that are left make a tile with some before them, whose sums begin anew.
+            begin, end = (j.rows - ROWS, j.rows) if end < j.rows else (j.rows, j.rows)
 
     return gemm

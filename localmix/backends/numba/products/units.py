@@ -67,17 +67,14 @@ def _addable(b: ir.IRBuilder, scales: Any) -> Any:
     return b.sub(b.bitcast(apart, INTS), const(INTS, 127 << 23))
 
 
-Pair = tuple[int, Any]  # a column of a unit, and a vector of the codes of four columns from there on
+Pair = tuple[int, Sequence[Any]]  # a column of a unit; of each tile a vector of the codes of four columns from there on
 
 
-def pairs(b: ir.IRBuilder, codes: Codes, vectors: Iterable[Any], halves: Sequence[int] = (0, 1)) -> Iterator[Pair]:
-    """The codes in a unit's vectors; of whole bytes those in these halves."""
+def pairs(b: ir.IRBuilder, codes: Codes, vectors: Iterable[Any], halves: Sequence[int]) -> Iterator[Pair]:
+    """The codes in these halves of whole bytes, the vectors of a unit."""
     for i, vector in enumerate(vectors):
-        if whole_bytes(codes):
-            for half in halves:
-                yield half * codes.parts[0].run + 4 * i, half_of_bytes(b, codes, vector, half)
-        else:
-            yield 4 * i, vector
+        for half in halves:
+            yield half * codes.parts[0].run + 4 * i, [half_of_bytes(b, codes, vector, half)]
 
 
 def multiply(
@@ -85,25 +82,31 @@ def multiply(
     codes: Codes,
     wide: bool,
     found: Iterable[Pair],
-    scales: Sequence[tuple[int, Any]],
+    scales: Sequence[tuple[int, Sequence[Any]]],
     x: "Columns",
-    sums: Sequence[Any],
+    sums: Sequence[Sequence[Any]],
 ) -> None:
-    """Adds to the sums of some tokens, which are variables, a lane a row, the products with all codes of some groups of
-    a unit; `scales` are these groups and the addresses of their scales, which their minima follow.
+    """Adds to the sums of tiles and some tokens, which are variables, a lane a row, the products with all codes of some
+    groups of a unit; `scales` are these groups and, of each tile, the address of their scales, which their minima
+    follow. Tiles side by side share what is read of the activations.
     """
-    tokens, group = range(len(sums)), codes.group
+    tiles, tokens, group = range(len(sums)), range(len(sums[0])), codes.group
 
     def start(token: int, column: int) -> Callable[[], Any] | None:
         return (lambda: zeros(codes, x, token, column)) if codes.zero else None
 
-    dots = {g: [begin(b, codes, wide, start(t, group * g), many=True) for t in tokens] for g, _ in scales}
+    dots = {
+        g: [[begin(b, codes, wide, start(t, group * g), many=True) for _ in tiles] for t in tokens] for g, _ in scales
+    }
     for column, code in found:
-        for t, dot in enumerate(dots[column // group]):
-            dot.add(code, Four(x, t, column))
+        for t, of_token in enumerate(dots[column // group]):
+            four = Four(x, t, column)
+            for dot, own in zip(of_token, code, strict=True):
+                dot.add(own, four)
     for g, at in scales:
         for t in tokens:
-            b.store(added(b, codes, dots[g][t].value(), at, x, t, group * g, b.load(sums[t])), sums[t])
+            for dot, scale, of_tile in zip(dots[g][t], at, sums, strict=True):
+                b.store(added(b, codes, dot.value(), scale, x, t, group * g, b.load(of_tile[t])), of_tile[t])
 
 
 def added(
@@ -158,22 +161,23 @@ def zeros(codes: Codes, x: Columns, token: int, column: int) -> Any:
     return x.b.shl(splat(x.b, negated, 16), const(INTS, codes.zero.bit_length() - 1))
 
 
-@dataclass(frozen=True)
 class Four:
-    """Four activations of a token, from a column on, for 16 rows of codes."""
+    """Four activations of a token, from a column on, for 16 rows of codes; what was read serves the next tile, too."""
 
-    x: Columns
-    token: int
-    column: int
+    def __init__(self, x: Columns, token: int, column: int) -> None:
+        self._x, self._token, self._column = x, token, column
+        self._read: dict[tuple[str, int], Any] = {}
 
     def bytes(self, b: ir.IRBuilder, name: str) -> Any:
-        return b.bitcast(self._everywhere(b, name, self.column), vec(I8, 64))
+        return b.bitcast(self._everywhere(b, name, self._column), vec(I8, 64))
 
     def words(self, b: ir.IRBuilder, odd: int) -> Any:
         """Of each 16 columns the even ones come first."""
-        run, inside = divmod(self.column, 16)
+        run, inside = divmod(self._column, 16)
         return b.bitcast(self._everywhere(b, "words", 16 * run + 8 * odd + inside // 2), vec(I16, 32))
 
     def _everywhere(self, b: ir.IRBuilder, name: str, column: int) -> Any:
         """32 bits of a section, repeated."""
-        return splat(b, self.x.load(I32, self.token, name, column), 16)
+        if (name, column) not in self._read:
+            self._read[name, column] = splat(b, self._x.load(I32, self._token, name, column), 16)
+        return self._read[name, column]
