@@ -9,7 +9,7 @@ from small_models import STORIES
 
 import localmix
 from localmix.backends.numba.passes.records import TEAM
-from localmix.backends.numba.passes.team import _Crew, _work
+from localmix.backends.numba.passes.team import AWAKE, Team, _Crew, _work
 
 
 def workers() -> int:
@@ -47,3 +47,8 @@ def test_a_pass_that_begins_while_a_thread_gives_up_is_not_slept_through() -> No
     thread.join(10)
     crew.dismiss()
     assert served == [1, 1]
+
+
+def test_a_worker_stays_awake_for_the_time_between_two_tokens() -> None:
+    """However long a processor pauses; other programs may make it longer."""
+    assert AWAKE / 4 < min(Team(2)._wait() for _ in range(5)) < 2 * AWAKE

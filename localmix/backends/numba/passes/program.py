@@ -87,12 +87,13 @@ class Program:
         self._norm(n["norm"], network.output_norm)
         self._linear(n["output"], network.output)
         self._without = {"one", "many"}
-        self._bound: tuple[str, tuple[tuple[int, int], ...]] = "", ()
+        self._kv = ""  # of the cache that is bound
+        self._places: tuple[tuple[int, int], ...] = ()
 
     def bind(self, cache: PagedCache) -> int:
         """The network's address, with this cache's places for keys and values, and the kernels for their type."""
-        if self._bound != (cache.kv, cache.places):
-            self._bound = cache.kv, cache.places
+        if self._kv != cache.kv or self._places is not cache.places:
+            self._kv, self._places = cache.kv, cache.places
             self.record["kv"] = KINDS.index(cache.kv)
             for row, (row["pool"], row["place"]) in zip(self._attention, cache.places, strict=True):
                 rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED

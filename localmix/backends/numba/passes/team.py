@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -17,7 +18,8 @@ import numpy as np
 from localmix.backends.numba.machine import native
 from localmix.backends.numba.passes.records import TEAM
 
-SPINS = 30_000  # pauses before a worker sleeps: about a millisecond, the time between two tokens and more
+AWAKE = 0.002  # seconds before a worker sleeps: the time between two tokens and more
+_TRIAL = 1000  # turns of a wait that are timed: processors pause for 10 to 50 ns
 
 
 class _Crew:
@@ -64,12 +66,14 @@ class Team:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._record = np.zeros(1, TEAM)
-        self._record["patience"] = SPINS
         self._address = self._record.ctypes.data
         self._serve = native.function("passes.worker.serve", 2)
         self._lead = native.function("passes.worker.lead", 2)
         self._process = 0
         self._crew = _Crew(self._record, 0)
+        if threads > 1:
+            self._record["patience"] = _TRIAL
+            self._record["patience"] = _TRIAL * AWAKE / min(self._wait() for _ in range(3))
 
     def run(self, kernel: int, argument: int) -> None:
         """Returns when the kernel has run on every thread that joined."""
@@ -79,6 +83,12 @@ class Team:
         self._record["argument"] = argument
         self._crew.wake()
         self._lead(self._address, 0)
+
+    def _wait(self) -> float:
+        """Seconds that a worker waits for nothing."""
+        start = time.perf_counter()
+        self._serve(self._address, 0)
+        return time.perf_counter() - start
 
     def _start(self) -> None:
         self._process = os.getpid()
