@@ -14,7 +14,7 @@ _SWAYS = 0.03  # of both numbers at once, from a pass to the next: the machine's
 _READS = 0.1  # of the time to read the weights: who else uses the memory
 _BENDS = 0.02  # of the time of a token: a line that bends, and tokens that see more before them
 _SPREAD = 0.06  # of a pass: at first
-_LEAST_SPREAD = 0.02
+_LEAST_SPREAD, _MOST_SPREAD = 0.02, 0.12  # on a machine that is worse than that no plan keeps a bound
 _KEPT = 0.95  # of what the spread was, with each pass
 _HELD_UP = 2.5  # deviations: what a pass took longer than that says nothing of the next
 
@@ -53,7 +53,8 @@ class Costs:
         # A pass that was early puts nobody off: the spread is that of those which were late, and as many on the other
         # side; without what is not yet known of the line.
         square = min(2 * max(late, 0) ** 2, 9 * total)
-        self._noise = max(_KEPT * self._noise + (1 - _KEPT) * max(square - variance, 0) / expected**2, _LEAST_SPREAD**2)
+        noise = _KEPT * self._noise + (1 - _KEPT) * max(square - variance, 0) / expected**2
+        self._noise = min(max(noise, _LEAST_SPREAD**2), _MOST_SPREAD**2)
 
     def _variance(self, tokens: int) -> float:
         """Of what the line says of so many tokens."""

@@ -80,15 +80,17 @@ def test_pieces_of_a_prompt_whose_passes_grow_slower() -> None:
     assert 0.41 < max(seconds) < 0.48
 
 
-def test_pieces_are_large_again_after_a_disturbance() -> None:
-    """Another program had one of two cores for ten passes: ten later they are as before."""
+@pytest.mark.parametrize("slower", [1.9, 12])
+def test_pieces_are_large_again_after_a_disturbance(slower: float) -> None:
+    """Another program had one of two cores for ten passes, or many had both: ten later they are as before."""
     pace, sizes = Pace(0.5), []
     for turn in range(60):
         tokens = pace.room(512, 2) + 2
         sizes.append(tokens)
-        pace.learn(tokens, (0.11 + 0.006 * tokens) * (1.9 if 30 <= turn < 40 else 1.0))
-    assert sizes[39] < 0.5 * sizes[29]
-    assert sizes[50] > 0.75 * sizes[29]
+        pace.learn(tokens, (0.11 + 0.006 * tokens) * (slower if 30 <= turn < 40 else 1.0))
+    if slower < 2:
+        assert sizes[39] < 0.5 * sizes[29]
+    assert 0.75 * sizes[29] < sizes[50] < 1.1 * sizes[29]
 
 
 def test_pieces_of_prompts_on_machines_that_are_slow_or_stumble() -> None:
