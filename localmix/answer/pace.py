@@ -12,7 +12,8 @@ from localmix.answer.costs import Costs
 _SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
 _DEVIATIONS = 2.75  # by which a pass may take longer than expected
 _MOST_READING = 0.75  # of a pass
-_LEAST = 16  # tokens of a prompt in a pass: with fewer, reading the weights takes all the time
+_LEAST = 16  # tokens in a pass: with fewer, reading the weights takes all the time
+_LEAST_READ = 4  # of them of prompts, beside many answers
 _GUESS = 64  # tokens of a prompt in the first pass
 _FEW = 8  # tokens up to which a pass reads but some of the experts: such passes tell nothing of larger ones
 
@@ -39,7 +40,7 @@ class Pace:
         if begin > _MOST_READING * seconds:
             seconds = 2 * begin
         room = bisect_right(range(most + 1), seconds, key=lambda tokens: self._costs.seconds(tokens, _DEVIATIONS)) - 1
-        return max(room - answers, _LEAST)
+        return max(room, _LEAST, answers + _LEAST_READ) - answers
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A pass of so many tokens took so long."""

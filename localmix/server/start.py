@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ def serve(found: Service, settings: Settings, listening: socket.socket, ready: C
 
     found.worker.on_failed = failed
     found.worker.start()
+    gc.collect()
+    gc.freeze()  # the model's vocabulary stays: looked through again and again, it would hold up passes
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
         server.run(sockets=[listening])
     return found.worker.state != "failed"

@@ -104,6 +104,7 @@ def test_pieces_of_prompts_on_machines_that_are_slow_or_stumble() -> None:
     for tokens in (64, 16, 80, 200):
         slow.learn(tokens, 1.0 + 0.02 * tokens)
     assert 16 < slow.room(512, 1) < 60  # about as long as it takes to read the weights
+    assert [slow.room(512, answers) for answers in (100, 500)] == [4, 4]  # which read the weights anyway
     assert Pace(None).room(512, 12) == 500
 
 
