@@ -5,6 +5,8 @@ run holds the first `run` values, the second field the next `run` values, and so
 values of a byte are neighbours.
 """
 
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,15 +15,21 @@ def unpack(packed: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
     """Fields of `bits` bits from bytes (..., P), low bits first: uint8 (..., P * 8 // bits)."""
     if bits == 8:
         return packed
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
-    runs = packed.reshape(*packed.shape[:-1], packed.shape[-1] // run, 1, run)
-    fields = (runs >> shifts) & np.uint8((1 << bits) - 1)
-    return fields.reshape(*packed.shape[:-1], packed.shape[-1] * 8 // bits)
+    packed = np.ascontiguousarray(packed)
+    per_byte, mask, runs = 8 // bits, np.uint8((1 << bits) - 1), np.dtype((np.void, run))
+    fields = np.empty((*packed.shape[:-1], packed.shape[-1] // run, per_byte), runs)
+    for i in range(per_byte):  # of all bytes at once; what is then moved is whole runs
+        fields[..., i] = (packed >> np.uint8(i * bits) & mask).view(runs)
+    return fields.view(np.uint8).reshape(*packed.shape[:-1], packed.shape[-1] * per_byte)
 
 
 def pack(fields: NDArray[np.uint8], bits: int, run: int) -> NDArray[np.uint8]:
     """The inverse of `unpack`: values below 2 ** bits, (..., N), to bytes (..., N * bits // 8)."""
     per_byte = 8 // bits
+    if run == 1:  # neighbours are words, whose lowest byte is left
+        words = np.ascontiguousarray(fields).view(f"<u{per_byte}")
+        moved = [words >> words.dtype.type(i * (8 - bits)) for i in range(per_byte)]
+        return reduce(np.bitwise_or, moved).astype(np.uint8)
     runs = fields.reshape(*fields.shape[:-1], fields.shape[-1] // (per_byte * run), per_byte, run)
     packed = runs[..., 0, :].copy()
     for i in range(1, per_byte):

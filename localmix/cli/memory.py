@@ -65,5 +65,5 @@ def kept(model: "Model") -> str:
         told.append(f"{amount(decoding.bytes_read // decoding.tokens, 'B')} a token")
     if counts.reading:
         share = f", {counts.speed / model.place.disk:.0%} of what it can" if model.place.disk else ""
-        told.append(f"disk {amount(int(counts.speed), 'B')}/s{share}")
+        told.append(f"{'disk and repacking' if pool.repacks else 'disk'} {amount(int(counts.speed), 'B')}/s{share}")
     return ", ".join([*told, f"resident with {amount(model.place.needs, 'B')}"])

@@ -88,6 +88,11 @@ class Pool:
         return all(file.direct for file in self._files.values())
 
     @property
+    def repacks(self) -> bool:
+        """Whether experts are repacked as they come, which counts as reading."""
+        return self._memory.repacks
+
+    @property
     def counts(self) -> Counts:
         """Since the pool was made."""
         return Counts(self._wanted, self._hits, self._bytes_read, self._readers.busy, self._waited)

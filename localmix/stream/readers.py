@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from localmix.errors import LocalmixError
 from localmix.stream.files import DirectFile
@@ -22,7 +21,7 @@ PIECE = 2 << 20  # bytes; 1 to 4 MiB are read equally fast, and small ones end t
 class Read:
     """`size` bytes of a file from byte `at` on, multiples of PAGE, of one part of an expert; `need` must be there.
 
-    They go into `target`; without one to `put`, which takes out of a reader's memory what it wants.
+    They go into `target`; without one to `put`, which takes out of a reader's memory what it wants: a part of reading.
     """
 
     part: int
@@ -56,6 +55,8 @@ class Readers:
             self._start()
         crew = self._crew
         with crew.bell:
+            if not crew.reading and not crew.waiting:
+                crew.since = time.perf_counter()
             crew.waiting.extend(pieces)
             crew.bell.notify(len(pieces))
 
@@ -63,7 +64,7 @@ class Readers:
     def busy(self) -> float:
         crew = self._crew
         with crew.bell:
-            now = time.perf_counter() - crew.since if crew.reading else 0.0
+            now = time.perf_counter() - crew.since if crew.reading or crew.waiting else 0.0
             return crew.busy + now
 
     def _start(self) -> None:
@@ -92,7 +93,7 @@ class _Crew:
 
 
 def _work(crew: _Crew) -> None:
-    own = memoryview(b"")  # for what has no target
+    own = _Own()
     while True:
         with crew.bell:
             while not crew.waiting and not crew.dismissed:
@@ -100,28 +101,37 @@ def _work(crew: _Crew) -> None:
             if crew.dismissed:
                 return
             piece = crew.waiting.popleft()
-            if not crew.reading:
-                crew.since = time.perf_counter()
             crew.reading += 1
-        read = piece.read
-        if read.target is None and len(own) < read.size:
-            own = memoryview(mmap.mmap(-1, read.size))  # begins at a page
-        target = own[: read.size] if read.target is None else read.target
-        error = _tried(piece, piece.file.read, target, read.at, read.need)
+        error = _tried(piece, own)
         with crew.bell:
             crew.reading -= 1
-            if not crew.reading:
+            if not crew.reading and not crew.waiting:
                 crew.busy += time.perf_counter() - crew.since
-        if error is None and read.put is not None:
-            error = _tried(piece, read.put, target)
         piece.done(error)
-        del piece, read, target
+        del piece
 
 
-def _tried(piece: Piece, what: Callable[..., None], *args: Any) -> LocalmixError | None:
+class _Own:
+    """A reader's own memory, for what has no target."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(b"")
+
+    def of(self, size: int) -> memoryview:
+        """So many bytes, from the beginning of a page on."""
+        if len(self._memory) < size:
+            self._memory = memoryview(mmap.mmap(-1, size))
+        return self._memory[:size]
+
+
+def _tried(piece: Piece, own: _Own) -> LocalmixError | None:
     """Whoever waits must hear of any error: a thread that ends here would leave them waiting."""
+    read = piece.read
     try:
-        what(*args)
+        target = own.of(read.size) if read.target is None else read.target
+        piece.file.read(target, read.at, read.need)
+        if read.put is not None:
+            read.put(target)
     except LocalmixError as error:
         return error
     except Exception as error:

@@ -22,6 +22,8 @@ class Slots(Protocol):
 
     @property
     def nbytes(self) -> int: ...  # of a slot
+    @property
+    def repacks(self) -> bool: ...  # whether it takes more than reading to bring an expert there
 
     def take(self, slot: int, key: Key) -> tuple[tuple[Any, ...], list[Read]]:
         """Where each part of an expert will be, as the backend finds it, and what brings it there."""
@@ -34,6 +36,8 @@ class Slots(Protocol):
 
 class Mapped:
     """So many slots of private memory; parts are found by their addresses."""
+
+    repacks = False
 
     def __init__(self, experts: Mapping[Key, Sequence[Extent]], count: int) -> None:
         self._experts = experts

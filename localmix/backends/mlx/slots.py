@@ -36,6 +36,8 @@ class DeviceSlots:
     def __init__(self, experts: Mapping[Key, Parts], arithmetic: Arithmetic) -> None:
         self._experts, self._arithmetic = experts, arithmetic
         self._slots: dict[int, _Slot] = {}
+        forms = {arithmetic.form(part.format).kind for parts in experts.values() for part in parts}
+        self.repacks = forms != {"blocks"}
         kinds = {_kind(parts): parts for parts in experts.values()}
         self.nbytes = max(sum(matrix.nbytes for matrix in self._make(parts).matrices) for parts in kinds.values())
 
