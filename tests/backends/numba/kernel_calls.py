@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.machine.compiler import compile_kernel
-from localmix.backends.numba.passes.records import JOB, SECTIONS, TINY, padded, quantized_bytes, tile_scratch
+from localmix.backends.numba.passes.records import JOB, SECTIONS, TINY, ZEROS, padded, quantized_bytes, tile_scratch
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -92,8 +92,8 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
         "scales": scales,
         "floats32": sums[32] * scales,
         "floats16": sums[16] * np.repeat(scales, 2, axis=1),
-        "sums32": -sums[32],
-        "sums16": -sums[16],
+        "sums32": -ZEROS[32] * sums[32],
+        "sums16": -ZEROS[16] * sums[16],
         "low": low,
         "words": values.astype(np.int16).reshape(tokens, -1, 8, 2).swapaxes(2, 3).reshape(values.shape),
     }

@@ -163,13 +163,16 @@ def padded(width: int) -> int:
 
 TINY = 2.0**-60  # scales of activations are no smaller, nor those of weights in units: products are normal numbers
 
+# The zero point that most formats have whose groups are of so many weights: their products begin with stored sums.
+ZEROS = {16: 32, 32: 128}
+
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
 SECTIONS = {
     "values": (0, 32),  # int8
     "scales": (8, 4),  # float32, one for 32 values, a power of two
     "floats32": (9, 4),  # float32, scale · sum of 32 values: they serve the minima
     "floats16": (10, 8),
-    "sums32": (12, 4),  # int32, negated sums of 32 values: they serve the formats' zero points
+    "sums32": (12, 4),  # int32, sums of 32 values times -ZEROS[32]: they serve the formats' zero points
     "sums16": (13, 8),
     "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed
     "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low

@@ -37,7 +37,7 @@ from localmix.backends.numba.machine.simd import (
 )
 from localmix.backends.numba.machine.words import int64, void, word
 from localmix.backends.numba.passes import records
-from localmix.backends.numba.passes.records import SECTIONS
+from localmix.backends.numba.passes.records import SECTIONS, ZEROS
 
 padded = inner(records.padded)
 
@@ -98,8 +98,8 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
         "scales": d,
         "floats32": floats[0],
         "floats16": floats[1],
-        "sums32": whole,
-        "sums16": sixteens,
+        "sums32": b.mul(whole, const(whole.type, ZEROS[32])),
+        "sums16": b.mul(sixteens, const(sixteens.type, ZEROS[16])),
     }.items():
         store(b, value, section(b, row, width, name, k))
 

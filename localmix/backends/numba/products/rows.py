@@ -36,7 +36,7 @@ from localmix.backends.numba.products.activations import padded, section
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import picked, row_codes, row_order
 from localmix.backends.numba.products.scales import Neighbours
-from localmix.backends.numba.products.sums import Sum, begin, signed
+from localmix.backends.numba.products.sums import Sum, begin, signed, zero_point
 
 JOB_T = numba.from_dtype(JOB)
 AHEAD = 3072  # bytes
@@ -54,7 +54,7 @@ def accumulate(b: ir.IRBuilder, codes: Codes, wide: bool, acc: Any, rows: Sequen
     total, where = join(b, folded), lanes(codes, codes.block * len(rows[0]))
     if codes.zero and not signed(codes, wide):
         zeros = x.of_groups(b, I32, f"sums{codes.group}", codes.group, where, once=True)
-        total = b.add(total, b.shl(zeros, const(zeros.type, codes.zero.bit_length() - 1)))
+        total = b.add(total, zero_point(b, codes, zeros))
     (s, m), (other_s, other_m) = (codes.scales(b, blocks) for blocks in rows)
     at = [row * s.type.count + group for row, group in where]
     s = b.fmul(shuffle(b, s, at, other_s), x.of_groups(b, F32, "scales", codes.group, where))

@@ -12,6 +12,7 @@ from llvmlite import ir
 from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.dots import dot4, fours, negated_where, pairs, pinned, sdot4, words
 from localmix.backends.numba.machine.simd import I8, I16, I32, call, const, shuffle, vec
+from localmix.backends.numba.passes.records import ZEROS
 from localmix.backends.numba.products.codes import Codes
 
 INTS, BYTES, WORDS = vec(I32, 16), vec(I8, 64), vec(I16, 32)
@@ -43,6 +44,13 @@ def signed(codes: Codes, wide: bool) -> bool:
     """Whether sums are of the signed numbers that codes about 128 stand for, so that there is no zero point."""
     used = isa.active()
     return codes.zero == 128 and ((used.pairs and not wide) or used.name == "neon-dotprod")
+
+
+def zero_point(b: ir.IRBuilder, codes: Codes, stored: Any) -> Any:
+    """What the zero point of the codes of groups takes off, made of the stored sums of their activations."""
+    own, usual = codes.zero.bit_length(), ZEROS[codes.group].bit_length()
+    by = const(stored.type, abs(own - usual))
+    return stored if own == usual else b.shl(stored, by) if own > usual else b.ashr(stored, by)
 
 
 def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Start | None = None, *, many: bool = False) -> Sum:

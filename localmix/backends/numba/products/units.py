@@ -17,7 +17,7 @@ from localmix.backends.numba.passes.records import LINE, SECTIONS, TINY
 from localmix.backends.numba.products.activations import section
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import half_of_bytes, whole_bytes
-from localmix.backends.numba.products.sums import begin
+from localmix.backends.numba.products.sums import begin, zero_point
 
 FLOATS, INTS = vec(F32, 16), vec(I32, 16)
 
@@ -157,8 +157,8 @@ class Columns:
 
 def zeros(codes: Codes, x: Columns, token: int, column: int) -> Any:
     """What the zero point of the codes of a group takes off, in every lane."""
-    negated = x.load(I32, token, f"sums{codes.group}", column)
-    return x.b.shl(splat(x.b, negated, 16), const(INTS, codes.zero.bit_length() - 1))
+    stored = x.load(I32, token, f"sums{codes.group}", column)
+    return zero_point(x.b, codes, splat(x.b, stored, 16))
 
 
 class Four:
