@@ -17,6 +17,9 @@ from typing import BinaryIO
 from localmix.errors import LocalmixError
 
 INTERVAL = 5.0  # seconds of work that a crash may cost
+# Bytes written at once. Linux keeps a file in pieces of memory no larger than it was written in, and one that is in
+# pieces of 2 MB, which processors address by one entry, is read up to twice as fast.
+TOGETHER = 16 << 20
 
 
 def partial_path(path: Path) -> Path:
@@ -57,7 +60,7 @@ class Partial:
         with self._disk_errors():
             check_room(self.path, self.size)
             done = self._recorded() if resume and self.place.exists() else 0
-            self._file = os.fdopen(os.open(self.place, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+            self._file = os.fdopen(os.open(self.place, os.O_RDWR | os.O_CREAT, 0o666), "r+b", TOGETHER)
             self._lock()
             self._file.truncate(done)
             self._file.seek(done)

@@ -7,6 +7,7 @@ opened from any of them and looks like one.
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,7 +74,17 @@ def map_header(path: Path) -> tuple[Header, mmap.mmap]:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError) as error:
             raise FileFormatError(f"{path}: cannot be mapped into memory: {error}") from None
+    _in_large_pieces(data)
     return read_header(path, data), data
+
+
+def _in_large_pieces(data: mmap.mmap) -> None:
+    """What is read from the disk from now on stays in memory in pieces of 2 MB, where the system can do that: a
+    processor finds them by one entry each, and weights that are spread over a large file are read up to twice as fast.
+    """
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            data.madvise(mmap.MADV_HUGEPAGE)
 
 
 def _views(header: Header, data: mmap.mmap) -> list[Tensor]:

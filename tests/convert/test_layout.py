@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from localmix import gguf
 from localmix.cli.app import program
 from localmix.errors import LocalmixError
-from localmix.stream.pool import slot_bytes
+from localmix.stream.slots import slot_bytes
 
 PAGE = 4096
 

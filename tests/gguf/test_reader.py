@@ -93,6 +93,15 @@ def nested(depth: int) -> object:
     return (U8, [1]) if depth == 1 else (ARRAY, [nested(depth - 1)])
 
 
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a system without large pages")
+def test_large_pages_are_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path, small())
+    with gguf.open(path):
+        maps = Path("/proc/self/smaps").read_text()
+    flags = maps[maps.index(str(path)) :].split("VmFlags:")[1].split("\n")[0]
+    assert "hg" in flags.split()
+
+
 def test_arrays_nest_eight_deep_and_no_deeper(tmp_path: Path) -> None:
     gguf.open(saved(tmp_path, small(edit=extra_pair("deep", ARRAY, nested(8)))))
     with pytest.raises(FileFormatError, match=r"deep: type: found a deeper array, expected arrays nested at most 8"):
