@@ -16,7 +16,6 @@ from localmix.cli.parameters import BackendOption, Json, ModelArgument, Output, 
 from localmix.cli.prognosis import examine
 from localmix.cli.selftest import passes
 from localmix.cli.streams import json_text, write
-from localmix.cli.targets import size
 
 
 def doctor(
@@ -38,9 +37,7 @@ def doctor(
     """
     found: dict[str, Any] = {"machine": machine(measure=not (quick or selftest), threads=threads)}
     if not selftest:
-        found["model"] = examine(
-            path, backend, threads, found["machine"], quick=quick, ram=None if ram is None else size("--ram", ram)
-        )
+        found["model"] = examine(path, backend, threads, found["machine"], quick=quick, ram=ram)
     if as_json:
         write(json_text(found, indent=2))
     elif sys.stdout.isatty():

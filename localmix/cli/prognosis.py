@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localmix.amounts import amount
+from localmix.cli.targets import size
 from localmix.errors import LocalmixError
 from localmix.stream import fit as fitting
 
@@ -32,17 +33,18 @@ def examine(
     machine: Mapping[str, Any],
     *,
     quick: bool,
-    ram: int | None = None,
+    ram: str | None = None,
 ) -> dict[str, Any]:
-    """Names and values; `ram`: bytes that may be used, None for what is free.
+    """Names and values; `ram`: the memory that may be used, as it was typed, None for what is free.
 
-    LocalmixError: the model is neither here nor on the hub.
+    LocalmixError: the model is neither here nor on the hub, or `ram` is no size.
     """
     from localmix import backends
     from localmix.measure import forecast
 
     with _header(path) as (file, place, here):
-        sizes, free = forecast.sizes(file), fitting.usable(ram, machine["free_memory_bytes"])
+        sizes, most = forecast.sizes(file), None if ram is None else size("--ram", ram)
+        free = fitting.usable(most, machine["free_memory_bytes"])
         rows: dict[str, Any] = {
             "model": place,
             "size_bytes": sizes.weights,
@@ -66,11 +68,14 @@ def examine(
         how = how | {"streamed": _streamed(sizes, free)}
         rows |= {"fits": fit, "how": how[fit]}
         if fit != "no" and not quick:
-            seconds = _seconds(file, here, backend, threads)
+            engine = backends.pick(backend, threads)
+            seconds = (forecast.seconds if here else forecast.seconds_of_absent)(file, engine)
             if fit == "streamed":
-                seconds += fitting.misses(sizes, free) / machine["disk_speed_bytes_per_second"]
+                whole = forecast.seconds_of_experts(file, engine, machine["disk_speed_bytes_per_second"])
+                seconds += fitting.missing(sizes, free) * whole
             rows["expected_tokens_per_second"] = round(1 / seconds, 2)
-        rows["command"] = _command(path, here, sizes, fit, free, backend, threads)
+        asked = {"--backend": backend, "-t": threads, "--ram": ram}
+        rows["command"] = _command(path, here, sizes, fit, free, asked)
     return rows
 
 
@@ -111,25 +116,15 @@ def _on_mlx(file: "File", threads: int | None, free: int) -> tuple[Any, int]:
     return sizes, free if room is None else room if own else min(free, room)
 
 
-def _seconds(file: "File", here: bool, backend: str | None, threads: int | None) -> float:
-    """That a token takes with everything in memory."""
-    from localmix import backends
-    from localmix.measure import forecast
-
-    engine = backends.pick(backend, threads)
-    return forecast.seconds(file, engine) if here else forecast.seconds_of_absent(file, engine)
-
-
 def _command(
-    path: Path | None, here: bool, sizes: Any, fit: str, free: int, backend: str | None, threads: int | None
+    path: Path | None, here: bool, sizes: Any, fit: str, free: int, asked: Mapping[str, str | int | None]
 ) -> str:
     """What to type."""
     if fit == "no":
         return "none: choose a smaller format or model"
     room = fitting.context(sizes, free)
     flags = f" -c {room}" if room < sizes.context else ""
-    flags += f" --backend {backend}" if backend else ""
-    flags += f" -t {threads}" if threads else ""
+    flags += "".join(f" {option} {value}" for option, value in asked.items() if value)
     name = "" if path is None else f" {path}"
     return f"{'' if here else f'localmix pull{name} && '}localmix chat{name}{flags}"
 

@@ -4,6 +4,7 @@ Speed is measured, not looked up: two of its layers are run with the kernels and
 time is scaled by the bytes that a token reads. A model that is not here is stood in for by random weights.
 """
 
+import math
 import re
 import tempfile
 import time
@@ -70,6 +71,15 @@ def seconds_of_absent(header: File, backend: Backend) -> float:
             network = load(file)
             one, two = _time(network, backend, [[0], [0, 1]])
             return _scaled(header, one, two, layer_bytes(file, 1)) + _sampling(network)
+
+
+def seconds_of_experts(file: File, backend: Backend, disk: float) -> float:
+    """Seconds in which the experts that a token needs come from a disk of so many bytes a second, repacked as the
+    backend does.
+    """
+    parts = [part for part in inventory.take(file).parts if part.role == "experts"]
+    rate: Callable[[str], float] = getattr(backend, "repack_rate", lambda _: math.inf)
+    return sum(part.read / min(disk, rate(part.format)) for part in parts)
 
 
 def _answering(file: File, backend: Backend) -> float:

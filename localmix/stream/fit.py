@@ -62,10 +62,9 @@ def context(sizes: Sizes, available: int) -> int:
     return tokens
 
 
-def misses(sizes: Sizes, available: int) -> float:
-    """Bytes of experts that a token has to read from the disk, if all are used alike and what fits stays."""
-    kept = min(room(sizes, available) / max(sizes.experts, 1), 1.0)
-    return sizes.experts_read * (1 - kept)
+def missing(sizes: Sizes, available: int) -> float:
+    """The share of experts that a token has to read from the disk, if all are used alike and what fits stays."""
+    return 1 - min(room(sizes, available) / max(sizes.experts, 1), 1.0)
 
 
 def _cache(sizes: Sizes) -> int:

@@ -78,3 +78,4 @@ def test_doctor_forecasts_it(path: Path, less: int, backend: str) -> None:
     assert rows["fits"] == "streamed", done.stderr
     assert rows["how"].startswith("experts are streamed from the disk: ")
     assert rows["command"].startswith("localmix chat ")
+    assert rows["command"].endswith(f" --backend {backend} --ram {less}")

@@ -26,9 +26,9 @@ def test_context_that_has_room() -> None:
 
 def test_misses_are_the_share_of_experts_without_room() -> None:
     fixed = WORKING + MIXTRAL.shared + LEAST * POSITION
-    assert fit.misses(MIXTRAL, fixed) == 6 * GIB
-    assert fit.misses(MIXTRAL, fixed + 12 * GIB) == pytest.approx(3 * GIB)
-    assert fit.misses(MIXTRAL, fixed + 24 * GIB) == 0
+    assert fit.missing(MIXTRAL, fixed) == 1
+    assert fit.missing(MIXTRAL, fixed + 12 * GIB) == pytest.approx(0.5)
+    assert fit.missing(MIXTRAL, fixed + 24 * GIB) == 0
 
 
 def test_what_may_be_used() -> None:

@@ -31,6 +31,7 @@ from localmix.errors import LocalmixError
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
 from localmix.network.decoder import Network
 from localmix.stream.pool import LEAST, Pool
+from quant import FORMATS
 from quant.format import Floats
 
 
@@ -230,6 +231,10 @@ class MlxBackend:
     def held(self, format: str, weights: int) -> int:
         """Bytes that so many weights of a format take here."""
         return memory.bytes_of(weights, format, self.arithmetic)
+
+    def repack_rate(self, format: str) -> float:
+        """Bytes of a file a second that become what MLX holds."""
+        return probe.repack_rate(FORMATS[format], self.arithmetic)
 
     def read_rate(self) -> float | None:
         """Bytes a second that a GPU reads; None: this is a CPU, which is measured without MLX."""

@@ -174,6 +174,7 @@ def test_what_was_measured_cannot_be_read_or_written(tried: list[str], tmp_path:
 
 def test_read_rate() -> None:
     assert 1e6 < probe.read_rate(1 << 20) < 1e15
+    assert 1e5 < MlxBackend(half=True).repack_rate("q4_k") < 1e12
     assert (MlxBackend().read_rate() is None) == (mx.default_device() == mx.cpu)
 
 
