@@ -51,8 +51,8 @@ class Costs:
         self._each -= gain_each**2 / total
         self._bound()
         # A pass that was early puts nobody off: the spread is that of those which were late, and as many on the other
-        # side; without what is not yet known of the line.
-        square = min(2 * max(late, 0) ** 2, 9 * total)
+        # side; without what is not yet known of the line. How much later one that was held up came counts no more.
+        square = min(2 * max(late, 0) ** 2, 4 * total)
         noise = _KEPT * self._noise + (1 - _KEPT) * max(square - variance, 0) / expected**2
         self._noise = min(max(noise, _LEAST_SPREAD**2), _MOST_SPREAD**2)
 

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from localmix.answer.costs import Costs
 
 _SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
-_DEVIATIONS = 2.75  # by which a pass may take longer than expected
+_DEVIATIONS = 3.0  # by which a pass may take longer than expected
 _MOST_READING = 0.75  # of a pass
 _LEAST = 16  # tokens in a pass: with fewer, reading the weights takes all the time
 _LEAST_READ = 4  # of them of prompts, beside many answers
