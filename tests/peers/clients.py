@@ -102,7 +102,7 @@ def messages() -> str:
     count = claude.messages.count_tokens(model="m", messages=HELLO).input_tokens
     tool = {"name": "weather", "input_schema": TOOL["function"]["parameters"]}
     call = claude.messages.create(
-        model="m", max_tokens=60, messages=HELLO, tools=[tool], tool_choice={"type": "any"}
+        model="m", max_tokens=200, messages=HELLO, tools=[tool], tool_choice={"type": "any"}
     ).content[0]
     return f"{found.content[0].text} | {text} | {count} | {call.input}"
 
@@ -116,7 +116,7 @@ def llama() -> str:
 
 
 def langchain() -> str:
-    model = ChatOpenAI(base_url=f"{URL}/v1", api_key="none", model="m", max_tokens=60)
+    model = ChatOpenAI(base_url=f"{URL}/v1", api_key="none", model="m", max_tokens=200)
     held = model.with_structured_output(Person, method="json_schema").invoke("Hello")
     bound = model.bind_tools([TOOL], tool_choice="required").invoke("Hello").tool_calls
     return f"{model.invoke('Hello').content!r} {''.join(c.content for c in model.stream('Hello'))!r} {held} {bound}"
