@@ -27,23 +27,25 @@ def passes(quiet: bool) -> bool:
     counts, first = dict.fromkeys(_VERDICTS.values(), 0), ""
     if not quiet:
         note(f"localmix: checking mlx on {MlxBackend().isa}")
-    for check in checks(_networks()):
-        verdict = _VERDICTS[check.passed]
-        counts[verdict] += 1
-        first = first or (check.name if check.passed is False else "")
-        write(f"{verdict}\t{check.name}\t{check.detail}\n")
+    with tempfile.TemporaryDirectory(prefix="localmix-") as folder:  # files that experts are streamed from
+        for check in checks(_networks(Path(folder))):
+            verdict = _VERDICTS[check.passed]
+            counts[verdict] += 1
+            first = first or (check.name if check.passed is False else "")
+            write(f"{verdict}\t{check.name}\t{check.detail}\n")
     if not quiet:
         failed = f"; the first that failed: {first}" if first else ""
         note(f"localmix: {counts['pass']} passed, {counts['FAIL']} failed, {counts['skip']} cannot run here{failed}")
     return not first
 
 
-def _networks() -> Iterator["Named"]:
-    """Names and networks that are run as a whole: a model with real weights, and a small one of every family."""
+def _networks(folder: Path) -> Iterator["Named"]:
+    """Names and networks that are run as a whole: a model with real weights, and a small one of every family, in files
+    in a folder.
+    """
     from localmix import gguf, network
     from localmix.measure import small
     from localmix.store.bundled import model_path
 
     yield "the bundled model", network.load(gguf.open(model_path()))
-    with tempfile.TemporaryDirectory(prefix="localmix-") as folder:
-        yield from small.networks(Path(folder))
+    yield from small.networks(folder)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from localmix.backends.mlx import repack
 from localmix.backends.mlx.matrix import Arithmetic, Matrix
-from localmix.backends.mlx.repack import Blank, blank
+from localmix.backends.mlx.repack import Blank, blank, put
 from localmix.engine.weights import Weight
 from localmix.network.decoder import Network
 from localmix.stream.files import PAGE
@@ -91,8 +90,8 @@ def _read(part: int, weight: Weight, made: Blank, rows: slice, start: int, row: 
     first, last = begin // PAGE * PAGE, -(-end // PAGE) * PAGE
     count, blocks = rows.stop - rows.start, row // weight.format.dtype.itemsize
 
-    def put(pages: memoryview) -> None:
+    def repack(pages: memoryview) -> None:
         found = np.frombuffer(pages, weight.format.dtype, count * blocks, begin - first)
-        repack.put(weight, found.reshape(count, blocks), rows.start, made.fill)
+        put(weight, found.reshape(count, blocks), rows.start, made.fill)
 
-    return Read(part, weight.extent.path, first, last - first, end - first, put=put)
+    return Read(part, weight.extent.path, first, last - first, end - first, put=repack)

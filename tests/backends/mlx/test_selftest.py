@@ -14,7 +14,7 @@ from quant import FORMATS
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
 from modelled import ModelKernels  # noqa: E402
 
-from localmix.backends.mlx import attention, backend, calls, layouts, matrix, probe, selftest  # noqa: E402
+from localmix.backends.mlx import attention, backend, calls, layouts, matrix, probe, selftest, slots  # noqa: E402
 from localmix.backends.mlx.backend import MlxBackend  # noqa: E402
 from localmix.backends.mlx.metal import choice, trial  # noqa: E402
 from localmix.backends.mlx.metal.lanes import TABLE  # noqa: E402
@@ -36,9 +36,18 @@ def test_all_pass(half: bool, named: list[selftest.Named]) -> None:
     skipped = 0 if mx.metal.is_available() else len(TABLE)
     assert [check.passed for check in found].count(None) == skipped
     assert len(found) > 200
-    assert [check.name for check in found[-3:]] == [
-        f"{16 if half else 32}-bit small, {part}" for part in ("operation by operation", "prompt", "decoding")
-    ]
+    parts = ("operation by operation", "prompt", "decoding", "streamed, prompt", "streamed, decoding")
+    assert [check.name for check in found[-5:]] == [f"{16 if half else 32}-bit small, {part}" for part in parts]
+
+
+def test_experts_that_are_not_what_the_file_has_fail(
+    monkeypatch: pytest.MonkeyPatch, named: list[selftest.Named]
+) -> None:
+    """Rows that nobody puts into a slot."""
+    monkeypatch.setattr(slots, "put", lambda *_: None)
+    *resident, prompt, decoding = networks.checks(named, half=False)
+    assert all(check.passed for check in resident)
+    assert prompt.passed is decoding.passed is False
 
 
 def test_a_wrong_product_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +72,7 @@ def test_the_fault_of_gpus_is_found_and_named(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setattr(matrix.calls, "unpack", misread)
     first = next(check for check in matrices.checks(half=True) if not check.passed)
     assert first.name == "q8_0 256×512 rows"
-    steps, prompt, _ = networks.checks(named, half=True)
+    steps, prompt, *_ = networks.checks(named, half=True)
     assert steps.passed is prompt.passed is False
     assert steps.detail.startswith("the first that differs: embed after 0 attentions, error ")
 
@@ -73,7 +82,7 @@ def test_an_operation_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch, 
         raise RuntimeError("no kernel\n for this")
 
     monkeypatch.setattr(attention, "attend", refuse)
-    steps, prompt = networks.checks(named, half=False)
+    steps, prompt, _ = networks.checks(named, half=False)
     assert steps.detail == "the first that differs: attend after 0 attentions: no kernel for this, error nan"
     assert (prompt.passed, prompt.detail) == (False, "no kernel for this")
 

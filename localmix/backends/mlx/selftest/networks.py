@@ -1,6 +1,7 @@
 """Whole networks: each operation beside the reference's on the same numbers, then a prompt and decoding.
 
-The first pass names the operation that differs first; in the second the device's own numbers go from one to the next.
+The first pass names the operation that differs first; in the second the device's own numbers go from one to the next,
+and then once more with the experts in a pool that has room for few of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 from localmix.backends.mlx.backend import MlxBackend
 from localmix.backends.mlx.load import matrices
 from localmix.backends.mlx.selftest.check import Check, bound, distance, numbers
+from localmix.backends.mlx.slots import parts_of
+from localmix.backends.protocol import Step
 from localmix.backends.reference import Reference
 from localmix.engine.batch import Batch
 from localmix.network.decoder import Network, forward
+from localmix.stream.pool import LEAST, Pool
 from quant.format import Floats
 
 Named = tuple[str, Network]
@@ -49,14 +53,26 @@ def checks(named: Iterable[Named], half: bool) -> Iterator[Check]:
         operations: Any = beside
         expected = _logits(network, beside, _both(network, device), partial(forward, operations, network))
         yield Check(f"{name}, operation by operation", beside.first is None, beside.text)
-        cache, step = device.cache(network, _PROMPT + _DECODED, "f16"), device.decoder(network)
-        try:
-            got = _logits(network, device, cache, step)
-        except (RuntimeError, ValueError, TypeError) as refusal:
-            yield Check(f"{name}, prompt", False, " ".join(str(refusal).split()))
-            continue
-        for part, rows in (("prompt", slice(None, _PROMPT)), ("decoding", slice(_PROMPT, None))):
-            yield _judged(f"{name}, {part}", got[rows], expected[rows], half)
+        yield from _passes(name, network, device, device.decoder(network), expected)
+        if parts_of(network) and device.streams:
+            yield from _passes(f"{name}, streamed", network, device, _streamed(network, device), expected)
+
+
+def _passes(name: str, network: Network, device: MlxBackend, step: Step, expected: Floats) -> Iterator[Check]:
+    try:
+        got = _logits(network, device, device.cache(network, _PROMPT + _DECODED, "f16"), step)
+    except (RuntimeError, ValueError, TypeError) as refusal:
+        yield Check(f"{name}, prompt", False, " ".join(str(refusal).split()))
+        return
+    for part, rows in (("prompt", slice(None, _PROMPT)), ("decoding", slice(_PROMPT, None))):
+        yield _judged(f"{name}, {part}", got[rows], expected[rows], device.arithmetic.half)
+
+
+def _streamed(network: Network, device: MlxBackend) -> Step:
+    """With a slot for half of the experts of one layer."""
+    extents = {key: [part.extent for part in parts if part.extent] for key, parts in parts_of(network).items()}
+    pool = Pool(extents, max(LEAST, network.experts // 2), memory=device.slots(network))
+    return device.decoder(network, pool=pool)
 
 
 def _logits(network: Network, backend: Any, cache: Any, step: Callable[[Batch, Any], Any]) -> Floats:
