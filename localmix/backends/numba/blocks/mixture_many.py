@@ -65,9 +65,10 @@ def routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
             norm(s.x + 4 * t * n.width, m.norm, s.xf + t * s.xf_bytes)
             quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
         if m.router != 0:
-            for e in range(m.experts):  # a row of the router serves all tokens of a piece while it is near
+            for e in range(0, m.experts, 4):  # rows of the router serve all tokens of a piece while they are near
                 for t in range(first, last):
-                    logits(s.xf + t * s.xf_bytes, m, n.width, e, e + 1, s.scores + 4 * t * m.experts)
+                    end = min(e + 4, m.experts)
+                    logits(s.xf + t * s.xf_bytes, m, n.width, e, end, s.scores + 4 * t * m.experts)
         for t in range(first, last):
             slots = 4 * t * m.slots
             x, scores = s.xf + t * s.xf_bytes, s.scores + 4 * t * m.experts

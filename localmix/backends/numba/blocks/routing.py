@@ -6,7 +6,7 @@ import numpy as np
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.words import exp_f32, load_f32, load_i32, store_f32, store_i32
-from localmix.backends.numba.passes.parts import NOTHING, Record, dot
+from localmix.backends.numba.passes.parts import NOTHING, Record, dot, four_dots
 from localmix.backends.numba.passes.records import SCORES
 
 SIGMOID = SCORES.index("sigmoid")
@@ -16,9 +16,20 @@ ONE = np.float32(1)
 @inner
 def logits(x: int, m: Record, width: int, first: int, last: int, out: int) -> None:
     """Of the experts first to last (exclusive), into their places in out (E,)."""
-    for e in range(first, last):
-        value = dot(x, m.router + 4 * e * width, width)
-        store_f32(out + 4 * e, value if m.logits_bias == 0 else value + load_f32(m.logits_bias + 4 * e))
+    e, row = first, 4 * width
+    while e + 4 <= last:
+        at = m.router + e * row
+        for i, value in enumerate(four_dots(x, at, at + row, at + 2 * row, at + 3 * row, width)):
+            _store_logit(m, e + i, value, out)
+        e += 4
+    while e < last:
+        _store_logit(m, e, dot(x, m.router + e * row, width), out)
+        e += 1
+
+
+@inner
+def _store_logit(m: Record, e: int, value: float, out: int) -> None:
+    store_f32(out + 4 * e, value if m.logits_bias == 0 else value + load_f32(m.logits_bias + 4 * e))
 
 
 @inner

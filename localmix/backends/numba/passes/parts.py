@@ -94,6 +94,25 @@ def dot(x: int, y: int, width: int) -> float:
 
 
 @inner
+def four_dots(
+    x: int, first: int, second: int, third: int, fourth: int, width: int
+) -> tuple[float, float, float, float]:
+    """The sums of x · y of four y, each as `dot` has it; one of them alone waits for its own additions."""
+    a = b = c = d = splat_f32x16(NOTHING)
+    whole = width // 16 * 16
+    for k in range(0, 4 * whole, 64):
+        own = load_f32x16(x + k)
+        a, b = fma16(own, load_f32x16(first + k), a), fma16(own, load_f32x16(second + k), b)
+        c, d = fma16(own, load_f32x16(third + k), c), fma16(own, load_f32x16(fourth + k), d)
+    p, q, r, s = sum16(a), sum16(b), sum16(c), sum16(d)
+    for k in range(4 * whole, 4 * width, 4):
+        own = load_f32(x + k)
+        p, q = p + own * load_f32(first + k), q + own * load_f32(second + k)
+        r, s = r + own * load_f32(third + k), s + own * load_f32(fourth + k)
+    return p, q, r, s
+
+
+@inner
 def inverse_size(x: int, width: int, eps: float) -> float:
     """1 / sqrt(mean(x²) + eps)."""
     return np.float32(1) / np.sqrt(dot(x, x, width) / np.float32(width) + np.float32(eps))
@@ -183,8 +202,12 @@ def add(x: int, count: int, total: int) -> None:
 @inner
 def add_rows(x: int, scale: float, count: int, total: int) -> None:
     """total += scale · x."""
-    factor = np.float32(scale)
-    for i in range(count):
+    factor, whole, one = np.float32(scale), count // 16 * 16, splat_f32x16(np.float32(1))
+    factors = splat_f32x16(factor)
+    for i in range(0, whole, 16):  # a product times one is added as it is: nothing is rounded once where twice is due
+        product_ = mul16(load_f32x16(x + 4 * i), factors)
+        store_f32x16(total + 4 * i, fma16(product_, one, load_f32x16(total + 4 * i)))
+    for i in range(whole, count):
         store_f32(total + 4 * i, load_f32(total + 4 * i) + load_f32(x + 4 * i) * factor)
 
 
