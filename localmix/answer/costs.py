@@ -16,6 +16,7 @@ _BENDS = 0.02  # of the time of a token: a line that bends, and tokens that see 
 _SPREAD = 0.06  # of a pass: at first
 _LEAST_SPREAD, _MOST_SPREAD = 0.02, 0.12  # on a machine that is worse than that no plan keeps a bound
 _KEPT = 0.95  # of what the spread was, with each pass
+_TICK = 1e-9  # seconds: nothing takes less
 _HELD_UP = 2.5  # deviations: what a pass took longer than that says nothing of the next
 
 
@@ -34,6 +35,7 @@ class Costs:
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A pass of so many tokens took so long."""
+        seconds = max(seconds, _TICK)
         if not self.begin:
             self.each = seconds / (tokens + _WEIGHTS)
             self.begin = _WEIGHTS * self.each
@@ -44,8 +46,8 @@ class Costs:
         late = seconds - expected
         gain_begin, gain_each = self._begin + tokens * self._both, self._both + tokens * self._each  # times total
         step = min(late, _HELD_UP * sqrt(total)) / total
-        self.begin = max(self.begin + gain_begin * step, 1e-9)
-        self.each = max(self.each + gain_each * step, 1e-9)
+        self.begin = max(self.begin + gain_begin * step, _TICK)
+        self.each = max(self.each + gain_each * step, _TICK)
         self._begin -= gain_begin**2 / total
         self._both -= gain_begin * gain_each / total
         self._each -= gain_each**2 / total
