@@ -102,8 +102,9 @@ def serve(
     def ready() -> None:
         if not output.quiet:
             note(
-                f"localmix: {found.name} at {url}, its interface at {url}/v1; {parallel} answers at once, contexts of "
-                f"{found.context:,} tokens, gaps of at most {max_gap:g} s, "
+                f"localmix: {found.name}: a chat for the browser at {url}, OpenAI's interface at {url}/v1\n"
+                f"localmix: {parallel} answers at once, contexts of {found.context:,} tokens, gaps of at most "
+                f"{max_gap:g} s, "
                 f"{amount(found.budget, 'B') if found.budget else 'any amount'} for keys and values\n"
                 f"{recommended}localmix: try  curl {url}/v1/chat/completions -d "
                 """'{"messages": [{"role": "user", "content": "Hello"}]}'"""

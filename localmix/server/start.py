@@ -27,6 +27,7 @@ _KEEP_ALIVE = 75  # seconds that a connection may rest
 # Seconds after a pass in which its tokens are sent: the next one is under way then. Sent at once, they would keep
 # Python from the thread that computes, and the processors would wait.
 _LATER = 0.002
+_LOOK = 0.02  # seconds between two looks whether the model is ready
 _WARM = 40  # tokens: enough for the kernels of prompts
 
 
@@ -85,7 +86,7 @@ def listen(settings: Settings) -> socket.socket:
 def serve(found: Service, settings: Settings, listening: socket.socket, ready: Callable[[], None]) -> bool:
     """Answer requests until Ctrl-C, then those that are here; a second one ends. False: the engine failed.
 
-    `ready` is called once requests are taken.
+    `ready` is called once requests are answered: until then they hear that the model is being loaded.
     """
     server = Server(found, settings, ready)
 
@@ -128,7 +129,13 @@ class Server(uvicorn.Server):
 
         self._worker.call = call
         await super().startup(sockets)
-        self._ready()
+        self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while self._worker.state == "loading":
+            await asyncio.sleep(_LOOK)
+        if self._worker.state == "ready":
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.drain()

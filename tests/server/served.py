@@ -69,10 +69,7 @@ def served(model: Any, **settings: Any) -> Iterator[Served]:
     found.worker.start()
     thread.start()
     assert ready.wait(60)
-    for _ in range(6000):
-        if found.worker.state != "loading":
-            break
-        time.sleep(0.01)
+    assert found.worker.state == "ready"
     try:
         yield Served(found, listening.getsockname()[1])
     finally:
