@@ -99,8 +99,8 @@ class Pool:
 
     @property
     def experts_bytes(self) -> int:
-        """Of all experts, in the files."""
-        return sum(part.size for parts in self._experts.values() for part in parts)
+        """Of all experts, as slots have them."""
+        return sum(map(self._memory.size, self._experts))
 
     @property
     def nbytes(self) -> int:

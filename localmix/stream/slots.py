@@ -25,6 +25,8 @@ class Slots(Protocol):
     @property
     def repacks(self) -> bool: ...  # whether it takes more than reading to bring an expert there
 
+    def size(self, key: Key) -> int: ...  # bytes that an expert takes there
+
     def take(self, slot: int, key: Key) -> tuple[tuple[Any, ...], list[Read]]:
         """Where each part of an expert will be, as the backend finds it, and what brings it there."""
         ...
@@ -48,6 +50,9 @@ class Mapped:
             self._memory.madvise(_POPULATE_WRITE)
         self._view = memoryview(self._memory)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+
+    def size(self, key: Key) -> int:
+        return sum(part.size for part in self._experts[key])
 
     def take(self, slot: int, key: Key) -> tuple[tuple[int, ...], list[Read]]:
         """Addresses, and reads that go straight to them."""

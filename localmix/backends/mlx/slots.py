@@ -38,12 +38,16 @@ class DeviceSlots:
         forms = {arithmetic.form(part.format).kind for parts in experts.values() for part in parts}
         self.repacks = forms != {"blocks"}
         kinds = {_kind(parts): parts for parts in experts.values()}
-        self.nbytes = max(sum(matrix.nbytes for matrix in self._make(parts).matrices) for parts in kinds.values())
+        self._sizes = {kind: sum(one.nbytes for one in self._make(parts).matrices) for kind, parts in kinds.items()}
+        self.nbytes = max(self._sizes.values())
 
     @property
     def used(self) -> int:
         """Bytes of all slots that are taken."""
         return sum(matrix.nbytes for slot in self._slots.values() for matrix in slot.matrices)
+
+    def size(self, key: Key) -> int:
+        return self._sizes[_kind(self._experts[key])]
 
     def take(self, slot: int, key: Key) -> tuple[tuple[Matrix, ...], list[Read]]:
         """The matrices of an expert, and reads of whole rows that are repacked by who reads them."""

@@ -121,7 +121,9 @@ def test_a_model_streams_what_does_not_fit(paths: dict[str, Path]) -> None:
     streamed = Model(paths["qwen3moe"], "mlx", ram=half_of(resident))
     assert resident.place.pool is None
     assert streamed.place.pool is not None
-    assert 6 <= streamed.place.pool.slots <= 9  # of 18
+    pool = streamed.place.pool
+    assert 6 <= pool.slots <= 9  # of 18
+    assert pool.experts_bytes == 18 * pool.slot_bytes
     ids = list(range(3, 60))
     for options in ({"temp": 0.0}, {"temp": 1.0, "seed": 3}):
         found = [one.generate(ids, max_tokens=9, **options).read() for one in (resident, streamed)]
