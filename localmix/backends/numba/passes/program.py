@@ -172,6 +172,8 @@ class Program:
         row["kind"] = ACTIVATIONS.index(m.experts.activation.kind)
         parts = [m.experts] if m.shared is None else [m.experts, m.shared]
         tables = [self._table(parts, name) for name in ("gate", "up", "down")]
+        for e in tables[2]:  # one piece is of all slots: half as much of each, or the others wait for the last one
+            e["chunk"] = chunk(int(e["rows"]), int(e["row_bytes"]) * -(-int(row["slots"]) // 2), self.threads)
         self._tables.append(tables)
         row["gate"], row["up"], row["down"] = (table.ctypes.data for table in tables)
         if streamed:
