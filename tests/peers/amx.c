@@ -4,9 +4,10 @@
        gcc -O2 -march=sapphirerapids tests/peers/amx.c -o amx && ./amx
 
    A product's sums go from its register into a table, as AMX cannot give them to other registers; a few products later
-   they are read from there. Activations are int8 (sums are whole numbers, and take two more instructions each) or
-   bfloat16 (twice the bytes). They stay in the first level of the cache, as if many tiles of rows shared them, or come
-   from the second. Printed are nanoseconds, the best of many runs: of a part of the work alone, and of all. */
+   they are read from there. After 16 products the floats are put where results are kept. Activations are int8 (sums are
+   whole numbers, and take two more instructions each) or bfloat16 (twice the bytes). They stay in the first level of the
+   cache, as if many tiles of rows shared them, or come from the second ("far"). Printed are nanoseconds, the best of
+   many runs: of a part of the work alone, and of all. */
 
 #include <immintrin.h>
 #include <stdint.h>
@@ -17,10 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REQUEST = 0x1023, REGISTERS = 18 };         /* of arch_prctl */
-enum { UNITS = 16, TABLES = 4, EARLY = 3, BLOCKS = 10, STRIDE = 11776 + 8192, SCALES = 9216, UNIT = 1152 };
+enum { REQUEST = 0x1023, REGISTERS = 18 }; /* of arch_prctl */
+enum { UNITS = 16, TABLES = 4, EARLY = 3, BLOCKS = 10, STRIDE = 11776 + 8192, SCALES = 9216, UNIT = 1152,
+       RESULTS = 256 };
 
-static char *x, *codes, *tables;
+static char *x, *codes, *tables, *results;
 
 static double now(void)
 {
@@ -81,10 +83,11 @@ static inline __attribute__((always_inline)) double run(int bf16, int products, 
         double start = now();
         for (int block = 0; block < BLOCKS; block++) {
             const char *own = x + (far ? block * 16L * STRIDE : 0);
+            char *y = results + block * 16 * RESULTS;
             __m512 sums[16];
 #pragma GCC unroll 16
             for (int t = 0; t < 16; t++)
-                sums[t] = _mm512_setzero_ps();
+                sums[t] = _mm512_load_ps(y + t * RESULTS);
             for (long unit = 0; unit < UNITS; unit++) {
                 if (products)
                     product(own, unit + EARLY, bf16);
@@ -94,7 +97,7 @@ static inline __attribute__((always_inline)) double run(int bf16, int products, 
             if (floats)
 #pragma GCC unroll 16
                 for (int t = 0; t < 16; t++)
-                    _mm512_store_ps(tables + 4096 + 64 * t, sums[t]);
+                    _mm512_store_ps(y + t * RESULTS, sums[t]);
         }
         double each = (now() - start) / (BLOCKS * UNITS) * 1e9;
         best = each < best ? each : best;
@@ -124,8 +127,9 @@ int main(void)
         return 1;
     }
     x = aligned_alloc(4096, BLOCKS * 16 * STRIDE);
-    codes = aligned_alloc(4096, 20480), tables = aligned_alloc(4096, 8192);
-    fill(x, BLOCKS * 16 * STRIDE), fill(codes, 20480), memset(tables, 0, 8192);
+    codes = aligned_alloc(4096, 20480), tables = aligned_alloc(4096, 4096);
+    results = aligned_alloc(4096, BLOCKS * 16 * RESULTS), memset(results, 0, BLOCKS * 16 * RESULTS);
+    fill(x, BLOCKS * 16 * STRIDE), fill(codes, 20480), memset(tables, 0, 4096);
     for (int t = 0; t < BLOCKS * 16; t++)
         fill_floats(x + t * (long)STRIDE + SCALES, 1), memset(x + t * (long)STRIDE + SCALES + 512, 0, 64);
     for (int unit = 0; unit < UNITS; unit++)
