@@ -4,10 +4,10 @@
        gcc -O2 -march=sapphirerapids tests/peers/amx.c -o amx && ./amx
 
    A product's sums go from its register into a table, as AMX cannot give them to other registers; a few products later
-   they are read from there. After 16 products the floats are put where results are kept. Activations are int8 (sums are
-   whole numbers, and take two more instructions each) or bfloat16 (twice the bytes). They stay in the first level of the
-   cache, as if many tiles of rows shared them, or come from the second ("far"). Printed are nanoseconds, the best of
-   many runs: of a part of the work alone, and of all. */
+   they are read from there. After 16 products the floats are put where results are kept. Activations are int8 (sums
+   are whole numbers, and take two more instructions each) or bfloat16 (twice the bytes). They stay in the first level
+   of the cache, as if many tiles of rows shared them, or come from the second ("far"). Printed are nanoseconds, the best
+   of many runs: of a part of the work alone, and of all. */
 
 #include <immintrin.h>
 #include <stdint.h>
