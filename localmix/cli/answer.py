@@ -138,18 +138,21 @@ def to_json(model: "Model", answer: "Generation") -> str:
     return json_text(fields)
 
 
+def computed_by(model: "Model") -> str:
+    """Backend, instruction set, and threads, which a server does not tell."""
+    b = model.backend
+    return f"{b.name}, {b.isa}" + (f", {b.threads} thread{'s' * (b.threads != 1)}" if b.threads else "")
+
+
 def summary(model: "Model", stats: "Stats", seed: int | None = None, chosen: str = "") -> str:
     """Backend, instruction set, threads, and how fast it was; `chosen`: what the model's file decided."""
-    backend = model.backend
     parts = [
-        backend.name,
-        backend.isa,
-        f"{backend.threads} thread{'s' * (backend.threads != 1)}",
+        computed_by(model),
         f"prompt {stats.prompt_tokens} tokens at {stats.prompt_rate:.1f} t/s",
         f"answer {stats.tokens} tokens at {stats.decode_rate:.1f} t/s",
     ]
     if stats.cached_tokens:
-        parts.insert(4, f"{stats.cached_tokens} cached")
+        parts.insert(2, f"{stats.cached_tokens} cached")
     if stats.taken:
         parts.append(f"{stats.taken} of {stats.drafted} drafted")
     if seed is not None:
@@ -157,5 +160,5 @@ def summary(model: "Model", stats: "Stats", seed: int | None = None, chosen: str
     if chosen:
         parts.append(chosen)
     if place := kept(model):
-        parts.insert(3, place)
+        parts.insert(1, place)
     return "localmix: " + ", ".join(parts)

@@ -40,7 +40,7 @@ class RemoteModel:
             raise LocalmixError(f"{server.url}: it lists no model: is it an OpenAI-compatible server?") from None
         self.context = int(meta.get("n_ctx") or meta.get("n_ctx_train") or 1 << 17)
         self.file = SimpleNamespace(path=Path(self.name))
-        self.backend = SimpleNamespace(name=server.url, isa="a server", threads=1)
+        self.backend = SimpleNamespace(name=server.url, isa="a server", threads=0)
         self.engine = SimpleNamespace(chooses=self._unseen)
         self.network = SimpleNamespace(experts=0, active=0)
         self.tokenizer = SimpleNamespace(encode=self._encode)

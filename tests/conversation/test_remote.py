@@ -56,4 +56,4 @@ def test_from_the_command_line(running: Served) -> None:
     found = run("chat", "--server", url, "--api-key", "secret", "--temp", "0", "-n", "5", stdin=b"Hello\n")
     assert found.returncode == 0
     assert found.stdout.strip()
-    assert url in found.stderr
+    assert f"{url}, a server, prompt" in found.stderr  # no threads: it does not tell

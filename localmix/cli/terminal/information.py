@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.text import Text
 
 from localmix.answer.options import Options
+from localmix.cli.answer import computed_by
 from localmix.cli.parameters import written
 from localmix.cli.paths import shortened
 from localmix.cli.streams import harmless
@@ -78,13 +79,12 @@ def set_thinking(talk: "Talk", key: str, text: str) -> bool:
 
 def stats(talk: "Talk", rest: str) -> None:
     chat, total, last = talk.chat, talk.total, talk.last
-    backend = talk.model.backend
     used, size = len(chat.context.ids), chat.context.size
     turns = sum(message.role == "user" for message in chat.messages)
     room = talk.display.size()[0] - _LABEL
     rows = [
         ("model", shortened(talk.model.file.path, room)),
-        ("computed by", f"{backend.name}, {backend.isa}, {backend.threads} thread{'s' * (backend.threads != 1)}"),
+        ("computed by", computed_by(talk.model)),
         ("context", f"{used:,} of {size:,} tokens, {used / size:.0%}; when full: {chat.overflow.policy}"),
         ("turns", f"{turns}"),
         ("kept in", _place(talk, room)),
