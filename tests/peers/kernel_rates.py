@@ -5,7 +5,8 @@
 Each round every thread reads a slice of 12 MB plainly, then one with each kernel, then one plainly again, each slice
 somewhere else in a file of 640 MB that is mapped, all threads at once. So a memory bus that other programs use too is
 the same for all. Printed are the rates of a thread that a tenth of the slices reach or exceed, which are those
-that nobody disturbed, the share of the plain one, and what a kernel does with weights in the cache.
+that nobody disturbed, the share of the plain one, and what a kernel does with weights in the cache, also as products a
+second.
 LOCALMIX_ISA=avx2 chooses other instructions.
 """
 
@@ -139,7 +140,9 @@ def main() -> None:
     print(f"{isa.active().name}, {a.threads} threads, {a.tokens} tokens of width {a.width}; GB/s of each thread")
     print(f"{'plain':>8} {best['']:6.1f}")
     for name in a.formats:
-        print(f"{name:>8} {best[name]:6.1f} {best[name] / best['']:6.0%}   from the cache {near[name]:5.1f}")
+        products = near[name] * FORMATS[name].block / FORMATS[name].dtype.itemsize * a.tokens
+        cached = f"from the cache {near[name]:5.1f}, {products:4.0f} G products"
+        print(f"{name:>8} {best[name]:6.1f} {best[name] / best['']:6.0%}   {cached}")
 
 
 if __name__ == "__main__":
