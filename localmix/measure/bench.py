@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from localmix.model import Model
 
 
+CACHED = 64 << 20  # bytes of a file: its weights stay in a cache, unless a reading of memory takes their place
+
+
 @dataclass(frozen=True)
 class Result:
     """One row. Without a bound (prompts, batches) the last two fields are None."""
@@ -116,7 +119,8 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     start = cache.new()
     cache.fill(start, depth)
     read = inventory.take(model.file).read + seen(model, depth + plan.decoded / 2) * cache.position_bytes  # a token
-    beside = Beside(bandwidth, read) if bandwidth and batch == 1 else None
+    cached = model.file.size < CACHED
+    beside = Beside(bandwidth, read) if bandwidth and batch == 1 and not cached else None
     timed = beside.seconds if beside else seconds
 
     def once() -> float:
@@ -136,6 +140,8 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     macs = products(model, output=True) * speed / 1e9
     gb = read * speed / 1e9 if batch == 1 else None
     share = float(np.median(beside.shares[1:])) if beside else None  # the first run is not counted
+    if bandwidth and batch == 1 and cached:
+        share = read * speed / bandwidth()
     return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
 
 
