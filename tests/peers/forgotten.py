@@ -7,8 +7,8 @@ By hand (minutes for each backend):
 Wherever a backend's code, or an equation, reads a field of a block that has a neutral value, the neutral value is put
 in its place, in a copy of the tree; the field's own cases in tests/network/test_fields.py must then fail, or those of
 many fields at once. The reference is held to the other backends there, and in tests/network/test_family_logits.py to
-what llama.cpp computes. What survives is printed: a place
-that reads a field of the same name of something else, or a hole in the test.
+what llama.cpp computes. What survives is printed: a place that reads a field of the same name of something else, or a
+hole in the test.
 """
 
 import ast
