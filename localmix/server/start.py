@@ -97,8 +97,11 @@ def serve(found: Service, settings: Settings, listening: socket.socket, ready: C
     found.worker.start()
     gc.collect()
     gc.freeze()  # the model's vocabulary stays: looked through again and again, it would hold up passes
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
-        server.run(sockets=[listening])
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+            server.run(sockets=[listening])
+    finally:
+        gc.unfreeze()  # or a process that goes on would keep what refers to itself, models and their threads, for good
     return found.worker.state != "failed"
 
 

@@ -12,21 +12,21 @@ from localmix.backends.numba.passes.records import TEAM
 from localmix.backends.numba.passes.team import AWAKE, Team, _Crew, _work
 
 
-def workers() -> int:
-    return sum(thread.name.startswith("localmix-") for thread in threading.enumerate())
+def workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("localmix-")}
 
 
 def test_threads_end_with_their_model() -> None:
-    before = workers()
+    others = workers()  # of models that other tests have left, which may end meanwhile
     for _ in range(3):
         model = localmix.load(STORIES, backend="numba", threads=3)
         assert model.logits([1, 2]).shape[0] == 2
-        assert workers() >= before + 2
+        assert len(workers() - others) >= 2
         del model
     gc.collect()
     deadline = time.monotonic() + 10
-    while workers() > before:
-        assert time.monotonic() < deadline, f"{workers() - before} threads are left"
+    while left := workers() - others:
+        assert time.monotonic() < deadline, f"{len(left)} threads are left"
         time.sleep(0.01)
 
 
