@@ -75,18 +75,12 @@ def _sizes(
     def held(*every: Weight) -> int:
         return sum(backend.held(one.format.name, one.shape[0] * one.shape[1]) for one in every)
 
-    total = weights + sum(held(one) - one.nbytes for one in _matrices(network))
+    total = weights + sum(held(one) - one.nbytes for one in decoder.matrices(network))
     chosen = sum(held(*m.gate, *m.up, *m.down) for m in _routed(network)) if streamed else 0
     read = sum(held(*_read(layer)) for layer in network.layers)
     tied = network.output.weight is network.token_embd
     embedding = 0 if tied or not backend.mapped else network.token_embd.nbytes  # of which a token reads one row
     return fit.Sizes(total, total - chosen - embedding, chosen, read, kept, network.context)
-
-
-def _matrices(network: Network) -> Iterator[Weight]:
-    """Every one, once."""
-    for part in dict.fromkeys(decoder.weights(network)):
-        yield from part if isinstance(part, tuple) else (part,)
 
 
 def _routed(network: Network) -> Iterator[Experts]:

@@ -74,6 +74,12 @@ def weights(block: Any) -> Iterator[Weight | tuple[Weight, ...]]:
             yield from weights(value)
 
 
+def matrices(block: Any) -> Iterator[Weight]:
+    """The same, an expert at a time, each once."""
+    for part in dict.fromkeys(weights(block)):
+        yield from part if isinstance(part, tuple) else (part,)
+
+
 def products_of(layer: Layer) -> int:
     """Multiplications with the weights of a layer for one token, the router's left out."""
     a, m = layer.attention, layer.mixture

@@ -10,15 +10,14 @@ import pytest
 import quantized_models
 import random_families
 import small_models
-from streamed_engines import begun, engine, logits, same
+from streamed_engines import begun, check_a_disk_that_fails, check_an_interrupted_pass, engine, logits, same
 
 from localmix import gguf, network
 from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
-from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
+from localmix.errors import FileFormatError, UnsupportedError
 from localmix.model import Model
-from localmix.stream.files import DirectFile
 from localmix.stream.fit import PROGRAM, WORKING
 from localmix.stream.pool import Pool
 from quant import FORMATS
@@ -132,26 +131,8 @@ def test_a_model_streams_what_does_not_fit(paths: dict[str, Path]) -> None:
     assert streamed.engine.chooses is None  # nothing can be queued ahead
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_pass_that_is_interrupted_leaves_no_trace(paths: dict[str, Path]) -> None:
-    streamed, resident = (engine(paths["mixtral"], MlxBackend(), count) for count in (4, None))
-    assert streamed.pool is not None
-    cache, own, calls = streamed.cache(64), resident.cache(64), []
-    batch = Batch.of([(cache.new(), 0, list(range(3, 40)))])
-
-    def pause() -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        streamed.forward(batch, cache, pause=pause)
-    assert streamed.pool.room() == 4
-    expected = resident.forward(Batch.of([(own.new(), 0, list(range(3, 40)))]), own)
-    assert np.array_equal(streamed.forward(batch, cache), expected)
+    check_an_interrupted_pass(*(engine(paths["mixtral"], MlxBackend(), count) for count in (4, None)))
 
 
 def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -165,26 +146,7 @@ def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path)
 def test_a_disk_that_fails_is_an_error_and_then_forgotten(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pass that meets it ends without a trace; the next one, when the disk is well again, is right."""
-    streamed, cache, sequence = begun(paths["qwen3moe"], MlxBackend())
-    resident = engine(paths["qwen3moe"], MlxBackend())
-    own, read = resident.cache(64), DirectFile.read
-    there = own.new()
-    resident.forward(Batch.of([(there, 0, [3, 4, 5])]), own)
-    assert streamed.pool is not None
-
-    def broken(self: DirectFile, target: memoryview, at: int, need: int) -> None:
-        target[:need] = b"\xff" * need
-        raise LocalmixError("model.gguf: cannot be read at byte 0: Input/output error: check the disk")
-
-    monkeypatch.setattr(DirectFile, "read", broken)
-    for size in (1, 9):
-        with pytest.raises(LocalmixError, match="Input/output error"):
-            streamed.forward(Batch.of([(sequence, 3, list(range(30, 30 + size)))]), cache)
-        assert streamed.pool.room() == 4
-    monkeypatch.setattr(DirectFile, "read", read)
-    got = streamed.forward(Batch.of([(sequence, 3, [7])]), cache)
-    assert np.array_equal(got, resident.forward(Batch.of([(there, 3, [7])]), own))
+    check_a_disk_that_fails(*(engine(paths["qwen3moe"], MlxBackend(), count) for count in (4, None)), monkeypatch)
 
 
 def test_numbers_that_16_bits_cannot_hold_are_refused(folder: Path) -> None:

@@ -11,7 +11,7 @@ import random_families
 import small_models
 import streamed_engines
 from numpy.typing import NDArray
-from streamed_engines import logits, same
+from streamed_engines import check_a_disk_that_fails, check_an_interrupted_pass, logits, same
 
 import localmix
 from localmix import backends, gguf, network
@@ -20,9 +20,8 @@ from localmix.backends.protocol import Cache
 from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
-from localmix.errors import FileFormatError, LocalmixError, UnsupportedError
+from localmix.errors import FileFormatError, UnsupportedError
 from localmix.gguf import shards
-from localmix.stream.files import DirectFile
 from localmix.stream.pool import Pool
 from quant import FORMATS
 
@@ -144,26 +143,8 @@ def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> No
     assert streamed.pool.slots == 8
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_pass_that_is_interrupted_leaves_no_trace(paths: dict[str, Path]) -> None:
-    streamed, resident = engine(paths["mixtral"], 4), engine(paths["mixtral"])
-    assert streamed.pool is not None
-    cache, own, calls = streamed.cache(64), resident.cache(64), []
-    batch = Batch.of([(cache.new(), 0, list(range(3, 40)))])
-
-    def pause() -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        streamed.forward(batch, cache, pause=pause)
-    assert streamed.pool.room() == 4
-    expected = resident.forward(Batch.of([(own.new(), 0, list(range(3, 40)))]), own)
-    assert np.array_equal(streamed.forward(batch, cache), expected)
+    check_an_interrupted_pass(*(engine(paths["mixtral"], slots) for slots in (4, None)))
 
 
 def test_a_file_that_changes_is_an_error(paths: dict[str, Path], tmp_path: Path) -> None:
@@ -190,26 +171,7 @@ def test_a_file_that_is_cut_is_an_error(paths: dict[str, Path], tmp_path: Path) 
 def test_a_disk_that_fails_is_an_error_and_then_forgotten(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pass that meets it ends without a trace; the next one, when the disk is well again, is right."""
-    streamed, resident = engine(paths["qwen3moe"], 4), engine(paths["qwen3moe"])
-    assert streamed.pool is not None
-    cache, own, read = streamed.cache(64), resident.cache(64), DirectFile.read
-    sequence, same_there = cache.new(), own.new()
-    for one, where, kept in ((streamed, sequence, cache), (resident, same_there, own)):
-        one.forward(Batch.of([(where, 0, [3, 4, 5])]), kept)
-
-    def broken(self: DirectFile, target: memoryview, at: int, need: int) -> None:
-        target[:need] = b"\xff" * need
-        raise LocalmixError("model.gguf: cannot be read at byte 0: Input/output error: check the disk")
-
-    monkeypatch.setattr(DirectFile, "read", broken)
-    for size in (1, 9):
-        with pytest.raises(LocalmixError, match="Input/output error"):
-            streamed.forward(Batch.of([(sequence, 3, list(range(30, 30 + size)))]), cache)
-        assert streamed.pool.room() == 4
-    monkeypatch.setattr(DirectFile, "read", read)
-    got = streamed.forward(Batch.of([(sequence, 3, [7])]), cache)
-    assert np.array_equal(got, resident.forward(Batch.of([(same_there, 3, [7])]), own))
+    check_a_disk_that_fails(*(engine(paths["qwen3moe"], slots) for slots in (4, None)), monkeypatch)
 
 
 def test_other_backends_refuse_a_pool_by_name(paths: dict[str, Path]) -> None:

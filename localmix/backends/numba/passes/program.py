@@ -33,8 +33,9 @@ from localmix.backends.numba.passes.records import (
 from localmix.engine.cache import PagedCache
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError, UnsupportedError
+from localmix.network import decoder
 from localmix.network.blocks import Attention, Experts, Linear, Mixture, Norm
-from localmix.network.decoder import Network, weights
+from localmix.network.decoder import Network
 from quant.format import Format
 
 SMALL = 1536  # widths up to this have activations of 16 bits
@@ -253,11 +254,8 @@ def _neutral(value: Any, field: "Field[Any]") -> bool:
 
 def matrices(network: Network) -> Iterator[Weight]:
     """Every matrix that is multiplied with, an expert at a time; the embedding only as the output."""
-    for part in weights(network.output):
-        yield from part if isinstance(part, tuple) else (part,)
-    for layer in network.layers:
-        for part in weights(layer):
-            yield from part if isinstance(part, tuple) else (part,)
+    for block in (network.output, *network.layers):
+        yield from decoder.matrices(block)
 
 
 def wide(width: int) -> bool:
