@@ -31,7 +31,14 @@ def pages_of(kv: str, size: int, depth: int) -> list[NDArray[Any]]:
 
 
 def attend(
-    kernel: str, pages: list[NDArray[Any]], q: Floats, limits: list[int], p0: int, p1: int, few: bool | None = None
+    kernel: str,
+    pages: list[NDArray[Any]],
+    q: Floats,
+    limits: list[int],
+    p0: int,
+    p1: int,
+    few: bool | None = None,
+    window: int = 0,
 ) -> tuple[Floats, Floats, Floats]:
     """The kernel's o (n, room), m (n,), l (n,) for queries (n, room) over positions p0 to p1."""
     n, width = q.shape
@@ -44,6 +51,7 @@ def attend(
     job = np.zeros((), ATTEND)
     for name, array in {"q": queries, "limits": bounds, "pages": table, "o": o, "m": m, "l": l}.items():
         job[name] = array.ctypes.data
+    job["window"] = window
     job["few"] = n <= 4 if few is None else few
     job["queries"], job["p0"], job["p1"], job["room"], job["scratch"] = n, p0, p1, width, scratch.ctypes.data
     stored = pages[0]
@@ -61,10 +69,11 @@ def merged(parts: list[tuple[Floats, Floats, Floats]]) -> NDArray[np.float64]:
     return sum(share[:, None] * o for share, (o, _, _) in zip(shares, parts, strict=True)) / total[:, None]
 
 
-def expected(kv: str, pages: list[NDArray[Any]], q: Floats, limits: list[int]) -> NDArray[np.float64]:
+def expected(kv: str, pages: list[NDArray[Any]], q: Floats, limits: list[int], window: int = 0) -> NDArray[np.float64]:
     both = STORAGES[kv].decode(np.concatenate([page[:, HEAD] for page in pages], axis=1)).astype(np.float64)
     scores = q @ both[0].T
-    scores[np.arange(scores.shape[1]) > np.array(limits)[:, None]] = -np.inf
+    behind = np.array(limits)[:, None] - np.arange(scores.shape[1])
+    scores[(behind < 0) | (behind >= (window or 1 << 30))] = -np.inf
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True) @ both[1]
 
@@ -129,6 +138,23 @@ def test_scores_far_apart() -> None:
     out = merged([attend("f32", pages, q, [199, 199], 0, 200)])
     assert np.allclose(out[0], pages[0][1, HEAD, 3], atol=1e-6)
     assert np.allclose(out[1], pages[190 // PAGE][1, HEAD, 190 % PAGE], atol=1e-6)
+
+
+KERNELS = ["f16", pytest.param("f16_rounded", marks=ROUNDS)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_window_and_what_others_see(kernel: str) -> None:
+    """Each query sees its last positions only, and has the bits it has alone, whatever is read for others."""
+    depth, window, rng = 300, 70, np.random.default_rng(0)
+    pages, limits = pages_of("f16", 80, depth), [3, 64, 130, 131, 199, 290, 299]
+    q = (rng.standard_normal((len(limits), 80)) / np.sqrt(80)).astype(np.float32)
+    o, m, l = attend(kernel, pages, q, limits, 0, depth, few=False, window=window)  # noqa: E741
+    assert np.allclose(o / l[:, None], expected("f16", pages, q, limits, window), rtol=0, atol=1e-3)
+    for i, limit in enumerate(limits):
+        start = max(limit + 1 - window, 0) // 16 * 16
+        alone = attend(kernel, pages, q[i : i + 1], [limit], start, limit + 1, few=False, window=window)
+        assert all(np.array_equal(one[0], all_[i]) for one, all_ in zip(alone, (o, m, l), strict=True)), limit
 
 
 def test_a_block_that_a_query_does_not_see_adds_nothing() -> None:

@@ -1,8 +1,8 @@
 """Attention of a few queries of one kv head over pages of keys and values, with an online softmax.
 
-Sixteen positions at a time. For many queries keys are turned so that a lane is a position, then scores need no sums
-across lanes; for the few of one token that does not pay (few.py). Large networks round what many queries share
-(rounded.py).
+Sixteen positions at a time, or a page of whole numbers, as large networks round what many queries share (rounded.py).
+For many queries keys are turned so that a lane is a position, then scores need no sums across lanes; for the few of
+one token that does not pay (few.py).
 Everything is read as stored, also the keys of the same batch: a prompt in chunks equals a prompt in one.
 """
 
@@ -13,8 +13,18 @@ from llvmlite import ir
 
 from localmix.backends.numba.attend import stored
 from localmix.backends.numba.attend.few import mixing_of_four, scores_of_four
-from localmix.backends.numba.attend.rounded import keys_and_values, mix_four, round_query, score_four
-from localmix.backends.numba.attend.softmax import LEAST, UNSEEN, soften, soften_rounded
+from localmix.backends.numba.attend.rounded import (
+    BLOCK,
+    INVERSES,
+    LOGARITHMS,
+    ROUNDED,
+    SCALES,
+    mix_four,
+    score_four,
+    soften_four,
+)
+from localmix.backends.numba.attend.rounding import keys_and_values, round_query
+from localmix.backends.numba.attend.softmax import LEAST, UNSEEN, soften
 from localmix.backends.numba.attend.stored import Stored
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
@@ -65,7 +75,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
                 continue
             q, o = j.q + 4 * i * j.room, j.o + 4 * i * j.room
             scores4(q, j.room, page + j.keys + at, j.row, weights, ahead + j.keys)
-            _forget(j, i, p, weights)
+            _forget(j, i, p, weights, 16)
             soften(weights, j.m + 4 * i, j.l + 4 * i, _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p), seen)
             mix4(weights, min(seen, 16), page + j.values + at, j.row, j.room, o, weights + 256, ahead + j.values)
 
@@ -84,7 +94,7 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
             seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
             if seen > 0:
                 _scores(j.q + 4 * i * room, room, turned, weights)
-                _forget(j, i, p, weights)
+                _forget(j, i, p, weights, 16)
                 a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
                 soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
                 _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
@@ -93,20 +103,30 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
 
     @inner
     def many_rounded(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
-        """They are made whole numbers besides."""
-        # scratch: weights (4, 16); (16,) scales of keys, logarithms and inverses of those of values; keys and values.
-        room, weights, scales = j.room, scratch, scratch + 256
-        keys, values = scratch + 512, scratch + 512 + 32 * room
-        round_keys(page + j.keys + at, j.row, room, keys, scales)
-        round_values(page + j.values + at, j.row, room, values, scales + 64)
-        for i in range(0, fours, 4):
-            seen = _seen(j, i + 3, p)
-            if seen > 0:
-                score_four(j.q + 4 * i * room, room, keys, scales, weights)
-                _forget(j, i, p, weights)
-                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
-                soften_rounded(weights, scales + 128, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
-                mix_four(weights, values, room, j.o + 4 * i * room)
+        """64 positions, whose keys and values are made whole numbers, once for all queries."""
+        room = j.room
+        keys, values = scratch + ROUNDED, scratch + ROUNDED + 2 * BLOCK * room  # laid out as rounding.py says
+        for g in range(min(BLOCK, j.p1 - p + 15) // 16):
+            row, scales = at + 16 * g * j.row, scratch + 64 * g
+            round_keys(page + j.keys + row, j.row, room, keys + 64 * g, scales + SCALES)
+            round_values(page + j.values + row, j.row, room, values + 512 * g, scales + LOGARITHMS)
+        for r in range(j.p1 - p, BLOCK):  # whatever lies there is multiplied with nothing
+            store_f32(scratch + INVERSES + 4 * r, np.float32(0))
+        first = 0
+        while _seen(j, first + 3, p) <= 0:  # limits never fall: the fourth sees most
+            first += 4
+        # The scores of four queries are made while the weights of those before wait for one another.
+        for i in range(first - 4, fours, 4):
+            then = i + 4
+            if i >= first:
+                soften_four(scratch, j.m + 4 * i, j.l + 4 * i)
+            if then < fours:
+                score_four(j.q + 4 * then * room, room, scratch)
+                _forget(j, then, p, scratch, BLOCK)
+                _hide(j, then, p, scratch)
+            if i >= first:
+                groups = (min(_seen(j, i + 3, p), BLOCK) + 15) // 16
+                mix_four(scratch, groups, room, j.o + 4 * i * room)
 
     share = many_rounded if rounds else many
 
@@ -128,9 +148,10 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
         if rounds and not j.few:  # in place: each query is used against all keys, and by this kernel alone
             for i in range(fours):
                 round_query(j.q + 4 * i * j.room, j.room)
-        for p in range(j.p0, j.p1, 16):
+        step = BLOCK if rounds and not j.few else 16
+        for p in range(j.p0 // step * step, j.p1, step):
             page = load_i64(j.pages + 8 * (p // PAGE))
-            at = p % PAGE * j.row  # of a head's positions in this page: 16 never cross into the next
+            at = p % PAGE * j.row  # of a head's positions in this page: a block never crosses into the next
             if j.few:
                 few(j, p, page, at, fours, scratch)
             else:
@@ -147,14 +168,22 @@ def _seen(j: Record, query: int, p: int) -> int:
 
 
 @inner
-def _forget(j: Record, first: int, p: int, scores: int) -> None:
-    """Of scores (4, 16) from p on, those that lie before a query's window become less than any."""
+def _forget(j: Record, first: int, p: int, scores: int, block: int) -> None:
+    """Of scores (4, block) from p on, those that lie before a query's window become less than any."""
     if j.window == 0:
         return
     for i in range(4):
         limit = load_i64(j.limits + 8 * min(first + i, j.queries - 1))
-        for before in range(min(limit + 1 - j.window - p, 16)):
-            store_f32(scores + 64 * i + 4 * before, np.float32(UNSEEN))
+        for before in range(min(limit + 1 - j.window - p, block)):
+            store_f32(scores + 4 * block * i + 4 * before, np.float32(UNSEEN))
+
+
+@inner
+def _hide(j: Record, first: int, p: int, scores: int) -> None:
+    """The same of those that lie after what a query sees, in a block of rounded keys."""
+    for i in range(4):
+        for after in range(max(_seen(j, first + i, p), 0), BLOCK):
+            store_f32(scores + 4 * (BLOCK * i + after), np.float32(UNSEEN))
 
 
 @inner

@@ -10,7 +10,6 @@ from llvmlite import ir
 
 from localmix.backends.numba.machine.simd import (
     F32,
-    I16,
     I64,
     const,
     exp_vector,
@@ -22,12 +21,10 @@ from localmix.backends.numba.machine.simd import (
     splat,
     store,
     vec,
-    whole,
 )
 from localmix.backends.numba.machine.words import int64, void, word
 
 FOUR, SIXTEEN = vec(F32, 4), vec(F32, 16)
-MOST_WEIGHT = 1 << 14  # the largest weight as a whole number
 LEAST = -1e30  # below any score; minus infinity would make 0/0 of a block that sees nothing
 UNSEEN = -3e38  # the score of what a query does not see: so far below LEAST that its weight is 0 beside it
 
@@ -40,7 +37,7 @@ def soften(b: ir.IRBuilder, at: Any, m: Any, l: Any, *seen: Any) -> None:  # noq
     """
     masks, scores = _visible(b, at, seen)
     old = load(b, FOUR, m)
-    new = larger(b, old, _each(b, scores, lambda x, y: larger(b, x, y)))
+    new = larger(b, old, each(b, scores, lambda x, y: larger(b, x, y)))
     keep = exp_vector(b, b.fsub(old, new))
     weights = []
     for i, (score, mask) in enumerate(zip(scores, masks, strict=True)):
@@ -49,32 +46,7 @@ def soften(b: ir.IRBuilder, at: Any, m: Any, l: Any, *seen: Any) -> None:  # noq
         store(b, weights[i], at, 64 * i)
     store(b, keep, at, 256)
     store(b, new, m)
-    store(b, fma(b, load(b, FOUR, l), keep, _each(b, weights, b.fadd)), l)
-
-
-@word(void, int64, int64, int64, int64, int64, int64, int64, int64)
-def soften_rounded(b: ir.IRBuilder, at: Any, inverses: Any, m: Any, l: Any, *seen: Any) -> None:  # noqa: E741
-    """The same with weights (4, 16) of int16: fractions of the block's largest, whatever that is.
-
-    Scores include the logarithms of the scales of values, whose inverses are (16,): weights are as exact as they count.
-    m and l are in these terms too, so that l is in proportion to what is mixed. After the weights come (4,) what sums
-    keep, and (4,) what a weight of 1 stands for.
-    """
-    masks, scores = _visible(b, at, seen)
-    old, block = load(b, FOUR, m), _each(b, scores, lambda x, y: larger(b, x, y))
-    new = larger(b, old, block)
-    both = exp_vector(b, shuffle(b, b.fsub(old, new), range(8), b.fsub(block, new)))
-    keep, share = shuffle(b, both, range(4)), shuffle(b, both, range(4, 8))
-    weights, scale = [], load(b, SIXTEEN, inverses)
-    for i, (score, mask) in enumerate(zip(scores, masks, strict=True)):
-        weight = b.select(mask, exp_vector(b, b.fsub(score, shuffle(b, block, [i] * 16))), const(SIXTEEN, 0.0))
-        weights.append(b.select(mask, b.fmul(weight, scale), const(SIXTEEN, 0.0)))
-        numbers = whole(b, b.fmul(weight, const(SIXTEEN, float(MOST_WEIGHT))))
-        store(b, b.trunc(numbers, vec(I16, 16)), at, 32 * i)
-    store(b, keep, at, 128)
-    store(b, b.fmul(share, const(FOUR, 1 / MOST_WEIGHT)), at, 144)
-    store(b, new, m)
-    store(b, fma(b, load(b, FOUR, l), keep, b.fmul(share, _each(b, weights, b.fadd))), l)
+    store(b, fma(b, load(b, FOUR, l), keep, each(b, weights, b.fadd)), l)
 
 
 def _visible(b: ir.IRBuilder, at: Any, seen: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -85,7 +57,7 @@ def _visible(b: ir.IRBuilder, at: Any, seen: Sequence[Any]) -> tuple[list[Any], 
     return masks, [b.select(mask, load(b, SIXTEEN, at, 64 * i), least) for i, mask in enumerate(masks)]
 
 
-def _each(b: ir.IRBuilder, vectors: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
+def each(b: ir.IRBuilder, vectors: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
     """All lanes of each of four vectors combined: <4 x float>."""
     x = fold(b, vectors, 16, combine)  # a number has four lanes
     for distance in (2, 1):

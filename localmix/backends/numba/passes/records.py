@@ -192,8 +192,8 @@ def room(head_dim: int) -> int:
 
 
 def attention_scratch(head_room: int) -> int:
-    """Turned keys, widened values, weights of four queries and what their sums keep."""
-    return 2 * 64 * head_room + 512 + LINE
+    """Turned keys, widened values, weights of four queries and what their sums keep; rounded ones of 64 positions."""
+    return 4 * 64 * head_room + 40 * 64 + LINE
 
 
 def fours(queries: int) -> int:
