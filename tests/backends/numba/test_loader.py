@@ -1,7 +1,9 @@
 """Object code put into memory without LLVM: it runs, calls C functions, and what has more is left to LLVM."""
 
+import gc
 import platform
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,3 +48,15 @@ def test_what_kernels_do_not_need_is_left_to_llvm(monkeypatch: pytest.MonkeyPatc
         assert loader.load(symbol, wrong) is None
     monkeypatch.setattr(loader, "_ADDRESS", 2)  # as if code had addresses of a kind that is not known
     assert loader.load(symbol, code) is None
+
+
+def test_code_stays_when_python_lets_go_of_all_that_the_loader_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the end of a process, where a worker may still wait in it."""
+    at = loader.load(*compile_kernel(kernel, 3))
+    assert at is not None
+    for name, value in list(vars(loader).items()):
+        if isinstance(value, list | dict | set) and not name.startswith("__"):
+            monkeypatch.setattr(loader, name, None)
+    gc.collect()
+    mapped = (row.split()[0].split("-") for row in Path("/proc/self/maps").read_text().splitlines())
+    assert any(int(first, 16) <= at < int(last, 16) for first, last in mapped)

@@ -17,7 +17,6 @@ _KIND = struct.pack("<HH", 1, 62)  # object code of x86-64
 _CONTENT, _SYMBOLS, _RELOCATIONS, _OTHER_RELOCATIONS = 1, 2, 4, 9  # types of sections
 _IN_MEMORY = 2  # a flag of sections
 _ADDRESS = 1  # the type of relocations that are an absolute address of 64 bits
-_alive: list[mmap.mmap] = []
 
 
 class _Section(NamedTuple):
@@ -75,7 +74,8 @@ def _load(symbol: str, code: bytes) -> int:
             struct.pack_into("<Q", memory, places[s.info] + offset, _address(*symbols[number]) + plus)
     if ctypes.CDLL(None).mprotect(ctypes.c_void_p(base), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_EXEC):
         raise _MoreThanKernelsNeedError
-    _alive.append(memory)
+    # A reference for good: a worker may still wait in a kernel while Python, as it ends, lets go of all that it has.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
     return _address(*next(one for one in symbols if one[0] == symbol))
 
 
