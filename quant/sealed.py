@@ -7,7 +7,6 @@ into place, so that a file is there whole or not at all.
 
 import hashlib
 import os
-import secrets
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +41,7 @@ def seal(content: bytes) -> bytes:
 
 def write(path: Path, content: bytes) -> None:
     """Replace what is there, whatever other processes do with it. OSError: the disk; then there is what was before."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
     try:
         with aside.open("xb") as file:
             file.write(seal(content))

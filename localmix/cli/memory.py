@@ -1,5 +1,9 @@
 """Loads a model, and says what of it is in memory: what was decided, and what that came to."""
 
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,16 +27,31 @@ def loaded(
     of: int = 1,
 ) -> "Model":
     """A model, one `of` so many that share `ram`, and a line on stderr where it does not fit into memory as a whole."""
-    import localmix
-    from localmix.answer.draft import KINDS
-    from localmix.cli.targets import size
+    if backend != "reference":  # the only one that multiplies with NumPy, whose threads spin for 0.1 s of a processor
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with _no_garbage():
+        import localmix.model
+        from localmix.answer.draft import KINDS
+        from localmix.cli.targets import size
 
-    if draft not in KINDS:
-        draft = str(resolve(Path(draft)))
-    model = localmix.load(path, backend, threads, kv, None if ram is None else size("--ram", ram) // of, draft)
+        if not gc.get_freeze_count():  # modules, not models: of those several may come and go
+            gc.freeze()
+        if draft not in KINDS:
+            draft = str(resolve(Path(draft)))
+        model = localmix.load(path, backend, threads, kv, None if ram is None else size("--ram", ram) // of, draft)
     if not notices.quiet and (said := decided(model)):
         note(f"localmix: {said}")
     return model
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """What is loaded stays: looking through it for garbage again and again would take a tenth of a start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def decided(model: "Model") -> str:

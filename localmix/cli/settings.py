@@ -5,7 +5,6 @@ for every command that has the option, one in a table `[run]` for that command: 
 """
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,12 @@ def variable(option: Any) -> str:
 
 def read(file: Path) -> dict[str, Any]:
     """What the file says; nothing where there is none, or where nobody may look for one."""
+    if not os.path.exists(file):
+        return {}
+    import tomllib
+
     try:
-        return tomllib.loads(file.read_bytes().decode()) if os.path.exists(file) else {}
+        return tomllib.loads(file.read_bytes().decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LocalmixError(f"{file}: cannot be read as TOML: {error}") from None
 

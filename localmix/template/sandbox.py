@@ -5,6 +5,8 @@ for hours. Here every construct that multiplies pays into a Budget first: operat
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -32,9 +34,10 @@ def render(source: str, variables: Mapping[str, Any], *, units: int = UNITS, sec
     if len(source) > MAX_SOURCE:
         raise LocalmixError(f"the chat template has {len(source)} characters, at most {MAX_SOURCE} are allowed")
     try:
+        code = _compiled(source)
         environment = _Environment(Budget(units, seconds), len(source))
-        tree = _Charged(environment).visit(environment.parse(source))
-        parts = environment.from_string(tree).generate(variables)
+        template = environment.template_class.from_code(environment, code, environment.make_globals(None))
+        parts = template.generate(variables)
         return "".join(environment.budget.bounded_text(parts))
     except dialect.RefusedError as error:
         raise LocalmixError(f"the chat template refuses this conversation: {_one_line(error)}") from error
@@ -46,6 +49,16 @@ def render(source: str, variables: Mapping[str, Any], *, units: int = UNITS, sec
         raise LocalmixError(f"the chat template fails{where}: {_one_line(error.message)}") from error
     except Exception as error:  # a template is a foreign program: whatever it raises is its failure, not ours
         raise LocalmixError(f"the chat template fails: {type(error).__name__}: {_one_line(error)}") from error
+
+
+@lru_cache(4)
+def _compiled(source: str) -> CodeType:
+    """A template as Python's code, which knows no environment: what it costs, each rendering pays into its own budget.
+
+    Only its constants are computed here, within a budget of this one compilation.
+    """
+    environment = _Environment(Budget(UNITS, SECONDS), len(source))
+    return environment.compile(_Charged(environment).visit(environment.parse(source)))
 
 
 def _one_line(message: object) -> str:
@@ -60,7 +73,7 @@ class _Namespace(Namespace):
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox with a budget. It serves one rendering, so that renderings share no state."""
+    """The sandbox with a budget. It serves one compilation or rendering, so that renderings share no state."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 

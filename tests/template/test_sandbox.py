@@ -256,3 +256,12 @@ def test_functions_that_the_sandbox_of_transformers_allows() -> None:
     assert render("{% set j = joiner(',') %}{{ j() }}a{{ j() }}b", {}) == "a,b"
     assert len(render("{{ lipsum(2, html=false, max=30) }}", {})) > 100
     assert render("{{ dict(a=1) }}{{ range(3) | list }}", {}) == "{'a': 1}[0, 1, 2]"
+
+
+def test_a_template_that_was_rendered_before_pays_again():
+    """Its code is kept, what it costs is not."""
+    source = "{% for i in range(n) %}x{% endfor %}"
+    assert render(source, {"n": 3}) == "xxx"
+    with pytest.raises(LocalmixError, match="more than 50 steps"):
+        render(source, {"n": 100}, units=50)
+    assert render(source, {"n": 100}) == "x" * 100
