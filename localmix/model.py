@@ -24,6 +24,7 @@ from localmix.engine import streaming
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError, concerning
+from localmix.gguf import faults
 from localmix.template import ChatTemplate
 from quant.format import Floats
 
@@ -57,6 +58,8 @@ class Model:
             self.place = streaming.decide(self.network, self.backend, weights, kv, ram)
         if self.place.pool is not None and self.backend.mapped:
             self.network = streaming.owned(self.network)
+        elif self.backend.mapped:
+            faults.spare(self.file.tensors.values())
         self.engine = Engine(self.network, self.backend, kv, self.place.pool)
         self.drafting = Drafting(second) if drafted else None
         self._grammars = Grammars(self.tokenizer, self.network.vocabulary)
