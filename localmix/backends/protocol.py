@@ -5,7 +5,7 @@ computes the same numbers; nothing is kept of one that is not.
 Shapes: L layers · T tokens · W wanted rows · A active experts · V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from localmix.engine.batch import Batch
@@ -32,6 +32,10 @@ Pause = Callable[[], None]
 # Called in a pass with matrices and the rows (n, width) float32 that all of them are multiplied with, which are only
 # lent. An expert's rows are those of the tokens that chose it.
 Inputs = Callable[[Sequence[Weight], "NDArray[np.float32]"], None]
+
+# What a step may have as its method `in_parts`: the same pass, which yields between layers, so that passes of other
+# sequences may be run meanwhile, and returns its logits. Takes the batch, the cache, and who watches.
+InParts = Callable[[Batch, Any, Watch | None], Generator[None, None, "NDArray"]]
 
 # What a step may have as its method `choices`: see `localmix.engine.context.Context.choices`. Takes the cache, the
 # sequence, its ids (it appends to them), the logits after them, and how to choose.

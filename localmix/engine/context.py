@@ -4,7 +4,7 @@ The list is all that is needed to use the cache again: what a new prompt shares 
 Contexts of one cache advance together, in one pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -158,15 +158,45 @@ def advance(
     Logits (W, V) after the last id of each, and after all ids of those for which `every` says so. Interrupted, it
     leaves no trace. `apart`: see `localmix.engine.batch.Batch`.
     """
-    engine, cache = parts[0][0].engine, parts[0][0].cache
-    starts = [len(context.ids) for context, _ in parts]
+    engine, cache, batch = _batch(parts, every, apart)
     try:
-        rows = [(context.sequence, len(context.ids), ids) for context, ids in parts]
-        batch = Batch.of(rows, every=every or False, apart=apart)
         return engine.forward(batch, cache, _watching(parts), _pausing(parts))
     finally:
-        for (context, ids), start in zip(parts, starts, strict=True):
-            context.ids += ids[: cache.length(context.sequence) - start]  # all of them or none
+        _advanced(parts, batch)
+
+
+def advance_in_parts(
+    parts: Sequence[tuple[Context, Sequence[int]]], *, every: Sequence[bool] | None = None
+) -> Generator[None, None, Floats]:
+    """The same pass, for other contexts to advance whenever it yields. Closed before its end, it leaves no trace."""
+    engine, cache, batch = _batch(parts, every)
+    pause = _pausing(parts)
+    running = engine.in_parts(batch, cache, _watching(parts))
+    try:
+        while True:
+            try:
+                next(running)
+            except StopIteration as end:
+                logits: Floats = end.value
+                return logits
+            if pause is not None:
+                pause()
+            yield
+    finally:
+        _advanced(parts, batch)
+
+
+def _batch(
+    parts: Sequence[tuple[Context, Sequence[int]]], every: Sequence[bool] | None, apart: bool = False
+) -> tuple[Engine, Cache, Batch]:
+    rows = [(context.sequence, len(context.ids), ids) for context, ids in parts]
+    return parts[0][0].engine, parts[0][0].cache, Batch.of(rows, every=every or False, apart=apart)
+
+
+def _advanced(parts: Sequence[tuple[Context, Sequence[int]]], batch: Batch) -> None:
+    """The ids that are in the cache now: all of them or none."""
+    for (context, ids), span in zip(parts, batch.spans, strict=True):
+        context.ids += ids[: context.cache.length(context.sequence) - span.start]
 
 
 def _watching(parts: Sequence[tuple[Context, Sequence[int]]]) -> Watch | None:

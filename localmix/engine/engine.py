@@ -5,12 +5,12 @@ It knows ids and nothing of text. Which experts it chose is told to whoever asks
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from weakref import WeakSet
 
 import numpy as np
 
-from localmix.backends.protocol import Backend, Cache, Chooses, Inputs, Pause, Step, Watch
+from localmix.backends.protocol import Backend, Cache, Chooses, InParts, Inputs, Pause, Step, Watch
 from localmix.engine.batch import CHUNK, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
@@ -29,6 +29,8 @@ class Engine:
         # Tokens of a prompt that are computed at once; each of them shares what is read of streamed experts.
         self.chunk = chunk(self.network.products) if pool is None else CHUNK
         self._step = self.decoder()
+        # Of passes that others may interrupt; streamed experts are lent to the pass that reads them.
+        self._in_parts: InParts | None = getattr(self._step, "in_parts", None) if pool is None else None
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
         self.decoding = Counts()  # what the pool did for tokens decoded one by one
         self._caches = WeakSet[Cache]()
@@ -95,6 +97,29 @@ class Engine:
             if len(batch) == len(batch.spans):
                 self.decoding += self.pool.counts - before + Counts(tokens=len(batch))
         return logits
+
+    @property
+    def parts(self) -> int:
+        """In which `in_parts` runs a batch: 1 where no other pass can come between."""
+        return 1 if self._in_parts is None else len(self.network.layers)
+
+    def in_parts(self, batch: Batch, cache: Cache, watch: Watch | None = None) -> Generator[None, None, Floats]:
+        """`forward`, for passes of other sequences to be run whenever it yields. Closed before its end, it leaves no
+        trace.
+        """
+        if self._in_parts is None:
+            return self.forward(batch, cache, watch)
+        cache.reserve(batch)
+        running = self._in_parts(batch, cache, watch)
+        while True:
+            try:
+                with self._lock:
+                    next(running)
+            except StopIteration as end:
+                cache.commit(batch)
+                logits: Floats = end.value
+                return logits
+            yield
 
     def logits(self, ids: Sequence[int], kv: str | None = None) -> Floats:
         """Logits (T, V) float32 after each of T tokens, from an empty cache."""

@@ -51,5 +51,5 @@ class NumbaBackend:
     def decoder(self, network: Network, inputs: Inputs | None = None, pool: Pool | None = None) -> Step:
         program = Program(network, self.threads, pooled=pool is not None)
         if pool is not None:
-            return Streamed(program, self._team, pool, inputs).step
-        return Engine(program, self._team, inputs).step
+            return Streamed(program, self._team, pool, inputs)
+        return Engine(program, self._team, inputs)

@@ -1,6 +1,6 @@
 """Runs batches on a team: fills in the record of one pass and calls the kernels."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,61 +30,86 @@ class Engine:
         self._embed = program.embedding()
         self._inputs = BatchInputs(self._buffers.step, program.ropes)
 
-    def step(
+    def __call__(
         self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows."""
+        logits = self._begin(batch, cache)
+        if watch is None and self._buffers.step["alone"]:
+            self._run(0, len(self._network.layers))
+        else:
+            for _ in self._layers(batch, cache, watch):
+                if pause is not None:
+                    pause()
+        return self._scaled(logits)
+
+    def in_parts(
+        self, batch: Batch, cache: PagedCache, watch: Watch | None = None
+    ) -> Generator[None, None, NDArray[np.float32]]:
+        """The same; whenever it yields, which is between layers, other passes may be run."""
+        logits = self._begin(batch, cache)
+        for _ in self._layers(batch, cache, watch):
+            x = self._rows(len(batch)).copy()
+            yield
+            self._describe(batch, cache, logits)
+            self._rows(len(batch))[:] = x
+        return self._scaled(logits)
+
+    def _begin(self, batch: Batch, cache: PagedCache) -> NDArray[np.float32]:
+        """The embedding of a batch; where its logits will be."""
         net, b = self._network, self._buffers
         logits = np.empty((len(batch.wanted), net.vocabulary), np.float32)
         b.grow(len(batch))
-        self._inputs.fill(batch, cache)
+        self._describe(batch, cache, logits)
         self._embed(batch.ids, int(b.step["x"]))
         if net.embedding_scale != 1:
             self._rows(len(batch))[:] *= np.float32(net.embedding_scale)
-        b.step["network"], b.step["logits"] = self._program.bind(cache), address_of(logits)
-        alone = len(batch) == 1 and self._listener is None
-        b.step["alone"] = alone
+        return logits
+
+    def _describe(self, batch: Batch, cache: PagedCache, logits: NDArray[np.float32]) -> None:
+        """The record of a pass, but for what blocks are to be run."""
+        step, alone = self._buffers.step, len(batch) == 1 and self._listener is None
+        self._inputs.fill(batch, cache)
+        step["network"], step["logits"] = self._program.bind(cache), address_of(logits)
+        step["alone"] = alone
         self._program.need("one" if alone else "many")
-        if watch is not None:
-            watch(np.stack([self._choices(layer, batch) for layer in self._layers(batch, pause)]))
-        elif alone:
-            self._run(0, len(net.layers))
-        else:
-            self._read(batch, cache, pause)
-        return logits * np.float32(net.logit_scale) if net.logit_scale != 1 else logits
 
-    def _read(self, batch: Batch, cache: PagedCache, pause: Pause | None) -> None:
-        """Layer after layer; of the last one the keys and values of all tokens, all else of those that are wanted."""
-        last = len(self._network.layers) - 1
-        if self._listener is not None or len(batch.wanted) == len(batch):
-            for _ in self._layers(batch, pause):
-                pass
-            return
-        for _ in self._layers(batch, pause, last):
-            pass
-        wanted = batch.only_wanted()
-        keys = self._program.starts[last]
-        self._blocks(keys, keys + 1, keys_only=True)
-        x = self._rows(len(batch))
-        x[: len(wanted)] = x[batch.wanted]
-        self._inputs.fill(wanted, cache)
-        self._run(last, last + 1)
+    def _scaled(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        scale = self._network.logit_scale
+        return logits * np.float32(scale) if scale != 1 else logits
 
-    def _rows(self, tokens: int) -> NDArray[np.float32]:
-        """The residual stream (T, D)."""
-        return self._buffers.rows("x", (tokens, self._network.width), np.float32)
-
-    def _layers(self, batch: Batch, pause: Pause | None, count: int | None = None) -> Iterator[int]:
-        """The first `count` layers, each once it is computed: between two, Python sees an interrupt, calls `pause`.
+    def _layers(self, batch: Batch, cache: PagedCache, watch: Watch | None) -> Iterator[None]:
+        """Layer after layer; between two, Python sees an interrupt. Of the last one the keys and values of all tokens,
+        all else of those that are wanted; for who watches the choices of all, too.
 
         Of many tokens each layer is a call of its own also because a thread that comes late reads which experts are
         used, which must not be the next layer's.
         """
-        for layer in range(len(self._network.layers) if count is None else count):
+        last, chosen = len(self._network.layers) - 1, list[NDArray[np.int32]]()
+        for layer in range(last):
             self._run(layer, layer + 1)
-            yield layer
-            if pause is not None:
-                pause()
+            if watch is not None:
+                chosen.append(self._choices(layer, batch))
+            yield
+        spares = self._listener is None and len(batch.wanted) < len(batch)
+        if watch is not None and spares:
+            x = self._rows(len(batch)).copy()
+            self._run(last, last + 1)
+            chosen.append(self._choices(last, batch))
+            self._rows(len(batch))[:] = x
+        if spares:
+            keys, wanted = self._program.starts[last], batch.only_wanted()
+            self._blocks(keys, keys + 1, keys_only=True)
+            x = self._rows(len(batch))
+            x[: len(wanted)] = x[batch.wanted]
+            self._inputs.fill(wanted, cache)
+        self._run(last, last + 1)
+        if watch is not None:
+            watch(np.stack(chosen if spares else [*chosen, self._choices(last, batch)]))
+
+    def _rows(self, tokens: int) -> NDArray[np.float32]:
+        """The residual stream (T, D)."""
+        return self._buffers.rows("x", (tokens, self._network.width), np.float32)
 
     def _choices(self, layer: int, batch: Batch) -> NDArray[np.int32]:
         """The experts (T, A) that the layer just computed chose."""

@@ -32,13 +32,13 @@ class Streamed(Engine):
         self._next = 0  # the first block that is not computed yet
         self._lent: list[Held] = []  # experts that the next call of the kernels needs
 
-    def step(
+    def __call__(
         self, batch: Batch, cache: PagedCache, watch: Watch | None = None, pause: Pause | None = None
     ) -> NDArray[np.float32]:
         """Logits (W, V) of the wanted rows. FileFormatError, LocalmixError: experts that cannot be had."""
         self._pool.check()  # of a file that was cut the embedding, which is mapped, must not be touched
         try:
-            logits = super().step(batch, cache, watch, pause)
+            logits = super().__call__(batch, cache, watch, pause)
         finally:
             self._return()
         self._pool.check()
