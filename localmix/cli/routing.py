@@ -100,7 +100,7 @@ def pool_rows(rates: "Sequence[Rates]") -> list[Row]:
             amount(one.bytes, "B"),
             f"{one.slots} of {one.experts}",
             *(f"{one.hits[policy]:.1%}" for policy in POLICIES),
-            amount(round(one.read["LRU"]), "B"),
+            amount(round(one.read["LFU, fading"]), "B"),
         )
         for one in rates
     ]

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localmix.measure.routing import Trace
+from localmix.stream.uses import HALF_LIFE
 from quant.jit import kernel
-
-HALF_LIFE = 64  # tokens after which a use counts half, for the policy that forgets
 
 Steps = NDArray[np.int32]  # (S, A) of experts 0 to N - 1
 Worth = NDArray[np.float64]  # (S, A) of each use: the expert whose last use is worth least makes room

@@ -1,4 +1,4 @@
-"""A bounded pool of experts: slots of one size, filled from files by several readers, the least recently used given up.
+"""A bounded pool of experts: slots of one size, filled from files by several readers; who was least used makes room.
 
 An expert is asked for with `hold`, which begins to read it where it is not here, waited for with `wait`, part by part,
 and given back with `release`; until then it stays. Knows files and numbers, no backend and no arithmetic.
@@ -18,6 +18,7 @@ from localmix.stream.counts import Counts
 from localmix.stream.files import DirectFile
 from localmix.stream.readers import READERS, Piece, Readers
 from localmix.stream.slots import Key, Mapped, Slots
+from localmix.stream.uses import Uses
 
 LEAST = 2  # slots
 
@@ -40,20 +41,31 @@ class Held:
 
 @dataclass
 class _Table:
-    """What is in the slots: of all layers in order of last use, and of each layer."""
+    """What is in the slots: of all layers, of each in order of last use, and what may be given up, by its slot."""
 
     free: list[int]
-    used: OrderedDict[Key, Held] = field(default_factory=OrderedDict)
+    uses: Uses
+    here: dict[Key, Held] = field(default_factory=dict)
     layers: dict[int, OrderedDict[Key, Held]] = field(default_factory=dict)
+    idle: dict[int, Held] = field(default_factory=dict)
 
     def touch(self, held: Held) -> None:
-        for table in (self.used, self.layers.setdefault(held.key[0], OrderedDict())):
-            table[held.key] = held
-            table.move_to_end(held.key)
+        layer = self.layers.setdefault(held.key[0], OrderedDict())
+        self.here[held.key] = layer[held.key] = held
+        layer.move_to_end(held.key)
 
     def drop(self, held: Held) -> None:
-        if self.used.get(held.key) is held:
-            del self.used[held.key], self.layers[held.key[0]][held.key]
+        if self.here.get(held.key) is held:
+            del self.here[held.key], self.layers[held.key[0]][held.key]
+
+    def settle(self, held: Held) -> None:
+        """It was held, given back, read, or dropped: from now on it stays, or may be given up."""
+        if self.here.get(held.key) is held and not held.pins and not any(held.left):
+            self.idle[held.slot] = held
+            self.uses.offer(held.slot, held.key)
+        elif self.idle.get(held.slot) is held:
+            del self.idle[held.slot]
+            self.uses.keep(held.slot)
 
 
 class Pool:
@@ -121,9 +133,10 @@ class Pool:
         if self._process != os.getpid():  # what another process was reading never comes
             self._begin_anew()
         with self._changed:
+            self._table.uses.add(keys)
             found: dict[Key, Held] = {}
             for key in keys:  # what is here is held before room is made for the rest
-                held = self._table.used.get(key)
+                held = self._table.here.get(key)
                 if held is not None:
                     self._pin(held)
                     found[key] = held
@@ -142,7 +155,7 @@ class Pool:
     def has(self, key: Key) -> bool:
         """Whether an expert is here, or on its way."""
         with self._changed:
-            return key in self._table.used
+            return key in self._table.here
 
     def room(self) -> int:
         """Slots that nobody holds."""
@@ -206,6 +219,7 @@ class Pool:
             held = self._idle(turn)
             if held is not None:
                 table.drop(held)
+                table.settle(held)
                 return held.slot
             if self._pinned == self.slots:
                 raise MemoryError(f"the pool has {self.slots} slots, and all are in use")
@@ -214,13 +228,13 @@ class Pool:
 
     def _idle(self, turn: int | None) -> Held | None:
         """The expert to give up."""
+        table = self._table
         if turn is None:
-            every: Iterable[Held] = self._table.used.values()
-        else:
-            turns = ((turn - back) % self._layers for back in range(self._layers))
-            layers = (self._table.layers[layer] for layer in turns if layer in self._table.layers)
-            every = (held for layer in layers for held in reversed(layer.values()))
-        return next((held for held in every if not held.pins and not any(held.left)), None)
+            slot = table.uses.least()
+            return None if slot is None else table.idle[slot]
+        turns = ((turn - back) % self._layers for back in range(self._layers))
+        layers = (table.layers[layer] for layer in turns if layer in table.layers)
+        return next((held for layer in layers for held in reversed(layer.values()) if held.slot in table.idle), None)
 
     def _came(self, held: Held, part: int, size: int, error: LocalmixError | None) -> None:
         """A reader is done with a piece."""
@@ -231,18 +245,21 @@ class Pool:
                 held.error = held.error or error
                 self._table.drop(held)
             self._free(held)
+            self._table.settle(held)
             if error is not None or not held.left[part]:  # nobody waits for less than a part
                 self._changed.notify_all()
 
     def _pin(self, held: Held) -> None:
         self._pinned += held.pins == 0
         held.pins += 1
+        self._table.settle(held)
 
     def _unpin(self, every: Iterable[Held]) -> None:
         for held in every:
             held.pins -= 1
             self._pinned -= held.pins == 0
             self._free(held)
+            self._table.settle(held)
         self._changed.notify_all()
 
     def _free(self, held: Held) -> None:
@@ -255,7 +272,7 @@ class Pool:
         """With nothing in the slots."""
         self._process = os.getpid()
         self._changed = threading.Condition()
-        self._table = _Table(list(range(self.slots)))
+        self._table = _Table(list(range(self.slots)), Uses(self._layers, self.slots))
         self._pinned = 0  # slots that somebody holds
         self._given: list[int] = []  # slots whose memory others have
 

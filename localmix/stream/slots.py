@@ -46,6 +46,9 @@ class Mapped:
         self.nbytes = slot_bytes(experts.values())
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked process has its own
         self._memory = mmap.mmap(-1, count * self.nbytes, flags=private)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # pages of 2 MB: fewer for the disk to fill, and for processors to find
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
         with contextlib.suppress(OSError):  # so that nobody else is promised it; touching it later would slow readers
             self._memory.madvise(_POPULATE_WRITE)
         self._view = memoryview(self._memory)

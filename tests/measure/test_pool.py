@@ -7,6 +7,7 @@ import pytest
 
 from localmix.measure import pool
 from localmix.measure.routing import Trace
+from localmix.stream.uses import HALF_LIFE
 
 RANDOM = np.random.RandomState(4)
 LAYERS, TOKENS, EXPERTS, ACTIVE = 3, 120, 6, 2
@@ -40,7 +41,7 @@ def by_the_letter(policy: str, slots: int) -> float:
             if policy == "LFU":
                 return (len(uses[e]), uses[e][-1])
             if policy == "LFU, fading":
-                return (sum(0.5 ** ((now - int(use)) / (pool.HALF_LIFE * LAYERS)) for use in uses[e]),)
+                return (sum(0.5 ** ((now - int(use)) / (HALF_LIFE * LAYERS)) for use in uses[e]),)
             return (-next((i for i in range(now + 1, len(wanted)) if e in wanted[i]), np.inf),)
 
         for e in step:

@@ -81,6 +81,35 @@ def test_the_least_recently_used_is_given_up(file: Path) -> None:
     assert names(made) == {(0, 0), (1, 0), (2, 3)}
 
 
+def test_what_is_used_often_stays(file: Path) -> None:
+    """Also if it was out of memory in between."""
+    made = pool(file, 2)
+    for _ in range(3):
+        once(made, (0, 0))
+    for key in KEYS[1:5]:
+        once(made, key)
+    assert names(made) == {(0, 0), KEYS[4]}
+    once(made, KEYS[4])
+    once(made, KEYS[3])
+    once(made, KEYS[4])
+    assert names(made) == {(0, 0), KEYS[4]}
+    for _ in range(2):
+        once(made, KEYS[3], KEYS[2])
+    once(made, (0, 1))
+    assert names(made) == {KEYS[3], (0, 1)}
+
+
+def test_uses_are_forgotten(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localmix.stream.uses.HALF_LIFE", 1)
+    made = pool(file, 2)
+    for _ in range(8):
+        once(made, (0, 0))
+    for _ in range(2 * LAYERS):
+        once(made, (1, 0))
+    once(made, (2, 0))
+    assert names(made) == {(1, 0), (2, 0)}
+
+
 def test_in_turn_the_last_used_is_given_up(file: Path) -> None:
     """Layer after layer, all experts of each: the first layers' stay until they are wanted again."""
     made = pool(file, 6)
