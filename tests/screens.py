@@ -3,9 +3,12 @@
 import os
 import termios
 from collections.abc import Callable
+from pathlib import Path
 
 import pyte
 from command_line import Terminal
+
+from localmix.conversation import record
 
 PATIENCE = float(os.environ.get("LOCALMIX_PATIENCE", 60))  # seconds: a first run compiles, and the machine may be busy
 READY, ASKED = "\x1b[?2004h", "\x1b[?2004l"  # what prompt_toolkit writes when it begins to ask, and when it has done so
@@ -76,3 +79,9 @@ class Screen(Terminal):
         raw = super()._receive(seconds)
         self._stream.feed(raw)
         return raw
+
+
+def questions(folder: Path) -> list[str]:
+    """Those of the newest conversation that was kept."""
+    names = sorted((folder / "state" / "sessions").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return record.read(names[-1]).questions
