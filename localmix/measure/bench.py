@@ -120,7 +120,8 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     cache.fill(start, depth)
     read = inventory.take(model.file).read + seen(model, depth + plan.decoded / 2) * cache.position_bytes  # a token
     cached = model.file.size < CACHED
-    beside = Beside(bandwidth, read) if bandwidth and batch == 1 and not cached else None
+    bus = bandwidth if batch == 1 else None
+    beside = Beside(bus, read) if bus and not cached else None
     timed = beside.seconds if beside else seconds
 
     def once() -> float:
@@ -140,8 +141,8 @@ def _decode(model: "Model", plan: Plan, depth: int, batch: int, bandwidth: Calla
     macs = products(model, output=True) * speed / 1e9
     gb = read * speed / 1e9 if batch == 1 else None
     share = float(np.median(beside.shares[1:])) if beside else None  # the first run is not counted
-    if bandwidth and batch == 1 and cached:
-        share = read * speed / bandwidth()
+    if bus and cached:
+        share = read * speed / bus()
     return _result(model, f"tg{plan.decoded}", depth, batch, speed, spread, macs, gb, share)
 
 

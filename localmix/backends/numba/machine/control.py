@@ -20,11 +20,6 @@ def atomic_load(b: ir.IRBuilder, address: Any) -> Any:
     return b.load_atomic(b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
 
 
-@word(void, int64, int64)
-def atomic_store(b: ir.IRBuilder, address: Any, value: Any) -> None:
-    b.store_atomic(value, b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
-
-
 @word(void)
 def pause(b: ir.IRBuilder) -> None:
     """Tell the core that this is a spin loop."""

@@ -22,19 +22,14 @@ from localmix.backends.numba.products.fields import tile_codes
 from localmix.backends.numba.products.pace import Steps, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.strips import most_tokens, strips_product
-from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, store_scales
+from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, store_scales, unit_of_group
 
 PART = 512  # columns of a tile
 
 
-def _unit(codes: Codes) -> Unit:
-    """Unpacked codes of one group."""
-    return Unit(codes.group, codes.group // 4, 1)
-
-
 def _packer(codes: Codes) -> Any:
     """The function that unpacks 16 rows into a tile."""
-    size, block, unit = codes.bytes, codes.block, _unit(codes)
+    size, block, unit = codes.bytes, codes.block, unit_of_group(codes)
     vectors = block // unit.columns * unit.vectors
     of_block = block // unit.columns * unit.bytes  # of a tile
 
@@ -66,7 +61,7 @@ def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
 
     Meanwhile it asks for its part of the next tiles' rows: from `ahead` on, for each unit a few times `step` bytes.
     """
-    unit, tiles, asks = _unit(codes), range(_side_by_side()), _asks_of(codes)
+    unit, tiles, asks = unit_of_group(codes), range(_side_by_side()), _asks_of(codes)
 
     @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def micro(
@@ -126,12 +121,12 @@ def _apart(unit: Unit) -> int:
 
 def _rows_bytes(codes: Codes) -> int:
     """Bytes of one unit's columns in the rows of tiles side by side, rounded up."""
-    return -(-_side_by_side() * ROWS * _unit(codes).columns * codes.bytes // codes.block)
+    return -(-_side_by_side() * ROWS * unit_of_group(codes).columns * codes.bytes // codes.block)
 
 
 def _asks_of(codes: Codes) -> int:
     """How often memory is asked for something while a unit is multiplied."""
-    return min(-(-_rows_bytes(codes) // LINE), _unit(codes).columns // 4)
+    return min(-(-_rows_bytes(codes) // LINE), unit_of_group(codes).columns // 4)
 
 
 def _most(wide: bool) -> int:
@@ -180,7 +175,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
 
     job.rows is at least 16. Of tiles side by side the last two may be one and the same.
     """
-    pack, unit, asks = _packer(codes), _unit(codes), _asks_of(codes)
+    pack, unit, asks = _packer(codes), unit_of_group(codes), _asks_of(codes)
     block, size, of_unit, columns = codes.block, codes.bytes, _rows_bytes(codes), unit.columns
     most, tiles, apart = _most(wide), _side_by_side(), _apart(unit)
     with_all = _multiplier(codes, wide)

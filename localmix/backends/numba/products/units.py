@@ -40,9 +40,15 @@ class Unit:
 
 
 def unit_of(codes: Codes) -> Unit:
+    """Of codes as they are in memory."""
     if whole_bytes(codes):
         run = codes.parts[0].run
         return Unit(2 * run, run // 4, 2 * run // codes.group)
+    return unit_of_group(codes)
+
+
+def unit_of_group(codes: Codes) -> Unit:
+    """Of unpacked codes."""
     return Unit(codes.group, codes.group // 4, 1)
 
 
