@@ -6,8 +6,9 @@ By hand, on a quiet machine, in an environment that has both localmix and llama-
 llama.cpp runs with the best of its own settings, found first: mapped or not, flash attention on or off, ubatch 512
 or 2048. Each figure is the median over the rounds, each round times both programs once. "of bound": the share of the
 bytes a second that this machine reads, measured in turn with every few tokens, that decoding reads of weights and
-cache. --bench names the llama-bench of ik_llama.cpp, or of another llama.cpp, which comes third: the better of the
-file as it is and repacked, in a process of its own; its ratio is to localmix's speed just before and just after.
+cache. At depths caches hold something made up (repeated.py). --bench names the llama-bench of ik_llama.cpp, or of
+another llama.cpp, which comes third: the better of the file as it is and repacked, in a process of its own; its ratio
+is to localmix's speed just before and just after.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import repeated
 
 import localmix
 from localmix.engine.batch import Batch
@@ -37,6 +39,7 @@ class Peer:
 
     def __init__(self, path: str, threads: int, context: int, setting: tuple[bool, bool, int], sequences: int) -> None:
         mapped, flash, ubatch = setting
+        self._flash = flash
         self._log = llama_cpp.llama_log_callback(lambda *_: None)
         llama_cpp.llama_log_set(self._log, ctypes.c_void_p(0))
         load = llama_cpp.llama_model_default_params()
@@ -84,9 +87,11 @@ class Peer:
         return steps * batch / timed(step, steps)
 
     def fill(self, depth: int) -> None:
-        rng = np.random.default_rng(0)
-        for at in range(0, depth, 512):
-            self.prompt(rng.integers(3, 1000, min(512, depth - at)).tolist(), at)
+        rng, read = np.random.default_rng(0), min(depth, 512) if self._flash else depth
+        for at in range(0, read, 512):
+            self.prompt(rng.integers(3, 1000, min(512, read - at)).tolist(), at)
+        if depth > read:
+            repeated.fill(self._context, read, depth)
 
 
 class Ours:
