@@ -46,7 +46,7 @@ class Peer:
         load.use_mmap, load.n_gpu_layers = mapped, 0
         self._model = llama_cpp.llama_model_load_from_file(path.encode(), load)
         run = llama_cpp.llama_context_default_params()
-        run.n_ctx, run.n_batch, run.n_ubatch = context * sequences, max(ubatch, 512), ubatch
+        run.n_ctx, run.n_batch, run.n_ubatch = context * sequences, 2048, ubatch
         run.n_threads = run.n_threads_batch = threads
         run.n_seq_max = sequences
         run.flash_attn_type = 1 if flash else 0
@@ -151,10 +151,11 @@ class Third:
         if (not isinstance(size, int) and size[1] > 1) or (depth and self._repack == "-rtr"):
             return 0.0
         test = ["-p", str(size), "-n", "0"] if isinstance(size, int) else ["-p", "0", "-n", str(size[0])]
+        runs = "1" if isinstance(size, int) and size > 2048 else "3"
         deep = ["-d", str(depth)] if depth else []
         found = []
         for repacked in ("0", "1"):
-            command = [*self._command, *test, *deep, "-r", "3", self._repack, repacked]
+            command = [*self._command, *test, *deep, "-r", runs, self._repack, repacked]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout)[0]["avg_ts"])
         return max(found)
