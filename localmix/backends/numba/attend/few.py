@@ -60,8 +60,8 @@ def _ask(b: ir.IRBuilder, kept: Stored, rows: Any, index: Any, vectors: int) -> 
         ask(b, b.add(rows, b.add(b.mul(index, I64(size)), I64(line))), 2)
 
 
-def mixing_of_four(kept: Stored) -> Any:
-    """The word that adds weighted values to the results of four queries."""
+def mixing_of_four(kept: Stored, asks: bool = True) -> Any:
+    """The word that adds weighted values to the results of four queries; unless it `asks`, `ahead` means nothing."""
     together = 4 if isa.active().tokens == 8 else 1  # vectors of a row whose sums stay in registers
 
     @word(void, int64, int64, int64, int64, int64, int64, int64, int64)
@@ -84,7 +84,8 @@ def mixing_of_four(kept: Stored) -> Any:
                 for own, factor in zip(places, factors, strict=True)
             ]
             with cgutils.for_range(b, count) as loop:
-                _ask(b, kept, early, loop.index, vectors)
+                if asks:
+                    _ask(b, kept, early, loop.index, vectors)
                 row = b.add(values, b.mul(row_bytes, loop.index))
                 loaded = kept.load(b, row, first, vectors)
                 for i in range(4):

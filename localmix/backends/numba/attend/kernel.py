@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
 from localmix.backends.numba.attend import stored
 from localmix.backends.numba.attend.few import mixing_of_four, scores_of_four
@@ -26,16 +27,13 @@ from localmix.backends.numba.attend.rounded import (
 from localmix.backends.numba.attend.rounding import keys_and_values, round_query
 from localmix.backends.numba.attend.softmax import LEAST, UNSEEN, soften
 from localmix.backends.numba.attend.stored import Stored
+from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
-from localmix.backends.numba.machine.simd import I64, store, turn
+from localmix.backends.numba.machine.simd import F32, I64, const, fma, load, splat, store, turn, vec
 from localmix.backends.numba.machine.words import (
-    fma16,
     int64,
-    load_f32,
-    load_f32x16,
     load_i64,
-    mul16,
     record,
     splat_f32x16,
     store_f32,
@@ -46,6 +44,13 @@ from localmix.backends.numba.machine.words import (
 from localmix.backends.numba.passes.parts import ATTEND_T, Record
 from localmix.backends.numba.passes.records import EARLY
 from localmix.engine.cache import PAGE
+
+FLOATS = vec(F32, 16)
+# Queries whose scores are made together: with four sums at a time each would wait for its own additions, but 16
+# registers have no room for more.
+TOGETHER = 8 if isa.active().tokens == 8 else 4
+OWN = 320  # bytes of what four of them have to themselves
+mix_floats = mixing_of_four(stored.f32, asks=False)
 
 
 def _kernel(kept: Stored, rounds: bool) -> Any:
@@ -83,21 +88,25 @@ def _kernel(kept: Stored, rounds: bool) -> Any:
     def many(j: Record, p: int, page: int, at: int, fours: int, scratch: int) -> None:
         """16 keys are turned and 16 values widened, once for all queries."""
         room = j.room
-        # scratch: scores, then weights, of four queries (4, 16) and what keeps their sums (4,); keys; values.
-        turned, values, weights = scratch + 512, scratch + 512 + 64 * room, scratch  # (room, 16), (16, room)
+        # scratch: for each of two fours scores, then weights (4, 16) and what keeps their sums (4,); keys; values.
+        turned, values = scratch + 2 * OWN, scratch + 2 * OWN + 64 * room  # (room, 16), (16, room)
         for c in range(0, room, 16):
             turn_keys(page + j.keys + at, j.row, c, turned + c * 64)
         for r in range(16):
             for c in range(0, room, 16):
                 widen(page + j.values + at + r * j.row, c, values + 4 * (r * room + c))
-        for i in range(0, fours, 4):
-            seen = _seen(j, i + 3, p)  # limits never fall: the fourth sees most
-            if seen > 0:
-                _scores(j.q + 4 * i * room, room, turned, weights)
-                _forget(j, i, p, weights, 16)
-                a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
-                soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
-                _mix(weights, min(seen, 16), values, room, j.o + 4 * i * room, weights + 256)
+        for first in range(0, fours, TOGETHER):
+            end = min(first + TOGETHER, fours)
+            if _seen(j, end - 1, p) <= 0:  # limits never fall: the last sees most
+                continue
+            score_floats(j.q + 4 * first * room, j.q + 4 * (end - 4) * room, room, turned, scratch)
+            for i in range(first, end, 4):
+                seen, weights = _seen(j, i + 3, p), scratch + (i - first) // 4 * OWN
+                if seen > 0:
+                    _forget(j, i, p, weights, 16)
+                    a, b, c = _seen(j, i, p), _seen(j, i + 1, p), _seen(j, i + 2, p)
+                    soften(weights, j.m + 4 * i, j.l + 4 * i, a, b, c, seen)
+                    mix_floats(weights, min(seen, 16), values, 4 * room, room, j.o + 4 * i * room, weights + 256, 0)
 
     round_keys, round_values = keys_and_values(kept)
 
@@ -186,42 +195,18 @@ def _hide(j: Record, first: int, p: int, scores: int) -> None:
             store_f32(scores + 4 * (BLOCK * i + after), np.float32(UNSEEN))
 
 
-@inner
-def _scores(q: int, room: int, turned: int, out: int) -> None:
-    """Scores of four queries with 16 positions: (4, 16)."""
-    a, b = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
-    c, d = splat_f32x16(np.float32(0)), splat_f32x16(np.float32(0))
-    for i in range(room):
-        k = load_f32x16(turned + 64 * i)
-        a = fma16(splat_f32x16(load_f32(q + 4 * i)), k, a)
-        b = fma16(splat_f32x16(load_f32(q + 4 * (room + i))), k, b)
-        c = fma16(splat_f32x16(load_f32(q + 4 * (2 * room + i))), k, c)
-        d = fma16(splat_f32x16(load_f32(q + 4 * (3 * room + i))), k, d)
-    store_f32x16(out, a)
-    store_f32x16(out + 64, b)
-    store_f32x16(out + 128, c)
-    store_f32x16(out + 192, d)
-
-
-@inner
-def _mix(weights: int, count: int, values: int, room: int, o: int, keep: int) -> None:
-    """o = o · keep + weights · values, for four queries and `count` positions."""
-    for i in range(0, room, 16):
-        at = o + 4 * i
-        a = mul16(load_f32x16(at), splat_f32x16(load_f32(keep)))
-        b = mul16(load_f32x16(at + 4 * room), splat_f32x16(load_f32(keep + 4)))
-        c = mul16(load_f32x16(at + 8 * room), splat_f32x16(load_f32(keep + 8)))
-        d = mul16(load_f32x16(at + 12 * room), splat_f32x16(load_f32(keep + 12)))
-        for p in range(count):
-            v = load_f32x16(values + 4 * (p * room + i))
-            a = fma16(splat_f32x16(load_f32(weights + 4 * p)), v, a)
-            b = fma16(splat_f32x16(load_f32(weights + 64 + 4 * p)), v, b)
-            c = fma16(splat_f32x16(load_f32(weights + 128 + 4 * p)), v, c)
-            d = fma16(splat_f32x16(load_f32(weights + 192 + 4 * p)), v, d)
-        store_f32x16(at, a)
-        store_f32x16(at + 4 * room, b)
-        store_f32x16(at + 8 * room, c)
-        store_f32x16(at + 12 * room, d)
+@word(void, int64, int64, int64, int64, int64)
+def score_floats(b: ir.IRBuilder, q: Any, last: Any, room: Any, turned: Any, out: Any) -> None:
+    """Scores of four queries with 16 positions: (4, 16); if TOGETHER is 8, of the four at `last` OWN bytes behind."""
+    rows = [b.add(four, b.mul(room, I64(4 * i))) for four in (q, last)[: TOGETHER // 4] for i in range(4)]
+    sums = [cgutils.alloca_once_value(b, const(FLOATS, 0.0)) for _ in rows]
+    with cgutils.for_range(b, room) as loop:
+        keys = load(b, FLOATS, b.add(turned, b.shl(loop.index, I64(6))))
+        for row, total in zip(rows, sums, strict=True):
+            number = splat(b, load(b, F32, b.add(row, b.shl(loop.index, I64(2))), align=4), 16)
+            b.store(fma(b, number, keys, b.load(total)), total)
+    for i, total in enumerate(sums):
+        store(b, b.load(total), out, i // 4 * OWN + 64 * (i % 4))
 
 
 _ALL = stored.f32, stored.f16, stored.q8_0, stored.q4_0
