@@ -35,7 +35,7 @@ class Drafting:
 
     def __init__(self, second: Second | None = None, gate: Gate | None = None) -> None:
         self.second = second
-        self._gate = gate or (Gate() if second is None else Gate(HOPE, GUESS))
+        self._gate = gate or (Gate() if second is None else Gate(HOPE, GUESS, sure=1))
 
     def anew(self) -> "Drafting":
         """The same, which has learned nothing."""

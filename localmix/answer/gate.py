@@ -5,8 +5,7 @@ as other tokens want other experts. What drafts lose against plain decoding is k
 """
 
 from collections import deque
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Iterable, Mapping
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # of drafts
 # Of a draft after a run of so many ids that were the same before, how likely each id is the next one, at first.
@@ -14,7 +13,9 @@ _HOPE = {2: 0.5, 4: 0.7, 8: 0.85, 16: 0.95}
 _LOSS = 0.01  # of the time spent, at most, that drafts may lose
 _CREDIT = 2.0  # single passes that they may lose besides
 _SAVED = 4.0  # single passes won before, at most, that they may lose, too
-_DEEPEST = 3.0  # credits that are lost, at most: what a pass lost beyond that, it lost to other programs
+_DEEPEST = 3.0  # credits that are lost, at most
+_HELD_UP = 3.0  # times what such passes took: what a pass lost beyond that, it lost to other programs
+_SURE = 3  # passes of one size: fewer may all have waited for other programs
 _GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was measured
 _LATEST = 9  # passes of one size that count
 _LEARNED = 0.05  # weight of a new hit or miss
@@ -25,18 +26,20 @@ class Gate:
     """Learns from all answers of one model: keep one as long as the model.
 
     `hope`: by how many ids before a draft are the same, from so many on, how likely each of its ids is the next one, at
-    first. `guess`: of a single pass, what an id costs, at first.
+    first. `guess`: of a single pass, what an id costs, at first. `sure`: passes of one size that tell what it costs;
+    fewer are believed where they took no longer than others let expect.
     """
 
-    def __init__(self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS) -> None:
+    def __init__(self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS, sure: int = _SURE) -> None:
         self._seconds: dict[int, deque[float]] = {}  # of passes, by how many ids they had
-        self._hope, self._guess = hope, guess
+        self._known: dict[int, float] = {}  # of them, what such a pass takes
+        self._hope, self._guess, self._sure = hope, guess, sure
         self._chance = dict(hope)
         self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
 
     def length(self, same: int, most: int) -> int:
         """How many ids to check of a draft of up to `most`, after a run of `same`; 0: a plain pass is better."""
-        if 1 not in self._seconds:
+        if 1 not in self._known:
             return 0
         single, chance = self._cost(1), self._chance[self._row(same)]
         if self._balance < -_CREDIT * single:
@@ -53,14 +56,18 @@ class Gate:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
         if length:
             single, row = self._cost(1), self._row(same)
-            spent = seconds - late + min(late, _CREDIT / 2 * single)
+            took = min(seconds - late, _HELD_UP * self._cost(length + 1))
+            spent = took + min(late, _CREDIT / 2 * single)
             least = -_DEEPEST * _CREDIT * single
             self._balance = max(min(self._balance + (taken + 1) * single - spent, _SAVED * single), least)
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
         for row, hope in self._hope.items():
             self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
-        self._seconds.setdefault(length + 1, deque(maxlen=_LATEST)).append(seconds - late)
+        some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
+        some.append(seconds - late)
+        if length == 0 or len(some) >= self._sure:
+            self._known[length + 1] = _middle(some)
 
     def _row(self, same: int) -> int:
         """Where what is known of drafts after so many ids is kept."""
@@ -68,16 +75,23 @@ class Gate:
 
     def _cost(self, ids: int) -> float:
         """Seconds of a pass of so many ids: measured, or on the line through the nearest that were."""
-        if ids in self._seconds:
-            return median(self._seconds[ids])
-        low = max(n for n in self._seconds if n < ids)
-        high = min((n for n in self._seconds if n > ids), default=0)
-        begin, single = self._cost(low), self._cost(1)
+        known = self._known
+        if ids in known:
+            return known[ids]
+        low = max(n for n in known if n < ids)
+        high = min((n for n in known if n > ids), default=0)
         if high:
-            each = (self._cost(high) - begin) / (high - low)
+            each = (known[high] - known[low]) / (high - low)
         else:
-            each = (begin - single) / (low - 1) if low > 1 else self._guess * single
-        return begin + max(each, 0.0) * (ids - low)
+            each = (known[low] - known[1]) / (low - 1) if low > 1 else self._guess * known[1]
+        line = known[low] + max(each, 0.0) * (ids - low)
+        return _middle([*self._seconds.get(ids, ()), line])
+
+
+def _middle(values: Iterable[float]) -> float:
+    """The lower of two in the middle."""
+    some = sorted(values)
+    return some[(len(some) - 1) // 2]
 
 
 def _expected(chance: float, length: int) -> float:

@@ -169,8 +169,23 @@ def test_drafts_that_hit_are_made_again_after_a_while() -> None:
 def test_a_machine_on_which_each_id_costs_a_pass_does_not_draft() -> None:
     gate = Gate()
     single(gate, 9)
-    gate.learn(32, 4, 4, 5.0)
+    for _ in range(3):
+        gate.learn(32, 4, 4, 5.0)
     assert gate.length(32, 24) == 0
+
+
+def test_passes_that_waited_for_other_programs_do_not_end_drafts() -> None:
+    """Every tenth takes 20 times as long, the first draft among them; where nine of ten ids are the next ones."""
+    gate, tokens, time = Gate(), 0, 0.0
+    single(gate, 9)
+    rng = np.random.default_rng(0)
+    for i in range(400):
+        length = gate.length(6, 24)
+        taken = min(length, int(rng.geometric(0.1)) - 1)
+        seconds = 1 + 0.2 * length
+        tokens, time = tokens + 1 + taken, time + seconds
+        gate.learn(6, length, taken, seconds * (20 if i % 10 == 0 else 1))
+    assert tokens > 1.7 * time
 
 
 def test_stories_are_hardly_drafted() -> None:
