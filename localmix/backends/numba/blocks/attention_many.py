@@ -33,7 +33,7 @@ from localmix.backends.numba.passes.parts import (
     take,
     wait,
 )
-from localmix.backends.numba.passes.records import BLOCK_OF_TOKENS, COUNTER, TILES
+from localmix.backends.numba.passes.records import COUNTER, TILES
 from localmix.engine.cache import PAGE
 
 
@@ -102,7 +102,7 @@ def _attend(s: Record, a: Record, own: Record, counter: int) -> None:
     piece = take(counter)
     for i in range(s.span_count):
         span = record(s.spans + i * SPAN_BYTES, SPAN_T)
-        blocks = pieces_of(span.count, BLOCK_OF_TOKENS)
+        blocks = pieces_of(span.count, a.block)
         while piece < offset + blocks * a.kv_heads:
             block, head = (piece - offset) // a.kv_heads, (piece - offset) % a.kv_heads
             if span.count == 1:
@@ -129,7 +129,7 @@ def _attend_one(s: Record, a: Record, own: Record, span: Record, head: int) -> N
 @inner
 def _attend_block(s: Record, a: Record, own: Record, span: Record, block: int, head: int) -> None:
     group, room, size = a.heads // a.kv_heads, a.room, a.size
-    first, count = block * BLOCK_OF_TOKENS, min(BLOCK_OF_TOKENS, span.count - block * BLOCK_OF_TOKENS)
+    first, count = block * a.block, min(a.block, span.count - block * a.block)
     job = record(own.attend, ATTEND_T)
     for i in range(count * group):
         query(s, a, span.row + first + i // group, head * group + i % group, own.queries + 4 * i * room)

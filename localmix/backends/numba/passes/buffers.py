@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.passes.records import (
     ATTEND,
-    BLOCK_OF_TOKENS,
     COUNTER,
     JOB,
     LARGEST,
@@ -21,6 +20,7 @@ from localmix.backends.numba.passes.records import (
     STEP,
     TILES,
     attention_scratch,
+    block_of_tokens,
     fours,
     padded,
     quantized_bytes,
@@ -41,7 +41,9 @@ class Sizes:
         self.kv = max(a.kv_heads * a.size for a in attentions)
         self.kv_heads = max(a.kv_heads for a in attentions)
         self.head = max(a.size for a in attentions)
-        self.group = max(a.heads // a.kv_heads for a in attentions)
+        groups = [a.heads // a.kv_heads for a in attentions]
+        self.group = max(groups)
+        self.queries = max(block_of_tokens(group) * group for group in groups)
         self.input = max(self.width, self.q)
         self.experts = max(len(m.experts) for m in mixtures)
         self.slots = max(map(slots_of, network.layers))
@@ -114,7 +116,7 @@ class Buffers:
     def _privates(self, tokens: int) -> None:
         c = self._sizes
         head = room(c.head)
-        queries = fours(BLOCK_OF_TOKENS * c.group)
+        queries = fours(c.queries)
         sizes = {
             "job": JOB.itemsize,
             "attend": ATTEND.itemsize,

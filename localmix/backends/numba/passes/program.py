@@ -28,6 +28,7 @@ from localmix.backends.numba.passes.records import (
     SCORES,
     WEIGHT,
     address_of,
+    block_of_tokens,
     room,
 )
 from localmix.engine.cache import PagedCache
@@ -142,7 +143,7 @@ class Program:
 
     def _fill_attention(self, row: Any, a: Attention) -> None:
         filled(a, row, {"rope", "scale"})
-        row["room"] = room(a.size)
+        row["room"], row["block"] = room(a.size), block_of_tokens(a.heads // a.kv_heads)
         row["scale"] = 1 / np.sqrt(a.size) if a.scale is None else a.scale
         if a.rope is not None:
             filled(a.rope, row, {"inverse", "pairs", "scale"})  # its scale is in the cosines and sines

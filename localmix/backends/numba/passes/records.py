@@ -35,10 +35,10 @@ BLOCK = _record("one many phases_one phases_many at")
 # `rope` is the number of its rotation, `rotated` how many pairs (0: none), `halves` whether they are (i, i + rotated).
 # `pool` and `place` are where the cache keeps its keys and values: among which pages, and at which number in each;
 # `room` is what a head has there, in numbers and (`kv_row`) in bytes;
-# `attend` the kernel for such a cache, `spread` whether keys are spread out in it. `residual`: its result is multiplied
-# by that. 0 is none of anything.
+# `attend` the kernel for such a cache, `block` how many tokens of a prompt it takes together, `spread` whether keys are
+# spread out in it. `residual`: its result is multiplied by that. 0 is none of anything.
 ATTENTION = _record(
-    "heads kv_heads size room window sinks rope rotated halves pool place kv_row attend spread",
+    "heads kv_heads size room window sinks rope rotated halves pool place kv_row attend block spread",
     norm=NORM,
     q=WEIGHT,
     k=WEIGHT,
@@ -130,9 +130,6 @@ KINDS = ("f32", "f16", "q8_0", "q4_0")  # of keys and values, by the numbers tha
 EARLY = 32  # positions ahead of those in hand, whose keys and values attention asks for
 SPLIT = 4 * PAGE  # positions that one thread attends to at a time when decoding, at least
 SPLITS = 16  # parts of a long sequence, at most: what is read at the start of a part was not asked for in time
-BLOCK_OF_TOKENS = (
-    64  # tokens whose queries share a pass over the keys in a prompt: each pass turns keys and widens values
-)
 # Queries of a token that share a head's keys, at most, for which reading these where they lie is fastest: with the 8 of
 # gpt-oss decoding at a depth of 16,384 loses 15 % of its speed where turning keys loses 23 %.
 FEW = 8
@@ -194,6 +191,13 @@ def room(head_dim: int) -> int:
 def attention_scratch(head_room: int) -> int:
     """Turned keys, widened values, weights of four queries and what their sums keep; rounded ones of 64 positions."""
     return 4 * 64 * head_room + 40 * 64 + LINE
+
+
+def block_of_tokens(group: int) -> int:
+    """Tokens of a prompt whose queries, `group` a kv head, share a pass over the keys: each pass turns or rounds these
+    and the values, which with 64 queries takes a fifth of its time. Smaller blocks are shared out more evenly.
+    """
+    return 64 if group > 2 else 128
 
 
 def fours(queries: int) -> int:
