@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 512  # most tokens of a prompt computed at once
+FEW = 16  # tokens that are decoded rather than read
 # Most multiplications in one layer at once, between two looks at an interrupt: 0.7 s on two cores with AVX2.
 LAYER = 1 << 37
 

@@ -5,15 +5,16 @@ It knows ids and nothing of text. Which experts it chose is told to whoever asks
 """
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from weakref import WeakSet
 
 import numpy as np
 
 from localmix.backends.protocol import Backend, Cache, Chooses, InParts, Inputs, Pause, Step, Watch
-from localmix.engine.batch import CHUNK, Batch, chunk
+from localmix.engine.batch import CHUNK, FEW, Batch, chunk
 from localmix.errors import ContextFullError, LocalmixError
 from localmix.network.decoder import Network
+from localmix.stream import fit, memory
 from localmix.stream.counts import Counts
 from localmix.stream.pool import Pool
 from quant.format import Floats
@@ -32,6 +33,8 @@ class Engine:
         # Of passes that others may interrupt; streamed experts are lent to the pass that reads them.
         self._in_parts: InParts | None = getattr(self._step, "in_parts", None) if pool is None else None
         self.chooses: Chooses | None = getattr(self._step, "choices", None)  # of a device that need not wait for us
+        self._work: Callable[[int], int] | None = getattr(self._step, "work", None)  # bytes that a pass takes by itself
+        self._missing = 0  # bytes that a pool was found to have too many
         self.decoding = Counts()  # what the pool did for tokens decoded one by one
         self._caches = WeakSet[Cache]()
         self._lock = threading.Lock()
@@ -90,13 +93,20 @@ class Engine:
                 logits = self._step(batch, cache, watch, pause)
                 cache.commit(batch)
                 return logits
-            self.pool.make_way(sum(one.nbytes for one in self._caches))
+            self.pool.make_way(self._taken(len(batch)))
             before = self.pool.counts
             logits = self._step(batch, cache, watch, pause)
             cache.commit(batch)
             if len(batch) == len(batch.spans):
                 self.decoding += self.pool.counts - before + Counts(tokens=len(batch))
         return logits
+
+    def _taken(self, tokens: int) -> int:
+        """Bytes for which a pool makes way before a pass of so many tokens."""
+        if tokens > FEW:
+            self._missing += max(fit.RESERVE - memory.here().available, 0)
+        own = 0 if self._work is None else max(self._work(tokens) - fit.WORKING // 2, 0)
+        return sum(one.nbytes for one in self._caches) + own + self._missing
 
     @property
     def parts(self) -> int:

@@ -43,15 +43,14 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
     """
     found, kept = experts(network), backend.cache(network, network.context, kv).needs
     sizes = _sizes(network, backend, weights, kept, streamed=bool(found))
-    available = fit.usable(ram, memory.here().available)
-    if backend.room is not None:
-        available = min(available, backend.room)
+    available = _available(backend, ram)
     needs = fit.needs(sizes)
     if needs <= available:
         return Place(needs)
     own = backend.slots(network) if found and backend.streams else None
+    available = _available(backend, ram)  # less what making slots took
     slot = own.nbytes if own else slot_bytes(found.values()) if found else 0
-    slots = fit.room(sizes, available) // slot if slot else 0
+    slots = (fit.room(sizes, available) - (fit.DEVICE if own else 0)) // slot if slot else 0
     if backend.streams and slots >= 2:
         spare = kept(min(fit.LEAST, network.context))
         pool = Pool(found, slots, spare, own)
@@ -63,8 +62,14 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
         raise UnsupportedError(f"{said}, and the {backend.name} backend does not stream experts: use --backend numba")
     if not found:
         raise LocalmixError(f"{said}, and it has no experts to stream: choose a smaller format or model")
-    least = fit.least(sizes) + 2 * slot
+    least = fit.least(sizes) + (fit.DEVICE if own else 0) + 2 * slot
     raise LocalmixError(f"{said}: expected {amount(least, 'B')} at least, for what every token reads and two experts")
+
+
+def _available(backend: Backend, ram: int | None) -> int:
+    """Bytes for weights, keys and values, and working memory."""
+    usable = fit.usable(ram, memory.here().available)
+    return usable if backend.room is None else min(usable, backend.room)
 
 
 def _sizes(

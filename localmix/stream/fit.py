@@ -7,7 +7,9 @@ from typing import Literal
 Fit = Literal["resident", "streamed", "no"]
 
 PROGRAM = 400 << 20  # bytes for Python, its libraries and activations, with room to spare
-WORKING = 256 << 20  # the same where every byte more is an expert: 140 MB were measured with four layers of Mixtral
+WORKING = 64 << 20  # the same beside a pool, which makes way for activations: 34 MB were measured with Mixtral's shape
+DEVICE = 192 << 20  # that a device's library keeps of activations, so that nobody has to make way for them
+RESERVE = 32 << 20  # of memory that must be free where a prompt begins, or slots of a pool are given up
 LEAST = 2048  # tokens of context without which a model is of little use
 _SHARE = 31 / 32  # of what is free: other programs want more from time to time
 

@@ -42,7 +42,7 @@ def test_the_library_streams_what_does_not_fit(path: Path, less: int) -> None:
 
 def test_what_cannot_be_is_refused(path: Path, less: int, backend: str) -> None:
     if backend != "reference":
-        with pytest.raises(LocalmixError, match=r"gguf: it needs .*, 10 MB may be used .*: expected 2\d\d MB"):
+        with pytest.raises(LocalmixError, match=r"gguf: it needs .*, 10 MB may be used .*: expected \d+ MB at least"):
             library.load(path, backend, ram=10**7)
         with pytest.raises(LocalmixError, match="no experts to stream: choose a smaller format or model"):
             library.load(STORIES, backend, ram=10**7)

@@ -42,7 +42,8 @@ class NumbaBackend:
         return as_stored(format, weights)
 
     def slots(self, network: Network) -> None:
-        """Experts stay as files have them."""
+        """Experts stay as files have them. What compiling kernels takes a pool must not be promised: it is done now."""
+        Program(network, self.threads, pooled=True).need("one")
 
     def repeats(self, network: Network) -> bool:
         """Not with matrices of floats: for one token their rows are added up in another order than for several."""

@@ -18,10 +18,11 @@ from localmix import backends, gguf, network
 from localmix.backends.numba.backend import NumbaBackend
 from localmix.backends.protocol import Cache
 from localmix.engine import streaming
-from localmix.engine.batch import Batch
+from localmix.engine.batch import FEW, Batch
 from localmix.engine.engine import Engine
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.gguf import shards
+from localmix.stream import fit, memory
 from localmix.stream.pool import Pool
 from quant import FORMATS
 
@@ -141,6 +142,44 @@ def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> No
     del caches
     streamed.logits(ids[:9])
     assert streamed.pool.slots == 8
+
+
+def test_a_prompt_takes_the_place_of_experts_for_a_while(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until some tokens were decoded one by one."""
+    monkeypatch.setattr(fit, "WORKING", 0)
+    loaded = network.load(gguf.open(paths["mixtral"]))
+    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9, spare=1 << 20))
+    resident = engine(paths["mixtral"])
+    assert streamed.pool is not None
+    ids = np.random.default_rng(0).integers(3, 300, 200 + FEW).tolist()
+    slots, caches = [], [one.cache(256) for one in (streamed, resident)]
+    sequences = [cache.new() for cache in caches]
+    for start, end in [(0, 200), *((at, at + 1) for at in range(200, 200 + FEW))]:
+        found = [
+            one.forward(Batch.of([(sequence, start, ids[start:end])]), cache)
+            for one, cache, sequence in zip((streamed, resident), caches, sequences, strict=True)
+        ]
+        assert np.array_equal(*found)
+        slots.append(streamed.pool.slots)
+    assert slots == [slots[0]] * FEW + [9]
+    assert slots[0] < 9
+
+
+def test_what_is_missing_of_memory_the_pool_gives_up(paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For good, where a prompt begins."""
+    loaded, ids = network.load(gguf.open(paths["mixtral"])), list(range(3, 60))
+    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9))
+    assert streamed.pool is not None
+    expected, slots = streamed.logits(ids), streamed.pool.slots
+    short = memory.Memory(1 << 30, fit.RESERVE - streamed.pool.slot_bytes)
+    monkeypatch.setattr(memory, "here", lambda: short)
+    assert np.array_equal(streamed.logits(ids), expected)
+    assert streamed.pool.slots == slots - 1
+    monkeypatch.undo()
+    streamed.logits(ids)
+    assert streamed.pool.slots == slots - 1
 
 
 def test_a_pass_that_is_interrupted_leaves_no_trace(paths: dict[str, Path]) -> None:

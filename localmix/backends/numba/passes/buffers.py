@@ -76,6 +76,14 @@ class Buffers:
             self._share(tokens)
             self._privates(tokens)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(memory.nbytes for memory in self._memory.values())
+
+    def shrink(self) -> None:
+        """To what the next batch needs."""
+        self._tokens = 0
+
     def rows(self, name: str, shape: tuple[int, int], dtype: type[np.generic], stride: int | None = None) -> NDArray:
         """A view of what all threads share: rows (n, width), `stride` bytes apart (None: without gaps)."""
         memory, size = self._memory[name], np.dtype(dtype).itemsize

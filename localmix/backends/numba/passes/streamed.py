@@ -14,7 +14,7 @@ from localmix.backends.numba.passes.engine import Engine
 from localmix.backends.numba.passes.program import Program
 from localmix.backends.numba.passes.team import Team
 from localmix.backends.protocol import Inputs, Pause, Watch
-from localmix.engine.batch import Batch
+from localmix.engine.batch import FEW, Batch
 from localmix.engine.cache import PagedCache
 from localmix.stream.pool import Held, Pool
 
@@ -29,6 +29,7 @@ class Streamed(Engine):
     def __init__(self, program: Program, team: Team, pool: Pool, tell: Inputs | None = None) -> None:
         super().__init__(program, team, tell)
         self._pool = pool
+        self._small = 0  # passes of few tokens, one after another
         self._next = 0  # the first block that is not computed yet
         self._lent: list[Held] = []  # experts that the next call of the kernels needs
 
@@ -43,6 +44,16 @@ class Streamed(Engine):
             self._return()
         self._pool.check()
         return logits
+
+    def work(self, tokens: int) -> int:
+        """Bytes of activations with a pass of so many tokens: what a prompt took is kept for a while, as another may
+        follow, and then given back.
+        """
+        self._small = self._small + 1 if tokens <= FEW else 0
+        if self._small == FEW:
+            self._buffers.shrink()
+        self._buffers.grow(tokens)
+        return self._buffers.nbytes
 
     def _run(self, first: int, last: int) -> None:
         finish, starts = last == len(self._network.layers), self._program.starts
