@@ -26,8 +26,8 @@ class Gate:
     """Learns from all answers of one model: keep one as long as the model.
 
     `hope`: by how many ids before a draft are the same, from so many on, how likely each of its ids is the next one, at
-    first. `guess`: of a single pass, what an id costs, at first. `sure`: passes of one size that tell what it costs;
-    fewer are believed where they took no longer than others let expect.
+    first. `guess`: of a single pass, what an id costs, at first. `sure`: passes of one size with a draft that tell what
+    it costs; fewer are believed where they took no longer than others let expect.
     """
 
     def __init__(self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS, sure: int = _SURE) -> None:
@@ -54,7 +54,7 @@ class Gate:
         """
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
-        if length:
+        if length and 1 in self._known:
             single, row = self._cost(1), self._row(same)
             took = min(seconds - late, _HELD_UP * self._cost(length + 1))
             spent = took + min(late, _CREDIT / 2 * single)
@@ -66,7 +66,7 @@ class Gate:
             self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
         some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
         some.append(seconds - late)
-        if length == 0 or len(some) >= self._sure:
+        if len(some) >= (self._sure if length else _SURE):
             self._known[length + 1] = _middle(some)
 
     def _row(self, same: int) -> int:

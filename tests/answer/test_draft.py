@@ -138,6 +138,9 @@ def single(gate: Gate, passes: int, seconds: float = 1.0) -> None:
 def test_the_gate_waits_for_a_measure() -> None:
     gate = Gate()
     assert gate.length(32, 24) == 0
+    single(gate, 1, 50.0)  # this one waited for other programs: beside it any draft would look cheap
+    single(gate, 1)
+    assert gate.length(32, 24) == 0
     single(gate, 1)
     assert gate.length(32, 24) > 8
     assert gate.length(32, 5) == 4
