@@ -18,6 +18,7 @@ _HELD_UP = 3.0  # times what such passes took: what a pass lost beyond that, it 
 _SURE = 3  # passes of one size: fewer may all have waited for other programs
 _GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was measured
 _LATEST = 9  # passes of one size that count
+_MISSED = 2  # drafts in a row of which nothing was taken: then a plain pass, to know what those take now
 _LEARNED = 0.05  # weight of a new hit or miss
 _FORGOTTEN = 0.002  # of what was learned, with each pass: what did not pay is tried again
 
@@ -36,10 +37,11 @@ class Gate:
         self._hope, self._guess, self._sure = hope, guess, sure
         self._chance = dict(hope)
         self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
+        self._missed = 0  # drafts in a row of which nothing was taken
 
     def length(self, same: int, most: int) -> int:
         """How many ids to check of a draft of up to `most`, after a run of `same`; 0: a plain pass is better."""
-        if 1 not in self._known:
+        if 1 not in self._known or self._missed >= _MISSED:
             return 0
         single, chance = self._cost(1), self._chance[self._row(same)]
         if self._balance < -_CREDIT * single:
@@ -54,6 +56,7 @@ class Gate:
         """
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
+        self._missed = self._missed + 1 if length and not taken else 0
         if length and 1 in self._known:
             single, row = self._cost(1), self._row(same)
             took = min(seconds - late, _HELD_UP * self._cost(length + 1))
