@@ -14,7 +14,6 @@ _LOSS = 0.01  # of the time spent, at most, that drafts may lose
 _CREDIT = 2.0  # single passes that they may lose besides
 _SAVED = 4.0  # single passes won before, at most, that they may lose, too
 _DEEPEST = 3.0  # credits that are lost, at most
-_HELD_UP = 3.0  # times what such passes took: what a pass lost beyond that, it lost to other programs
 _SURE = 3  # passes of one size: fewer may all have waited for other programs
 _GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was measured
 _LATEST = 9  # passes of one size that count
@@ -57,20 +56,19 @@ class Gate:
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
         self._missed = self._missed + 1 if length and not taken else 0
+        some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
+        some.append(seconds - late)
+        if len(some) >= (self._sure if length else _SURE):
+            self._known[length + 1] = _middle(some)
         if length and 1 in self._known:
             single, row = self._cost(1), self._row(same)
-            took = min(seconds - late, _HELD_UP * self._cost(length + 1))
-            spent = took + min(late, _CREDIT / 2 * single)
+            spent = self._cost(length + 1) + min(late, _CREDIT / 2 * single)  # not `seconds`: other programs had some
             least = -_DEEPEST * _CREDIT * single
             self._balance = max(min(self._balance + (taken + 1) * single - spent, _SAVED * single), least)
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
         for row, hope in self._hope.items():
             self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
-        some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
-        some.append(seconds - late)
-        if len(some) >= (self._sure if length else _SURE):
-            self._known[length + 1] = _middle(some)
 
     def _row(self, same: int) -> int:
         """Where what is known of drafts after so many ids is kept."""
