@@ -3,7 +3,7 @@
 A pool holds the experts that a router chooses from; all else that every token reads stays in memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from localmix.amounts import amount
@@ -81,31 +81,18 @@ def _sizes(
         return sum(backend.held(one.format.name, one.shape[0] * one.shape[1]) for one in every)
 
     total = weights + sum(held(one) - one.nbytes for one in decoder.matrices(network))
-    chosen = sum(held(*m.gate, *m.up, *m.down) for m in _routed(network)) if streamed else 0
+    chosen = sum(held(*parts) for parts in decoder.routed(network).values()) if streamed else 0
     read = sum(held(*_read(layer)) for layer in network.layers)
     tied = network.output.weight is network.token_embd
     embedding = 0 if tied or not backend.mapped else network.token_embd.nbytes  # of which a token reads one row
     return fit.Sizes(total, total - chosen - embedding, chosen, read, kept, network.context)
 
 
-def _routed(network: Network) -> Iterator[Experts]:
-    """Those of each layer that a router chooses from."""
-    return (layer.mixture.experts for layer in network.layers if layer.mixture.router)
-
-
 def experts(network: Network) -> Parts:
     """Where gate, up and down of every expert lie that a router chooses; empty: there are none, or not in a file."""
-    found: Parts = {}
-    for index, layer in enumerate(network.layers):
-        m = layer.mixture
-        if m.router is None:
-            continue
-        for e, parts in enumerate(zip(m.experts.gate, m.experts.up, m.experts.down, strict=True)):
-            extents = tuple(part.extent for part in parts if part.extent is not None)
-            if len(extents) < len(parts):
-                return {}
-            found[index, e] = extents
-    return found
+    every = decoder.routed(network)
+    found = {key: tuple(p.extent for p in parts if p.extent is not None) for key, parts in every.items()}
+    return found if all(len(extents) == len(every[key]) for key, extents in found.items()) else {}
 
 
 def owned(network: Network) -> Network:

@@ -80,6 +80,12 @@ def matrices(block: Any) -> Iterator[Weight]:
         yield from part if isinstance(part, tuple) else (part,)
 
 
+def routed(network: Network) -> dict[tuple[int, int], tuple[Weight, ...]]:
+    """Gate, up and down of every expert that a router chooses, by its layer and its number there."""
+    layers = [(index, layer.mixture.experts) for index, layer in enumerate(network.layers) if layer.mixture.router]
+    return {(index, e): (m.gate[e], m.up[e], m.down[e]) for index, m in layers for e in range(len(m))}
+
+
 def products_of(layer: Layer) -> int:
     """Multiplications with the weights of a layer for one token, the router's left out."""
     a, m = layer.attention, layer.mixture

@@ -22,14 +22,14 @@ from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.metal import choice
 from localmix.backends.mlx.metal.kernels import Kernels
 from localmix.backends.mlx.pairs import Pairs
-from localmix.backends.mlx.slots import DeviceSlots, parts_of
+from localmix.backends.mlx.slots import DeviceSlots
 from localmix.backends.mlx.step import Step
 from localmix.backends.mlx.streamed import StreamedStep
 from localmix.backends.protocol import Inputs, refuse_pool
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
-from localmix.network.decoder import Network
+from localmix.network.decoder import Network, routed
 from localmix.stream.pool import LEAST, Pool
 from quant import FORMATS
 from quant.format import Floats
@@ -203,7 +203,7 @@ class MlxBackend:
         return max(0, self.device.room - mx.get_active_memory())
 
     def slots(self, network: Network) -> DeviceSlots:
-        slots = DeviceSlots(parts_of(network), self.arithmetic)
+        slots = DeviceSlots(routed(network), self.arithmetic)
         self._slots.add(slots)
         return slots
 
@@ -219,7 +219,7 @@ class MlxBackend:
         others = mx.get_active_memory() - sum(slots.used for slots in self._slots)  # what other models take
         left = None if room is None else room - others
         kept = self.cache(network, network.context, "f16").needs
-        pooled = frozenset[Weight]() if pool is None else frozenset(chain(*parts_of(network).values()))
+        pooled = frozenset[Weight]() if pool is None else frozenset(chain(*routed(network).values()))
         memory.check(matrices(network, pooled), kept, self.arithmetic, left)
         for part in sources(network, pooled):
             self._store.matrix(part)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.repack import repack
 from localmix.engine.weights import Weight
+from localmix.network import decoder
 from localmix.network.decoder import Network, weights
 
 Source = Weight | tuple[Weight, ...]  # a matrix, or a stack of experts
@@ -22,7 +23,7 @@ def sources(network: Network, elsewhere: Container[Weight] = ()) -> Iterator[Sou
 
 def matrices(network: Network, elsewhere: Container[Weight] = ()) -> list[Weight]:
     """The same, every expert by itself."""
-    return [part for one in sources(network, elsewhere) for part in (one if isinstance(one, tuple) else (one,))]
+    return [one for one in decoder.matrices(network) if one not in elsewhere]
 
 
 class Store:

@@ -13,7 +13,6 @@ import numpy as np
 from localmix.backends.mlx.matrix import Arithmetic, Matrix
 from localmix.backends.mlx.repack import Blank, blank, put
 from localmix.engine.weights import Weight
-from localmix.network.decoder import Network
 from localmix.stream.files import PAGE
 from localmix.stream.readers import PIECE, Read
 from localmix.stream.slots import Key
@@ -66,12 +65,6 @@ class DeviceSlots:
     def _make(self, parts: Parts) -> _Slot:
         blanks = tuple(blank(weight.format, (1, *weight.shape), self._arithmetic) for weight in parts)
         return _Slot(_kind(parts), blanks, tuple(one.matrix() for one in blanks))
-
-
-def parts_of(network: Network) -> dict[Key, Parts]:
-    """Of every expert that a router chooses."""
-    routed = [(index, layer.mixture.experts) for index, layer in enumerate(network.layers) if layer.mixture.router]
-    return {(index, e): (m.gate[e], m.up[e], m.down[e]) for index, m in routed for e in range(len(m))}
 
 
 def _kind(parts: Parts) -> Kind:

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from localmix.backends.mlx.backend import MlxBackend
 from localmix.backends.mlx.load import matrices
 from localmix.backends.mlx.selftest.check import Check, bound, distance, numbers
-from localmix.backends.mlx.slots import parts_of
 from localmix.backends.protocol import Step
 from localmix.backends.reference import Reference
 from localmix.engine.batch import Batch
-from localmix.network.decoder import Network, forward
+from localmix.network.decoder import Network, forward, routed
 from localmix.stream.pool import LEAST, Pool
 from quant.format import Floats
 
@@ -54,7 +53,7 @@ def checks(named: Iterable[Named], half: bool) -> Iterator[Check]:
         expected = _logits(network, beside, _both(network, device), partial(forward, operations, network))
         yield Check(f"{name}, operation by operation", beside.first is None, beside.text)
         yield from _passes(name, network, device, device.decoder(network), expected)
-        if parts_of(network) and device.streams:
+        if routed(network) and device.streams:
             yield from _passes(f"{name}, streamed", network, device, _streamed(network, device), expected)
 
 
@@ -70,7 +69,7 @@ def _passes(name: str, network: Network, device: MlxBackend, step: Step, expecte
 
 def _streamed(network: Network, device: MlxBackend) -> Step:
     """With a slot for half of the experts of one layer."""
-    extents = {key: [part.extent for part in parts if part.extent] for key, parts in parts_of(network).items()}
+    extents = {key: [part.extent for part in parts if part.extent] for key, parts in routed(network).items()}
     pool = Pool(extents, max(LEAST, network.experts // 2), memory=device.slots(network))
     return device.decoder(network, pool=pool)
 
