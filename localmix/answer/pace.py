@@ -2,7 +2,8 @@
 
 What passes cost is learned as they come (`localmix.answer.costs`), and how much they differ: a pass is as large as
 keeps the bound even where it takes longer than expected by some deviations. Where nothing disturbs the machine pieces
-are large, and the weights are read for few of them; where passes differ much they are smaller.
+are large, and the weights are read for few of them; where passes differ much they are smaller. The same holds for
+passes that are left between layers: there a layer and the tokens of all answers are to keep the bound together.
 """
 
 from bisect import bisect_right
@@ -23,7 +24,9 @@ class Pace:
 
     def __init__(self, gap: float | None) -> None:
         self.gap = gap
-        self._costs = Costs()
+        self._costs = Costs()  # of passes
+        self._layers = Costs()  # of a layer of passes that are left between layers
+        self._answers = Costs()  # of passes with a token of each answer alone
 
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
@@ -36,13 +39,47 @@ class Pace:
             return most - answers
         if not self._costs.begin:
             return min(most - answers, _GUESS)
-        seconds, begin = _SHARE * self.gap * (1 if answers else 2), self._costs.begin
+        seconds, begin = self._bound * (1 if answers else 2), self._costs.begin
         if begin > _MOST_READING * seconds:
             seconds = 2 * begin
         room = bisect_right(range(most + 1), seconds, key=lambda tokens: self._costs.seconds(tokens, _DEVIATIONS)) - 1
         return max(room, _LEAST, answers + _LEAST_READ) - answers
 
-    def learn(self, tokens: int, seconds: float) -> None:
-        """A pass of so many tokens took so long."""
+    def between(self, most: int, answers: int, layers: int) -> int:
+        """Tokens of a pass of so many `layers` between which `answers` go on, `most` at most; 0: prompts are read
+        sooner in pieces that share the passes of answers, as where these are many.
+        """
+        if not self._layers.begin:
+            return min(most, _GUESS)
+        token = self._answering(answers)
+        left = self._bound - token
+        room = bisect_right(range(most + 1), left, key=lambda tokens: self._layers.seconds(tokens, _DEVIATIONS)) - 1
+        room, piece = max(room, _LEAST), self.room(most, answers)
+        layer = self._layers.seconds(room)
+        turns = (layers - 1) / max(left // layer, 1)  # in which answers get a token each
+        sooner = piece * ((layers - 1) * layer + turns * token) > room * self._costs.seconds(piece + answers)
+        return 0 if answers and sooner else room
+
+    def waits(self, tokens: int, answers: int, waited: float) -> bool:
+        """Whether `answers` that have `waited` can wait for another layer of a pass of so many tokens."""
+        layer = self._layers.seconds(tokens, _DEVIATIONS)
+        return waited + layer + self._answering(answers) <= self._bound
+
+    def learn(self, tokens: int, seconds: float, *, answers: bool = False) -> None:
+        """A pass of so many tokens took so long; `answers`: a token of each, and no prompts."""
         if tokens > _FEW:
             self._costs.learn(tokens, seconds)
+        if answers:
+            self._answers.learn(tokens, seconds)
+
+    def learn_layer(self, tokens: int, seconds: float) -> None:
+        """A layer of a pass of so many tokens took so long."""
+        self._layers.learn(tokens, seconds)
+
+    @property
+    def _bound(self) -> float:
+        return _SHARE * (self.gap or 0.0)
+
+    def _answering(self, answers: int) -> float:
+        """Seconds for a token of each answer, at most."""
+        return self._answers.seconds(answers, _DEVIATIONS) if answers and self._answers.begin else 0.0

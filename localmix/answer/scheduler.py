@@ -1,7 +1,9 @@
 """Requests answered together: each step is one pass with a token of every answer and a piece of the prompts.
 
-A pass reads each weight once for all of them. What is computed for one does not depend on who else is there, nor on
-how its prompt was cut. Everything here runs in one thread; only `Ticket.cancelled` may be set from others.
+A pass reads each weight once for all of them. Prompts that would take many such passes are read layer after layer
+instead (`localmix.answer.reading`), and a step is a layer, or a pass of the others. What is computed for one does not
+depend on who else is there, nor on how its prompt was cut. Everything here runs in one thread; only `Ticket.cancelled`
+may be set from others.
 """
 
 from collections import deque
@@ -11,8 +13,9 @@ from typing import Any
 
 from localmix.answer.options import PARALLEL
 from localmix.answer.pace import Pace
+from localmix.answer.reading import Reading, shared
 from localmix.answer.ticket import Ticket
-from localmix.engine.batch import cut
+from localmix.engine.batch import CHUNK
 from localmix.engine.context import advance
 from localmix.engine.engine import Engine
 from localmix.engine.prefixes import Prefixes
@@ -48,6 +51,11 @@ class Scheduler:
         self._engine, self._parallel, self._size = engine, parallel, context
         self._pace = Pace(gap)
         self._before: float | None = None  # when the last pass ended, unless there was nothing to do since
+        self._answered = 0.0  # when answers had their latest tokens
+        self._reading: Reading | None = None  # a pass that is left between layers
+        self._layers = 0  # computed since then
+        self._owed = 0.0  # seconds for which short prompts were read, and that longer ones have not had since
+        self._apart = gap is not None and engine.parts > 1
         self._budget = budget
         self._prefixes: Prefixes | None = None
 
@@ -86,7 +94,7 @@ class Scheduler:
             self.tokens += sum(len(ticket.ids) for ticket in self.rows) - before
         ended += self._leave()
         if self.idle:
-            self._before = None
+            self._before, self._owed = None, 0.0
         return ended
 
     def _leave(self) -> list[Ticket]:
@@ -94,8 +102,10 @@ class Scheduler:
         gone = [ticket for ticket in self.waiting if ticket.ended]
         if gone:
             self.waiting = deque(ticket for ticket in self.waiting if not ticket.ended)
-        gone += [ticket for ticket in self.rows if ticket.ended]
-        self.rows = [ticket for ticket in self.rows if not ticket.ended]
+        if self._reading is not None and self._reading.ended:
+            self._give_up()
+        gone += [ticket for ticket in self.rows if ticket.ended and not self._busy(ticket)]
+        self.rows = [ticket for ticket in self.rows if not ticket.ended or self._busy(ticket)]
         for ticket in gone:
             self._free(ticket)
         return [one for ticket in gone for one in (ticket, *ticket.followers)]
@@ -132,6 +142,8 @@ class Scheduler:
         growing = len(self.rows) * self._prefixes.cache.page_bytes
         while not self._prefixes.shrink(growing) and len(own := [t for t in self.rows if t.lent]) > 1:
             youngest = own[-1]
+            if self._busy(youngest):
+                self._give_up()
             self.rows.remove(youngest)
             self._free(youngest)
             youngest.begin_again()
@@ -152,45 +164,95 @@ class Scheduler:
             self._spent(self.rows, [], perf_counter() - start)
             return
         answering = [ticket for ticket in self.rows if not ticket.ended and not ticket.reading]
-        reading = self._share([ticket for ticket in self.rows if not ticket.ended and ticket.reading], len(answering))
-        reading = [(ticket, _to_branch(ticket, count)) for ticket, count in reading]
+        reading = [ticket for ticket in self.rows if not ticket.ended and ticket.reading]
+        room = max(self._pace.room(self._engine.chunk, len(answering)), _LEAST)
+        if self._reading is None and self._apart and sum(len(ticket.todo) for ticket in reading) > room:
+            self._begin(answering, reading)
+        if self._reading is not None:
+            joining = self._joining(reading)
+            if not joining and self._layer(answering):
+                return
+            reading = [] if answering and self._layers else joining
+        self._pass(answering, shared(reading, room, fair=self._pace.gap is not None))
+
+    def _pass(self, answering: list[Ticket], reading: list[tuple[Ticket, int]]) -> None:
+        """A pass with a token of every answer and pieces of prompts."""
+        start = perf_counter()
         alone = len(self.rows) == 1 and len(answering) == 1
         drafted = alone and answering[0].drafts()
         taking = [(ticket, len(ticket.todo)) for ticket in answering] + reading
         parts = [(ticket.context, ticket.todo[:count]) for ticket, count in taking if ticket.context is not None]
         every = [ticket.scored or drafted for ticket, _ in taking]
-        logits = advance(parts, every=every, apart=drafted)  # (rows, V)
-        row = 0
-        for (ticket, count), whole in zip(taking, every, strict=True):
-            rows = count if whole else 1
-            self._computed(ticket, count, logits[row : row + rows])
-            row += rows
+        self._all_computed(taking, every, advance(parts, every=every, apart=drafted))
         end = perf_counter()
         seconds = end - start
         if alone:
             answering[0].learn(seconds)
         else:  # what lies between two passes is part of a gap
-            self._pace.learn(sum(count for _, count in taking), end - (self._before or start))
-        self._before = end
+            tokens = sum(count for _, count in taking)
+            self._pace.learn(tokens, end - (self._before or start), answers=not reading)
+        self._before = self._answered = end
+        self._layers = 0
+        if reading:
+            self._owed = self._owed + seconds if self._reading is not None else 0.0
         self._spent(answering, [ticket for ticket, _ in reading], seconds)
 
-    def _share(self, reading: list[Ticket], answers: int) -> list[tuple[Ticket, int]]:
-        """Who reads how much: the shortest first, so that a question does not wait for a book, but half of it all is
-        the one's who came first, so that a book does not wait for ever.
+    def _joining(self, reading: list[Ticket]) -> list[Ticket]:
+        """Those whose prompts are less than half as long as the longest, and are read between its layers: for no more
+        time than these take.
         """
-        if not reading:
+        if self._owed > 0:
             return []
-        room = max(self._pace.room(self._engine.chunk, answers), _LEAST)
-        shortest = sorted(reading, key=lambda ticket: len(ticket.todo))
-        shares, first = dict.fromkeys(map(id, reading), 0), reading[0]
-        if self._pace.gap is not None and len(reading) > 1:
-            shares[id(first)] = cut(len(first.todo), room // 2)
-            room -= shares[id(first)]
-        for ticket in shortest:
-            if count := cut(len(ticket.todo) - shares[id(ticket)], room):
-                shares[id(ticket)] += count
-                room -= count
-        return [(ticket, shares[id(ticket)]) for ticket in shortest if shares[id(ticket)]]
+        longest = max((len(ticket.todo) for ticket in reading), default=0)
+        return [ticket for ticket in reading if not self._busy(ticket) and 2 * len(ticket.todo) < longest]
+
+    def _begin(self, answering: list[Ticket], reading: list[Ticket]) -> None:
+        """Read prompts layer after layer, if that is sooner done; short ones come first."""
+        room = self._pace.between(CHUNK, len(answering), self._engine.parts)
+        short = self._joining(reading)
+        shares = shared([ticket for ticket in reading if ticket not in short], room)
+        if shares:
+            self._reading = Reading(shares)
+
+    def _layer(self, answering: list[Ticket]) -> bool:
+        """Compute another layer of long prompts, unless it is the answers' turn; whether it was computed."""
+        start, one, answers = perf_counter(), self._reading, len(answering)
+        assert one is not None
+        if answers and self._layers and not self._pace.waits(one.tokens, answers, start - self._answered):
+            return False
+        logits = one.layer()
+        end = perf_counter()
+        seconds = end - start
+        self._layers, self._owed = self._layers + 1, max(self._owed - seconds, 0.0)
+        if logits is None:
+            self._pace.learn_layer(one.tokens, end - (self._before or start))
+        else:  # of the last layer only what follows is computed
+            self._reading = None
+            if not answers:
+                self._answered, self._layers = end, 0
+            self._all_computed(one.taking, one.every, logits)
+            self._spent([], [ticket for ticket, _ in one.taking], end - one.began)
+        self._before = end
+        self._spent(answering, [], seconds)
+        return True
+
+    def _busy(self, ticket: Ticket) -> bool:
+        """Whether a pass that is not over reads its prompt."""
+        return self._reading is not None and ticket in self._reading
+
+    def _give_up(self) -> None:
+        """End a pass before its last layer; what it would have read is read again."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _all_computed(self, taking: list[tuple[Ticket, int]], every: list[bool], logits: Any) -> None:
+        """Those who took part go on by their rows of the logits (W, V)."""
+        row = 0
+        for (ticket, count), whole in zip(taking, every, strict=True):
+            rows = count if whole else 1
+            self._computed(ticket, count, logits[row : row + rows])
+            row += rows
 
     def _computed(self, ticket: Ticket, count: int, logits: Any) -> None:
         reading = ticket.reading
@@ -219,9 +281,3 @@ class Scheduler:
             ticket.stats.decode_seconds += seconds
         for ticket in reading:
             ticket.stats.prompt_seconds += seconds
-
-
-def _to_branch(ticket: Ticket, count: int) -> int:
-    """How much of the next `count` tokens of a prompt to read: not beyond where other prompts go another way."""
-    left = ticket.context.branch - len(ticket.context.ids) if ticket.context is not None else 0
-    return min(count, left) if left > 1 else count  # one alone would be computed as decoding does

@@ -17,6 +17,7 @@ from localmix.server.metrics import Metrics, Watch
 
 _FAILURES = 3  # passes in a row
 _RETRY = 5  # seconds
+_TOGETHER = 0.003  # seconds between requests that come together
 # Told of pieces, and with the last of them that a ticket has ended: see `Worker.call`.
 Listener = Callable[[Ticket, list[Piece], bool], None]
 
@@ -104,8 +105,11 @@ class Worker:
     def _take(self) -> None:
         """Wait for something to do."""
         with self._changed:
-            while not self._inbox and self.scheduler.idle:
-                self._changed.wait()
+            if not self._inbox and self.scheduler.idle:
+                self._changed.wait_for(lambda: self._inbox)
+                for _ in range(self._most):  # those who come together are read together
+                    if not self._changed.wait(_TOGETHER):
+                        break
             inbox, self._inbox = self._inbox, []
         for watched in inbox:
             for one in watched:

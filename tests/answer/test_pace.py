@@ -119,3 +119,33 @@ def test_the_line_is_found_and_sizes_that_were_not_met_are_doubted() -> None:
     doubt = [costs.seconds(tokens, 1) / costs.seconds(tokens) for tokens in (16, 64, 200)]
     assert doubt == sorted(doubt)
     assert doubt[-1] > 1.15
+
+
+def pass_in_layers(answers: int, layers: int) -> tuple[int, Pace]:
+    """Tokens of a pass that is left between layers, on a machine where passes take 0.1 s and 4 ms for each token."""
+    pace, rng = Pace(0.5), random.Random(0)
+    assert pace.between(512, answers, layers) == 64
+    for _ in range(40):
+        pace.learn(answers, (0.05 if answers == 1 else 0.1 + 0.004 * answers) * rng.gauss(1, 0.01), answers=True)
+        for count in (20, 60, 100):
+            pace.learn(count, (0.1 + 0.004 * count) * rng.gauss(1, 0.01))
+        for count in (100, 200, 300):
+            pace.learn_layer(count, (0.1 + 0.004 * count) / layers * rng.gauss(1, 0.01))
+    return pace.between(512, answers, layers), pace
+
+
+def test_a_layer_and_a_token_of_each_answer_keep_the_bound() -> None:
+    tokens, pace = pass_in_layers(1, 4)
+    assert 0.42 < 0.05 + (0.1 + 0.004 * tokens) / 4 < 0.48
+    assert pace.waits(tokens, 1, 0.0)
+    assert not pace.waits(tokens, 1, 0.1)
+    tokens, pace = pass_in_layers(1, 40)
+    assert tokens == 512  # of a deep network several layers come between two tokens
+    assert pace.waits(tokens, 1, 0.3)
+    assert not pace.waits(tokens, 1, 0.4)
+
+
+def test_what_is_read_sooner_in_pieces_is_read_so() -> None:
+    """Many answers would take as long between layers as the prompts."""
+    assert pass_in_layers(80, 4)[0] == 0
+    assert pass_in_layers(8, 4)[0] > 200

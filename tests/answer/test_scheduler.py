@@ -129,12 +129,17 @@ def test_a_question_does_not_wait_for_a_book_nor_the_book_for_ever(model: Model)
     book = ticket(model, STORY)
     scheduler.submit(book)
     scheduler.step()
-    first = len(book.todo)
     question = ticket(model, "One")
     scheduler.submit(question)
     scheduler.step()
     assert not question.reading
-    assert len(book.todo) < first
+    assert book.reading
+    others = []
+    while book.reading:  # one question after the other
+        others.append(ticket(model, "One", max_tokens=1))
+        scheduler.submit(others[-1])
+        scheduler.step()
+    assert sum(not one.reading for one in others) > 5
 
 
 def test_scores_of_a_prompt_that_is_remembered(model: Model) -> None:
@@ -149,3 +154,62 @@ def test_scores_of_a_prompt_that_is_remembered(model: Model) -> None:
         found.append([score and score.logprob for score in one.prompt_scores])
     assert scheduler.memory[1] > 0
     assert found[0] == found[1] == found[2]
+
+
+def test_answers_and_short_prompts_go_on_between_the_layers_of_long_ones(model: Model) -> None:
+    """Each is what it is alone, of two prompts that are read at once too; nobody waits for more than a layer."""
+    scheduler = Scheduler(model.engine, gap=1e-9, budget=1 << 26)
+    texts = ["One day", STORY + "Then", STORY + "But", "Tom was"]
+    tickets = [ticket(model, text) for text in texts]
+    scheduler.submit(tickets[0])
+    scheduler.step()
+    for one in tickets[1:3]:
+        scheduler.submit(one)
+    steps = without = 0
+    while not scheduler.idle:
+        before, reading = len(tickets[0].ids), any(one.reading for one in tickets[1:3])
+        scheduler.step()
+        steps += 1
+        if reading and not tickets[0].ended:
+            without = without + 1 if len(tickets[0].ids) == before else 0
+            assert without <= 1
+        if steps == 2:
+            scheduler.submit(tickets[3])
+    assert [one.ids for one in tickets] == [alone(model, text) for text in texts]
+
+
+def test_who_is_cancelled_between_layers_gives_all_back(model: Model) -> None:
+    scheduler = Scheduler(model.engine, parallel=3, gap=1e-9, budget=1 << 26)
+    running, book, other = ticket(model, "One day"), ticket(model, STORY), ticket(model, STORY + "But")
+    scheduler.submit(running)
+    scheduler.step()
+    scheduler.submit(book)
+    scheduler.submit(other)
+    while scheduler._reading is None or not scheduler._layers:
+        scheduler.step()
+    assert book.reading
+    book.cancelled = True
+    while book in scheduler.rows:  # until the pass, which others need, is over
+        scheduler.step()
+    other.cancelled = True
+    scheduler.step()
+    assert scheduler.rows == [running]
+    assert scheduler._reading is None
+    run(scheduler)
+    assert running.ids == alone(model, "One day")
+    assert scheduler._prefixes is not None
+    for kept in list(scheduler._prefixes._kept):
+        scheduler._prefixes._drop(kept)
+    assert scheduler.memory == (0, 0)
+
+
+def test_where_memory_ends_between_layers(model: Model) -> None:
+    """A pass that has to go is begun again."""
+    cache = model.engine.cache()
+    scheduler = Scheduler(model.engine, budget=9 * cache.page_bytes, parallel=4, gap=1e-9)
+    texts = [TEXT[:20], TEXT[:30], STORY, STORY + "But"]
+    tickets = [ticket(model, text, max_tokens=150) for text in texts]
+    for one in tickets:
+        scheduler.submit(one)
+    run(scheduler)
+    assert [one.ids for one in tickets] == [alone(model, text, max_tokens=150) for text in texts]
