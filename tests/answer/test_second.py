@@ -94,7 +94,7 @@ def test_a_model_that_knows_nothing_is_not_asked_for_long(plain: Model, stranger
     model = localmix.load(backend="numba", draft=str(stranger_path))
     found, expected = (read(one, TEXT, temp=0.8, max_tokens=200) for one in (model, plain))
     assert found.ids == expected.ids
-    assert 0 < found.stats.drafted < 100
+    assert 0 < found.stats.drafted < 200  # of 400 and more; how many depends on what passes take
 
 
 def test_a_model_that_is_always_wrong_changes_nothing(plain: Model, stranger_path: Path) -> None:
