@@ -7,6 +7,5 @@ PROMPTS = 256  # in one request
 TOOLS = 128
 STOPS = 64
 LOGPROBS = 20  # likely tokens beside each
-DEPTH = 64  # of a schema
 ALIVE_SECONDS = 10  # between signs of life while a client waits
 QUEUE = 128  # requests that wait for a place
