@@ -16,6 +16,9 @@ _MOST_READING = 0.75  # of a pass
 _LEAST = 16  # tokens in a pass: with fewer, reading the weights takes all the time
 _LEAST_READ = 4  # of them of prompts, beside many answers
 _GUESS = 64  # tokens of a prompt in the first pass
+_LAST = 0.1  # of a layer that the last one takes, of which only what follows is computed
+_CLEARLY = 1.1  # times as fast
+_PIECES = 8  # after which the other way is tried again: what is known of it may be of a worse minute
 _FEW = 8  # tokens up to which a pass reads but some of the experts: such passes tell nothing of larger ones
 
 
@@ -27,6 +30,7 @@ class Pace:
         self._costs = Costs()  # of passes
         self._layers = Costs()  # of a layer of passes that are left between layers
         self._answers = Costs()  # of passes with a token of each answer alone
+        self._pieces = 0  # that were read instead, one after the other
 
     def room(self, most: int, answers: int) -> int:
         """Tokens of prompts in a pass of at most `most` tokens, beside `answers` that wait for a token.
@@ -52,13 +56,15 @@ class Pace:
         if not self._layers.begin:
             return min(most, _GUESS)
         token = self._answering(answers)
-        left = self._bound - token
+        left = (self._bound - token) / (1 + _LAST)
         room = bisect_right(range(most + 1), left, key=lambda tokens: self._layers.seconds(tokens, _DEVIATIONS)) - 1
         room, piece = max(room, _LEAST), self.room(most, answers)
         layer = self._layers.seconds(room)
         turns = (layers - 1) / max(left // layer, 1)  # in which answers get a token each
-        sooner = piece * ((layers - 1) * layer + turns * token) > room * self._costs.seconds(piece + answers)
-        return 0 if answers and sooner else room
+        between, together = (layers - 1 + _LAST) * layer + turns * token, self._costs.seconds(piece + answers)
+        sooner = piece * between > _CLEARLY * room * together
+        self._pieces = self._pieces + 1 if answers and sooner else 0
+        return 0 if 0 < self._pieces < _PIECES else room
 
     def waits(self, tokens: int, answers: int, waited: float) -> bool:
         """Whether `answers` that have `waited` can wait for another layer of a pass of so many tokens."""

@@ -20,10 +20,16 @@ class Reading:
         self.tokens = sum(count for _, count in taking)
         self.began = perf_counter()
         parts = [(ticket.context, ticket.todo[:count]) for ticket, count in taking if ticket.context is not None]
+        self._left = parts[0][0].engine.parts
         self._running = advance_in_parts(parts, every=self.every)
 
     def __contains__(self, ticket: Ticket) -> bool:
         return any(ticket is one for one, _ in self.taking)
+
+    @property
+    def ending(self) -> bool:
+        """Whether only little of the last layer is left to compute: what the last tokens need."""
+        return self._left == 1 and not any(self.every)
 
     @property
     def ended(self) -> bool:
@@ -32,6 +38,7 @@ class Reading:
 
     def layer(self) -> Floats | None:
         """Compute another layer: the logits of all if it was the last."""
+        self._left -= 1
         try:
             next(self._running)
         except StopIteration as end:

@@ -218,7 +218,8 @@ class Scheduler:
         """Compute another layer of long prompts, unless it is the answers' turn; whether it was computed."""
         start, one, answers = perf_counter(), self._reading, len(answering)
         assert one is not None
-        if answers and self._layers and not self._pace.waits(one.tokens, answers, start - self._answered):
+        waits = one.ending or self._pace.waits(one.tokens, answers, start - self._answered)
+        if answers and self._layers and not waits:
             return False
         logits = one.layer()
         end = perf_counter()

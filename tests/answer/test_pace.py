@@ -136,9 +136,9 @@ def pass_in_layers(answers: int, layers: int) -> tuple[int, Pace]:
 
 def test_a_layer_and_a_token_of_each_answer_keep_the_bound() -> None:
     tokens, pace = pass_in_layers(1, 4)
-    assert 0.42 < 0.05 + (0.1 + 0.004 * tokens) / 4 < 0.48
+    assert 0.38 < 0.05 + (0.1 + 0.004 * tokens) / 4 < 0.44  # and the last layer, too
     assert pace.waits(tokens, 1, 0.0)
-    assert not pace.waits(tokens, 1, 0.1)
+    assert not pace.waits(tokens, 1, 0.15)
     tokens, pace = pass_in_layers(1, 40)
     assert tokens == 512  # of a deep network several layers come between two tokens
     assert pace.waits(tokens, 1, 0.3)
@@ -147,5 +147,5 @@ def test_a_layer_and_a_token_of_each_answer_keep_the_bound() -> None:
 
 def test_what_is_read_sooner_in_pieces_is_read_so() -> None:
     """Many answers would take as long between layers as the prompts."""
-    assert pass_in_layers(80, 4)[0] == 0
-    assert pass_in_layers(8, 4)[0] > 200
+    assert pass_in_layers(60, 4)[0] == 0
+    assert pass_in_layers(8, 4)[0] > 180

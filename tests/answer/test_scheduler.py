@@ -172,7 +172,7 @@ def test_answers_and_short_prompts_go_on_between_the_layers_of_long_ones(model: 
         steps += 1
         if reading and not tickets[0].ended:
             without = without + 1 if len(tickets[0].ids) == before else 0
-            assert without <= 1
+            assert without <= 2  # a layer and what is left of the last one
         if steps == 2:
             scheduler.submit(tickets[3])
     assert [one.ids for one in tickets] == [alone(model, text) for text in texts]
