@@ -12,6 +12,7 @@ from localmix.answer.costs import Costs
 
 _SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
 _DEVIATIONS = 3.0  # by which a pass may take longer than expected
+_BOTH_DEVIATIONS = 2.0  # by which two passes, one after the other, may both take longer
 _MOST_READING = 0.75  # of a pass
 _LEAST = 16  # tokens in a pass: with fewer, reading the weights takes all the time
 _LEAST_READ = 4  # of them of prompts, beside many answers
@@ -57,7 +58,9 @@ class Pace:
             return min(most, _GUESS)
         token = self._answering(answers)
         left = (self._bound - token) / (1 + _LAST)
-        room = bisect_right(range(most + 1), left, key=lambda tokens: self._layers.seconds(tokens, _DEVIATIONS)) - 1
+        room = (
+            bisect_right(range(most + 1), left, key=lambda tokens: self._layers.seconds(tokens, _BOTH_DEVIATIONS)) - 1
+        )
         room, piece = max(room, _LEAST), self.room(most, answers)
         layer = self._layers.seconds(room)
         turns = (layers - 1) / max(left // layer, 1)  # in which answers get a token each
@@ -68,7 +71,7 @@ class Pace:
 
     def waits(self, tokens: int, answers: int, waited: float) -> bool:
         """Whether `answers` that have `waited` can wait for another layer of a pass of so many tokens."""
-        layer = self._layers.seconds(tokens, _DEVIATIONS)
+        layer = self._layers.seconds(tokens, _BOTH_DEVIATIONS)
         return waited + layer + self._answering(answers) <= self._bound
 
     def learn(self, tokens: int, seconds: float, *, answers: bool = False) -> None:
@@ -88,4 +91,4 @@ class Pace:
 
     def _answering(self, answers: int) -> float:
         """Seconds for a token of each answer, at most."""
-        return self._answers.seconds(answers, _DEVIATIONS) if answers and self._answers.begin else 0.0
+        return self._answers.seconds(answers, _BOTH_DEVIATIONS) if answers and self._answers.begin else 0.0

@@ -172,7 +172,9 @@ class Scheduler:
             joining = self._joining(reading)
             if not joining and self._layer(answering):
                 return
-            reading = [] if answering and self._layers else joining
+            reading = joining
+        if answering and self._layers:  # they have waited for a layer
+            reading = []
         self._pass(answering, shared(reading, room, fair=self._pace.gap is not None))
 
     def _pass(self, answering: list[Ticket], reading: list[tuple[Ticket, int]]) -> None:

@@ -165,6 +165,13 @@ def test_answers_and_short_prompts_go_on_between_the_layers_of_long_ones(model: 
     scheduler.step()
     for one in tickets[1:3]:
         scheduler.submit(one)
+    ordinary, mixed = scheduler._pass, list[bool]()
+
+    def passed(answering: list[Ticket], reading: list[tuple[Ticket, int]]) -> None:
+        mixed.append(bool(answering and reading and scheduler._layers))
+        ordinary(answering, reading)
+
+    scheduler._pass = passed  # type: ignore[method-assign]
     steps = without = 0
     while not scheduler.idle:
         before, reading = len(tickets[0].ids), any(one.reading for one in tickets[1:3])
@@ -176,6 +183,7 @@ def test_answers_and_short_prompts_go_on_between_the_layers_of_long_ones(model: 
         if steps == 2:
             scheduler.submit(tickets[3])
     assert [one.ids for one in tickets] == [alone(model, text) for text in texts]
+    assert not any(mixed)  # who has waited for a layer does not wait for prompts besides
 
 
 def test_who_is_cancelled_between_layers_gives_all_back(model: Model) -> None:
