@@ -58,9 +58,7 @@ class Pace:
             return min(most, _GUESS)
         token = self._answering(answers)
         left = (self._bound - token) / (1 + _LAST)
-        room = (
-            bisect_right(range(most + 1), left, key=lambda tokens: self._layers.seconds(tokens, _BOTH_DEVIATIONS)) - 1
-        )
+        room = bisect_right(range(most + 1), left, key=self._layer) - 1
         room, piece = max(room, _LEAST), self.room(most, answers)
         layer = self._layers.seconds(room)
         turns = (layers - 1) / max(left // layer, 1)  # in which answers get a token each
@@ -71,8 +69,7 @@ class Pace:
 
     def waits(self, tokens: int, answers: int, waited: float) -> bool:
         """Whether `answers` that have `waited` can wait for another layer of a pass of so many tokens."""
-        layer = self._layers.seconds(tokens, _BOTH_DEVIATIONS)
-        return waited + layer + self._answering(answers) <= self._bound
+        return waited + self._layer(tokens) + self._answering(answers) <= self._bound
 
     def learn(self, tokens: int, seconds: float, *, answers: bool = False) -> None:
         """A pass of so many tokens took so long; `answers`: a token of each, and no prompts."""
@@ -88,6 +85,10 @@ class Pace:
     @property
     def _bound(self) -> float:
         return _SHARE * (self.gap or 0.0)
+
+    def _layer(self, tokens: int) -> float:
+        """Seconds for a layer of a pass of so many tokens, at most."""
+        return self._layers.seconds(tokens, _BOTH_DEVIATIONS)
 
     def _answering(self, answers: int) -> float:
         """Seconds for a token of each answer, at most."""

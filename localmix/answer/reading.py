@@ -10,6 +10,8 @@ from localmix.engine.batch import cut
 from localmix.engine.context import advance_in_parts
 from quant.format import Floats
 
+_FEW = 2  # prompts, for the last token of each of which all of the last layer is computed
+
 
 class Reading:
     """`taking`: who reads how many tokens. They must stay where they are until it has ended or is closed."""
@@ -29,7 +31,7 @@ class Reading:
     @property
     def ending(self) -> bool:
         """Whether only little of the last layer is left to compute: what the last tokens need."""
-        return self._left == 1 and not any(self.every)
+        return self._left == 1 and len(self.taking) <= _FEW and not any(self.every)
 
     @property
     def ended(self) -> bool:
