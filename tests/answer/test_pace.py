@@ -147,5 +147,5 @@ def test_a_layer_and_a_token_of_each_answer_keep_the_bound() -> None:
 
 def test_what_is_read_sooner_in_pieces_is_read_so() -> None:
     """Many answers would take as long between layers as the prompts."""
-    assert pass_in_layers(66, 4)[0] == 0
+    assert pass_in_layers(70, 4)[0] == 0
     assert pass_in_layers(8, 4)[0] > 180
