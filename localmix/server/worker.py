@@ -107,7 +107,7 @@ class Worker:
         with self._changed:
             if not self._inbox and self.scheduler.idle:
                 self._changed.wait_for(lambda: self._inbox)
-                for _ in range(self._most):  # those who come together are read together
+                for _ in range(self._most // 4):  # those who come together are read together, the queue stays free
                     if not self._changed.wait(_TOGETHER):
                         break
             inbox, self._inbox = self._inbox, []
