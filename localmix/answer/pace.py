@@ -12,7 +12,7 @@ from localmix.answer.costs import Costs
 
 _SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
 _DEVIATIONS = 3.0  # by which a pass may take longer than expected
-_BOTH_DEVIATIONS = 2.0  # by which two passes, one after the other, may both take longer
+_BOTH_DEVIATIONS = 2.5  # by which two passes, one after the other, may both take longer
 _MOST_READING = 0.75  # of a pass
 _LEAST = 16  # tokens in a pass: with fewer, reading the weights takes all the time
 _LEAST_READ = 4  # of them of prompts, beside many answers
