@@ -17,7 +17,7 @@ from localmix.server.metrics import Metrics, Watch
 
 _FAILURES = 3  # passes in a row
 _RETRY = 5  # seconds
-_TOGETHER = 0.003  # seconds between requests that come together
+_TOGETHER = 0.005  # seconds between requests that come together
 # Told of pieces, and with the last of them that a ticket has ended: see `Worker.call`.
 Listener = Callable[[Ticket, list[Piece], bool], None]
 
