@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from localmix.answer.costs import Costs
 
-_SHARE = 0.96  # of the bound that passes may take: the rest is the way to the client
+_SHARE = 0.92  # of the bound that passes may take: the rest is the way to the client, beside processors that compute
 _DEVIATIONS = 3.0  # by which a pass may take longer than expected
 _BOTH_DEVIATIONS = 2.5  # by which two passes, one after the other, may both take longer
 _MOST_READING = 0.75  # of a pass
@@ -74,6 +74,8 @@ class Pace:
 
     def learn(self, tokens: int, seconds: float, *, answers: bool = False) -> None:
         """A pass of so many tokens took so long; `answers`: a token of each, and no prompts."""
+        if self.gap is None:
+            return
         if tokens > _FEW:
             self._costs.learn(tokens, seconds)
         if answers:

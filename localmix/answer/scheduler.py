@@ -190,7 +190,7 @@ class Scheduler:
         seconds = end - start
         if alone:
             answering[0].learn(seconds)
-        else:  # what lies between two passes is part of a gap
+        if not drafted:  # what lies between two passes is part of a gap
             tokens = sum(count for _, count in taking)
             self._pace.learn(tokens, end - (self._before or start), answers=not reading)
         self._before = self._answered = end

@@ -186,6 +186,14 @@ def test_answers_and_short_prompts_go_on_between_the_layers_of_long_ones(model: 
     assert not any(mixed)  # who has waited for a layer does not wait for prompts besides
 
 
+def test_an_answer_that_is_alone_tells_what_answers_take(model: Model) -> None:
+    """So the first long prompt beside it is read in layers that leave time for its tokens."""
+    scheduler = Scheduler(model.engine, gap=0.5)
+    scheduler.submit(ticket(model, TEXT, max_tokens=4))
+    run(scheduler)
+    assert scheduler._pace._answering(1) > 0
+
+
 def test_who_is_cancelled_between_layers_gives_all_back(model: Model) -> None:
     scheduler = Scheduler(model.engine, parallel=3, gap=1e-9, budget=1 << 26)
     running, book, other = ticket(model, "One day"), ticket(model, STORY), ticket(model, STORY + "But")
