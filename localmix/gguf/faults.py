@@ -17,7 +17,6 @@ import numpy as np
 from localmix.gguf.tensors import Tensor
 
 _PIECE = 2 << 20  # bytes: a large page
-_PAGE = 4096  # bytes, at least
 _POPULATE_READ = 22  # MADV_POPULATE_READ of Linux 5.14
 
 
@@ -35,13 +34,13 @@ def spare(tensors: Collection[Tensor]) -> threading.Thread | None:
 
 def _enter(tensors: Collection[Tensor]) -> None:
     system = ctypes.CDLL(None)  # its calls let other threads run, those of `mmap` do not
-    present = np.zeros(_PIECE // _PAGE, np.uint8)  # of each page: whether it is in memory
+    present = np.zeros(_PIECE // os.sysconf("SC_PAGE_SIZE"), np.uint8)  # of each page: whether it is in memory
     for start, end in _maps(tensors):
         for at in range(-(-start // _PIECE) * _PIECE, end - _PIECE + 1, _PIECE):
             piece = ctypes.c_void_p(at), ctypes.c_size_t(_PIECE)
             if system.mincore(*piece, ctypes.c_void_p(present.ctypes.data)):
                 return
-            if np.all(present[: _PIECE // os.sysconf("SC_PAGE_SIZE")] & 1) and system.madvise(*piece, _POPULATE_READ):
+            if np.all(present & 1) and system.madvise(*piece, _POPULATE_READ):
                 return
 
 

@@ -13,6 +13,15 @@ from localmix.conversation import shelf as sessions
 Start = Callable[..., Screen]
 
 
+def keep_cats(screen: Start) -> None:
+    """A conversation of one turn, saved by a name."""
+    one = screen()
+    one.say("One")
+    one.say("/save cats")
+    one.type("/quit\r")
+    assert one.end() == 0
+
+
 def test_a_kill_loses_at_most_the_turn_in_progress(screen: Start, tmp_path: Path) -> None:
     one = screen()
     one.say("One")
@@ -32,11 +41,7 @@ def test_a_kill_loses_at_most_the_turn_in_progress(screen: Start, tmp_path: Path
 
 
 def test_resume_by_name_and_what_is_refused(screen: Start, tmp_path: Path, chatty_path: Path) -> None:
-    one = screen()
-    one.say("One")
-    one.say("/save cats")
-    one.type("/quit\r")
-    assert one.end() == 0
+    keep_cats(screen)
     other = screen("--resume", "cats", model=chatty_path)
     assert other.end() == 1
     assert "conversationwithanothermodel" in "".join(other.text.split())
@@ -64,11 +69,7 @@ def test_what_cannot_be_kept_is_said_once(screen: Start, tmp_path: Path) -> None
 
 
 def test_what_others_wrote_reaches_the_terminal_harmless(screen: Start, tmp_path: Path, sparse_path: Path) -> None:
-    one = screen()
-    one.say("One")
-    one.say("/save cats")
-    one.type("/quit\r")
-    assert one.end() == 0
+    keep_cats(screen)
     path = tmp_path / "state" / "sessions" / "cats.json"
     evil = r"# \u001b]0;title\u0007 \u001b]52;c;aGk=\u0007 \rover &#27;[2J `\u001b[1m`"
     answer = saved.read(path).messages[1].content
