@@ -23,6 +23,8 @@ from localmix.backends.numba.products.pace import STREAMS, Pace, ahead_of, paced
 from localmix.backends.numba.products.rows import JOB_T
 from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multiply, pairs, store_scales, unit_of
 
+SHORT = 12 << 10  # bytes of 16 rows, of which STREAMS parts begin in the same pages of 4 KB
+
 
 def most_tokens(codes: Codes, wide: bool) -> int:
     """Tokens of a job that are multiplied so, at most; one with 16 bits, which spares the compiler seconds."""
@@ -90,11 +92,21 @@ class _Strip:
         return replace(unit_of(self.codes), vectors=0)
 
     def pace(self, start: Any, part: Any, parts: int, turns: int) -> Pace:
-        """What asks, for one of the parts of the blocks at `start`, for its share of the next 16 rows."""
-        b, share = self.b, ROWS * self.codes.bytes // parts // STREAMS  # bytes of each stream
-        at = b.add(b.udiv(b.mul(start, I64(ROWS)), I64(STREAMS)), b.mul(part, I64(share)))
-        apart = b.udiv(b.mul(self.row_bytes, I64(ROWS)), I64(STREAMS))
-        return Pace(b, b.add(self.ahead, at), STREAMS * -(-share // LINE), turns, apart)
+        """What asks, for one of the parts of the blocks at `start`, for its share of the next 16 rows.
+
+        Short rows are asked for line after line, long ones as streams. These go into the first level, from where 3 %
+        more is read; but for formats of several fields, whose codes take longer to put together: they lose 1 %.
+        """
+        b, size = self.b, ROWS * self.codes.bytes // parts
+        rows = b.mul(self.row_bytes, I64(ROWS))
+        long = b.icmp_signed(">=", rows, I64(SHORT))
+        done = b.add(b.mul(start, I64(ROWS)), b.mul(part, I64(size)))
+        at = b.select(long, b.udiv(done, I64(STREAMS)), done)
+        apart = b.select(long, b.udiv(rows, I64(STREAMS)), I64(LINE))
+        along = b.select(long, I64(LINE), I64(STREAMS * LINE))
+        lines = STREAMS * -(-size // STREAMS // LINE)
+        near = long if len(self.codes.parts) == 1 else None
+        return Pace(b, b.add(self.ahead, at), lines, turns, apart, along, near)
 
 
 def _multiply_codes(s: _Strip) -> None:
