@@ -14,8 +14,9 @@ from localmix.backends.numba.machine import host, isa
 from localmix.errors import LocalmixError
 
 HERE = Path(__file__).parent
-# Some formats stand for all: zero points of every size, signed codes, minima, looked-up levels, single bits, floats.
-SOME = "q4_0 or q5_0 or q2_k or q6_k or q8_0 or iq4_xs or f16- or [f16]"
+# Some formats stand for all: zero points of every size, signed codes, minima, looked-up levels, single bits, exponents,
+# floats.
+SOME = "q4_0 or q5_0 or q2_k or q6_k or q8_0 or iq4_xs or mxfp4 or f16- or [f16]"
 FEW = f"not test_formats or (({SOME}) and not test_many_tokens) or (test_many_tokens and (q4_0 or q2_k or q8_0))"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from localmix.backends.numba.machine.simd import F32, I8, I32, const, join, load, vec
+from localmix.backends.numba.machine.simd import F32, I8, I32, call, const, join, load, vec
 from localmix.backends.numba.products.codes import Codes, offset
 from localmix.backends.numba.products.kernels import kernels
 
@@ -19,4 +19,12 @@ def scales(b: ir.IRBuilder, blocks: Sequence[Any]) -> tuple[Any, Any]:
     return b.bitcast(bits, vec(F32, lanes)), None
 
 
-gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("mxfp4", scales))
+def row_scales(b: ir.IRBuilder, rows: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """0 for the two that are no normal numbers: what units add to each leaves nothing of the difference."""
+    e = join(b, [load(b, vec(I8, 1), p, offset("mxfp4", "e")) for p in rows])
+    less = call(b, "llvm.usub.sat.v16i8", e.type, e, const(e.type, 1))
+    bits = b.shl(b.zext(less, vec(I32, 16)), const(vec(I32, 16), 23))
+    return [b.bitcast(bits, vec(F32, 16))], [None]
+
+
+gemv, gemm, rows, gemv16, gemm16 = kernels(Codes("mxfp4", scales, row_scales))

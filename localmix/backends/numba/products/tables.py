@@ -1,9 +1,9 @@
 """Products of one token where strips.py makes none: by rows, with the bits of tiles.
 
 Sums of whole numbers are exact in any order. Those of the groups of 16 rows go, four rows at a time, into a table that
-stays in the first level; then floats are added in the order in which tiles add them, a lane a row. On x86 with 16
-registers this is as fast as adding floats row by row is (rows.py), and what is computed for a token does not depend on
-how many others there are.
+stays in the first level, and heads of small blocks into another (heads.py); then floats are added in the order in which
+tiles add them, a lane a row. On x86 with 16 registers this is as fast as adding floats row by row is (rows.py), and
+what is computed for a token does not depend on how many others there are.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from localmix.backends.numba.passes.records import COLUMNS, LINE, ROWS
 from localmix.backends.numba.products.activations import padded
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import row_order
+from localmix.backends.numba.products.heads import Heads
 from localmix.backends.numba.products.pace import STREAMS, Pace, ahead_of
 from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
@@ -31,22 +32,26 @@ SUMS = Vector(F32, ROWS)
 
 def _lines(codes: Codes) -> tuple[int, int]:
     """How many of the lines of the next 16 rows are asked for by a step of four rows, and by a block of all rows while
-    floats are added: together all of them.
+    floats are added: together all of them. Where heads were copied adding takes so little time that it asks for none.
     """
     per = STEP // codes.block
     lines = -(-ROWS * codes.bytes * per // LINE)
-    rest = max(lines // 3 // per // STREAMS, 1) * STREAMS
+    rest = 0 if codes.block == 32 else max(lines // 3 // per // STREAMS, 1) * STREAMS
     each = max(lines - rest * per, 0) * EACH // ROWS
     return -(-each // STREAMS) * STREAMS, rest
 
 
-def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
+def _step(codes: Codes, wide: bool, head: Heads) -> tuple[Any, Any]:
     """The words that put sums of four rows into the table: of a whole step of columns, and of what is left of one."""
     size, per = codes.bytes, STEP // codes.block
     columns = row_order(codes, STEP)
     order = dict.fromkeys(tuple(c // codes.group for c in of_vector) for of_vector in columns)
 
-    def put(b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, pace: Pace | None = None) -> None:
+    def put(
+        b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, heads: Any, pace: Pace | None = None
+    ) -> None:
+        for r, blocks in enumerate(rows):
+            head.copy(b, blocks, b.add(heads, I64(r * head.size)))
         found = [sums_of_row(b, codes, wide, blocks, x, pace) for blocks in rows]
         for groups, of_rows in zip(order, zip(*found, strict=True), strict=True):
             sums = folded(b, of_rows)
@@ -57,21 +62,32 @@ def _step(codes: Codes, wide: bool) -> tuple[Any, Any]:
     def starts(b: ir.IRBuilder, p: Any, row_bytes: Any) -> list[Any]:
         return [b.add(p, b.mul(row_bytes, I64(r))) for r in range(EACH)]
 
-    @word(void, int64, int64, int64, int64, int64, int64, int64, int64)
+    @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def step(
-        b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, ahead: Any, apart: Any
+        b: ir.IRBuilder,
+        p: Any,
+        row_bytes: Any,
+        x: Any,
+        width: Any,
+        k: Any,
+        table: Any,
+        heads: Any,
+        ahead: Any,
+        apart: Any,
     ) -> None:
         rows = [Neighbours(b.add(row, I64(size * i)) for i in range(per)) for row in starts(b, p, row_bytes)]
         pace = Pace(b, ahead, _lines(codes)[0], EACH * len(columns), apart)
-        put(b, rows, Row(x, width, k, STEP), table, pace)
+        put(b, rows, Row(x, width, k, STEP), table, heads, pace)
 
-    @word(void, int64, int64, int64, int64, int64, int64, int64)
-    def rest(b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, last: Any) -> None:
+    @word(void, int64, int64, int64, int64, int64, int64, int64, int64)
+    def rest(
+        b: ir.IRBuilder, p: Any, row_bytes: Any, x: Any, width: Any, k: Any, table: Any, heads: Any, last: Any
+    ) -> None:
         """The blocks up to `last` bytes from p: what stands in for the others meets zeros."""
         offsets = [I64(size * i) for i in range(per)]
         offsets = [b.select(b.icmp_signed("<", at, last), at, last) for at in offsets]
         rows = [[b.add(row, at) for at in offsets] for row in starts(b, p, row_bytes)]
-        put(b, rows, Row(x, width, k, STEP), table)
+        put(b, rows, Row(x, width, k, STEP), table, heads)
 
     return step, rest
 
@@ -115,7 +131,10 @@ def table_product(codes: Codes, wide: bool) -> Any:
     per = STEP // block
     room = COLUMNS // group * LINE  # bytes of the table
     asked, meanwhile = (lines // STREAMS * LINE for lines in _lines(codes))
-    (step, rest), finish = _step(codes, wide), _finish(codes, wide)
+    head = Heads(codes)
+    (step, rest), finish = _step(codes, wide, head), _finish(codes, wide)
+    copied, first, of_row, of_block = head.copied, head.first, head.size, ROWS * head.size
+    scales = 2 * STEP // 16 * LINE  # bytes that a block's take, at most
 
     @word(SUMS)
     def nothing(b: ir.IRBuilder) -> Any:
@@ -127,22 +146,24 @@ def table_product(codes: Codes, wide: bool) -> Any:
 
     @inner
     def sums(
-        p: int, row_bytes: int, x: int, width: int, k: int, count: int, table: int, ahead: int, apart: int
+        p: int, row_bytes: int, x: int, width: int, k: int, count: int, table: int, heads: int, ahead: int, apart: int
     ) -> None:
         """Four rows' sums over `count` columns from k on."""
         full = count // STEP
         for i in range(full):
             at = table + i * STEP // group * LINE
-            step(p + i * per * size, row_bytes, x, width, k + i * STEP, at, ahead + i * asked, apart)
+            own = heads + i * per * of_block
+            step(p + i * per * size, row_bytes, x, width, k + i * STEP, at, own, ahead + i * asked, apart)
         left = count - full * STEP
         if left > 0:
             last = (left // block - 1) * size
-            rest(p + full * per * size, row_bytes, x, width, k + full * STEP, table + full * STEP // group * LINE, last)
+            at, own = table + full * STEP // group * LINE, heads + full * per * of_block
+            rest(p + full * per * size, row_bytes, x, width, k + full * STEP, at, own, last)
 
     @inner
     def strip(w: int, row_bytes: int, columns: int, x: int, y: int, table: int, ahead: int) -> None:
         """y = 16 rows from w on times x. Meanwhile it asks for the rows from `ahead` on."""
-        width, total = padded(columns), nothing()
+        width, total, heads = padded(columns), nothing(), table + room + scales
         for k in range(0, columns, COLUMNS):
             count, start = min(COLUMNS, columns - k), k // block * size
             part, apart = (
@@ -150,14 +171,15 @@ def table_product(codes: Codes, wide: bool) -> Any:
                 count // STEP * asked * ROWS // EACH,
             )  # of a stream: by four rows, by all
             for r in range(0, ROWS, EACH):
-                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, table + 4 * r, ahead, apart)
+                at, own = table + 4 * r, heads + r * of_row
+                sums(w + r * row_bytes + start, row_bytes, x, width, k, count, at, own, ahead, apart)
                 ahead += part
             ahead += (STREAMS - 1) * apart
             apart = count // block * meanwhile
             for i in range(count // block):
                 groups = table + i * block // group * LINE
-                at = w + start + i * size
-                total = finish(total, at, row_bytes, x, width, k + i * block, groups, table + room, ahead, apart)
+                at, each = (heads + i * of_block - first, of_row) if copied else (w + start + i * size, row_bytes)
+                total = finish(total, at, each, x, width, k + i * block, groups, table + room, ahead, apart)
                 ahead += meanwhile
             ahead += (STREAMS - 1) * apart
         put_down(total, y)
