@@ -60,6 +60,15 @@ def test_tokens_that_are_apart_have_the_bits_of_decoding(model: Model) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(found, one_by_one(model, ids, len(ids) - STEPS), strict=True))
 
 
+def test_threads_that_come_late_change_nothing() -> None:
+    """More than there are processors: whoever comes to a phase that is over finds tables of another layer."""
+    one, many = (localmix.load(model_path(), "numba", threads=threads) for threads in (1, 7))
+    ids = TEXTS[2]
+    expected = apart(one, ids, len(ids) - STEPS)[0]
+    for _ in range(60):
+        assert np.array_equal(apart(many, ids, len(ids) - STEPS)[0], expected)
+
+
 @pytest.mark.parametrize("family", ["gpt-oss", "granite", "olmoe", "qwen2moe", "qwen3moe"])
 def test_of_other_families_too(family: str, folder: Path) -> None:
     """Windows, sinks, shared experts, biases and norms of heads."""

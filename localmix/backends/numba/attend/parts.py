@@ -8,7 +8,17 @@ import numpy as np
 from localmix.backends.numba.blocks.heads import page_offset, query
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.control import call1
-from localmix.backends.numba.machine.words import exp_f32, load_f32, record, store_f32, store_i64
+from localmix.backends.numba.machine.words import (
+    div16,
+    exp_f32,
+    load_f32,
+    load_f32x16,
+    record,
+    splat_f32x16,
+    store_f32,
+    store_f32x16,
+    store_i64,
+)
 from localmix.backends.numba.passes.parts import ATTEND_T, NOTHING, Record, add_scaled, pieces_of
 from localmix.backends.numba.passes.records import FEW, SPLIT, SPLITS
 from localmix.engine.cache import PAGE
@@ -81,7 +91,10 @@ def merge(a: Record, partials: int, parts: int, head: int, out: int) -> None:
         for i in range(whole, size):
             value = keep * load_f32(at + 4 * (g * room + i))
             store_f32(out + 4 * i, value if part == 0 else value + load_f32(out + 4 * i))
-    for i in range(size):
+    totals = splat_f32x16(total)
+    for i in range(0, whole, 16):
+        store_f32x16(out + 4 * i, div16(load_f32x16(out + 4 * i), totals))
+    for i in range(whole, size):
         store_f32(out + 4 * i, load_f32(out + 4 * i) / total)
 
 

@@ -17,7 +17,6 @@ from localmix.backends.numba.passes.parts import (
     ATTENTION_T,
     NETWORK_T,
     PRIVATE_T,
-    SHARE,
     SPAN_BYTES,
     SPAN_T,
     STEP_T,
@@ -27,10 +26,12 @@ from localmix.backends.numba.passes.parts import (
     norm,
     part_of_all_rows,
     pieces_of,
+    portion,
     products,
     quantize,
     start_of,
     take,
+    tile_rows,
     wait,
 )
 from localmix.backends.numba.passes.records import COUNTER, TILES
@@ -54,10 +55,10 @@ def attention(step: int, block: int, thread: int, counter: int) -> None:
 @inner
 def _normed(s: Record, n: Record, a: Record, counter: int) -> None:
     """xf and xq of every token."""
-    pieces = pieces_of(s.tokens, SHARE)
-    piece = take(counter)
+    each = portion(s.tokens, s.threads)
+    piece, pieces = take(counter), pieces_of(s.tokens, each)
     while piece < pieces:
-        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+        for t in range(piece * each, min(s.tokens, (piece + 1) * each)):
             norm(s.x + 4 * t * n.width, a.norm, s.xf + t * s.xf_bytes)
             quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
         piece = done(counter)
@@ -66,8 +67,8 @@ def _normed(s: Record, n: Record, a: Record, counter: int) -> None:
 
 @inner
 def _qkv(s: Record, a: Record, own: Record, counter: int) -> None:
-    q, k = pieces_of(a.q.rows, TILES), pieces_of(a.k.rows, TILES)
-    pieces = q + k + pieces_of(a.v.rows, TILES)
+    q, k = pieces_of(a.q.rows, tile_rows(a.q.rows)), pieces_of(a.k.rows, tile_rows(a.k.rows))
+    pieces = q + k + pieces_of(a.v.rows, tile_rows(a.v.rows))
     piece, coming = take(counter), take(counter)
     while piece < pieces:
         if piece < q:
@@ -164,9 +165,10 @@ def _share(a: Record, head: int, m: float, total: float) -> Any:
 
 @inner
 def _quantized(s: Record, n: Record, a: Record, counter: int) -> None:
-    piece, pieces = take(counter), pieces_of(s.tokens, SHARE)
+    each = portion(s.tokens, s.threads)
+    piece, pieces = take(counter), pieces_of(s.tokens, each)
     while piece < pieces:
-        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
+        for t in range(piece * each, min(s.tokens, (piece + 1) * each)):
             quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, a.output.width, n.wide)
         piece = done(counter)
     wait(counter, pieces, s.yields)
@@ -174,14 +176,14 @@ def _quantized(s: Record, n: Record, a: Record, counter: int) -> None:
 
 @inner
 def _output(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
-    """The projection, added to x: TILES of its rows a piece."""
-    w = a.output
+    """The projection, added to x."""
+    w, chunk = a.output, tile_rows(a.output.rows)
     x, stride = (s.mixed, s.mixed_bytes) if w.floats else (s.xq, s.xq_bytes)
-    pieces = pieces_of(w.rows, TILES)
+    pieces = pieces_of(w.rows, chunk)
     piece, coming = take(counter), take(counter)
     while piece < pieces:
-        first = piece * TILES
-        rows, then = min(TILES, w.rows - first), start_of(w, coming, TILES, first)
+        first = piece * chunk
+        rows, then = min(chunk, w.rows - first), start_of(w, coming, chunk, first)
         products(w, first, rows, own.job, x, stride, s.tokens, own.gate, 4 * TILES, then)
         for t in range(s.tokens):
             add_rows(own.gate + 4 * t * TILES, a.residual, rows, s.x + 4 * (t * n.width + first))

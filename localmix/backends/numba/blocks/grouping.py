@@ -2,10 +2,25 @@
 
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.words import copy, load_i32, load_i64, store_i32, store_i64
-from localmix.backends.numba.passes.parts import Record, done, expert, pieces_of, start_of, take, wait
+from localmix.backends.numba.passes.parts import Record, done, expert, pieces_of, portion, start_of, take, wait
 from localmix.backends.numba.passes.records import COUNTER, TILES
 
-SHARE = 8  # slots of one piece
+
+@inner
+def single(m: Record) -> bool:
+    """Whether one expert serves all tokens."""
+    return m.experts + m.shared == 1
+
+
+@inner
+def all_to_one(s: Record) -> None:
+    """The tables where one expert serves all tokens, whose inputs are in order as they are."""
+    store_i64(s.starts, 0)
+    store_i64(s.starts + 8, s.tokens)
+    store_i64(s.used, 1)
+    store_i64(s.used + 8, 0)
+    for t in range(s.tokens):
+        store_i32(s.order + 4 * t, t)
 
 
 @inner
@@ -20,10 +35,10 @@ def group_by_expert(s: Record, m: Record, counter: int) -> None:
     wait(counter, 1, s.yields)
     gathering = counter + COUNTER
     floats, quantized = _inputs(m)
-    pieces = pieces_of(slots, SHARE)
-    piece = take(gathering)
+    each = portion(slots, s.threads)
+    piece, pieces = take(gathering), pieces_of(slots, each)
     while piece < pieces:
-        for slot in range(piece * SHARE, min(slots, (piece + 1) * SHARE)):
+        for slot in range(piece * each, min(slots, (piece + 1) * each)):
             t = load_i32(s.order + 4 * slot)
             if floats:
                 copy(s.gathered_floats + slot * s.xf_bytes, s.xf + t * s.xf_bytes, s.xf_bytes)
@@ -110,7 +125,7 @@ def in_turn(s: Record, m: Record, turn: int, each: int) -> tuple[int, int]:
 
 
 @inner
-def start_of_turn(s: Record, m: Record, table: int, turn: int, each: int) -> int:
-    """Where the weights of a turn begin."""
+def start_of_turn(s: Record, m: Record, table: int, turn: int, each: int, rows: int) -> int:
+    """Where the weights of a turn begin, which has so many rows."""
     e, piece = in_turn(s, m, turn, each)
-    return start_of(expert(table, e), piece, TILES, 0)
+    return start_of(expert(table, e), piece, rows, 0)

@@ -1,10 +1,28 @@
 """One head of a row of heads: its norm, its rotation, and where its key and value lie in the cache."""
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
 
 from localmix.backends.numba.attend.fourbits import spread32, store_q4_0
 from localmix.backends.numba.machine.compiler import inner
-from localmix.backends.numba.machine.words import load_f32, record, store_f16, store_f32
+from localmix.backends.numba.machine.simd import F32 as FLOAT
+from localmix.backends.numba.machine.simd import load, shuffle, store, vec
+from localmix.backends.numba.machine.words import (
+    int64,
+    load_f32,
+    load_f32x16,
+    mul16,
+    record,
+    splat_f32x16,
+    store_f16,
+    store_f16x16,
+    store_f32,
+    store_f32x16,
+    void,
+    word,
+)
 from localmix.backends.numba.passes.parts import (
     NOTHING,
     ROTATION_BYTES,
@@ -17,6 +35,7 @@ from localmix.backends.numba.passes.records import KINDS
 from localmix.backends.numba.products.activations import store_q8_0
 from localmix.engine.cache import PAGE
 
+FLOATS = vec(FLOAT, 16)
 F32, F16, Q8_0, Q4_0 = map(KINDS.index, ("f32", "f16", "q8_0", "q4_0"))
 assert len(KINDS) == 4, f"`_store` does not keep all of {KINDS}"
 
@@ -29,16 +48,55 @@ def normed(row: int, head: int, w: Record, size: int, out: int) -> None:
     multiplied(x, scale, weight, size, out)
 
 
+@word(void, int64, int64, int64, int64)
+def rotate_halves(b: ir.IRBuilder, x: Any, distance: Any, cos: Any, sin: Any) -> None:
+    """Rotate 16 pairs, whose second numbers lie `distance` bytes after the first ones."""
+    other = b.add(x, distance)
+    p, q = _rotated(b, load(b, FLOATS, x), load(b, FLOATS, other), cos, sin)
+    store(b, p, x)
+    store(b, q, other)
+
+
+@word(void, int64, int64, int64)
+def rotate_neighbours(b: ir.IRBuilder, x: Any, cos: Any, sin: Any) -> None:
+    """Rotate 16 pairs, whose numbers are neighbours."""
+    pairs = [load(b, FLOATS, x), load(b, FLOATS, x, 64)]
+    p, q = (shuffle(b, pairs[0], range(first, 32, 2), pairs[1]) for first in (0, 1))
+    p, q = _rotated(b, p, q, cos, sin)
+    for half in (0, 1):
+        store(b, shuffle(b, p, [8 * half + i // 2 + 16 * (i % 2) for i in range(16)], q), x, 64 * half)
+
+
+def _rotated(b: ir.IRBuilder, p: Any, q: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
+    c, d = load(b, FLOATS, cos), load(b, FLOATS, sin)
+    return b.fsub(b.fmul(p, c), b.fmul(q, d)), b.fadd(b.fmul(p, d), b.fmul(q, c))
+
+
+@inner
+def scaled(x: int, scale: float, size: int, out: int) -> None:
+    """out = x · scale."""
+    whole, factor = size // 16 * 16, splat_f32x16(np.float32(scale))
+    for i in range(0, whole, 16):
+        store_f32x16(out + 4 * i, mul16(load_f32x16(x + 4 * i), factor))
+    for i in range(whole, size):
+        store_f32(out + 4 * i, load_f32(x + 4 * i) * np.float32(scale))
+
+
 @inner
 def rotate(x: int, a: Record, s: Record, t: int) -> None:
     """Rotate the pairs of one head of token t in place: (2i, 2i + 1), or (i, i + n)."""
-    n = a.rotated
+    n, whole = a.rotated, a.rotated // 16 * 16
     if n == 0:
         return
     rotation = record(s.rotations + a.rope * ROTATION_BYTES, ROTATION_T)
     cos, sin = rotation.cos + 4 * t * n, rotation.sin + 4 * t * n
     step, distance = (4, 4 * n) if a.halves else (8, 4)
-    for i in range(n):
+    for i in range(0, whole, 16):
+        if a.halves:
+            rotate_halves(x + 4 * i, 4 * n, cos + 4 * i, sin + 4 * i)
+        else:
+            rotate_neighbours(x + 8 * i, cos + 4 * i, sin + 4 * i)
+    for i in range(whole, n):
         at = x + i * step
         p, q = load_f32(at), load_f32(at + distance)
         c, d = load_f32(cos + 4 * i), load_f32(sin + 4 * i)
@@ -52,11 +110,9 @@ def query(s: Record, a: Record, t: int, head: int, out: int) -> None:
     row, size, scale = s.q + 4 * t * a.heads * a.size, a.size, np.float32(a.scale)
     if a.q_norm.weight != 0:
         normed(row, head, a.q_norm, size, out)
-        for i in range(size):
-            store_f32(out + 4 * i, load_f32(out + 4 * i) * scale)
+        scaled(out, scale, size, out)
     else:
-        for i in range(size):
-            store_f32(out + 4 * i, load_f32(row + 4 * (head * size + i)) * scale)
+        scaled(row + 4 * head * size, scale, size, out)
     for i in range(size, a.room):
         store_f32(out + 4 * i, NOTHING)
     rotate(out, a, s, t)
@@ -71,8 +127,7 @@ def keep(s: Record, n: Record, a: Record, t: int, head: int, page: int, at: int,
     if a.k_norm.weight != 0:
         normed(row, head, a.k_norm, size, key)
     else:
-        for i in range(size):
-            store_f32(key + 4 * i, load_f32(row + 4 * (head * size + i)))
+        scaled(row + 4 * head * size, 1.0, size, key)
     rotate(key, a, s, t)
     if a.spread:
         _spread(key, size)
@@ -98,11 +153,13 @@ def _store(x: int, kind: int, a: Record, target: int) -> None:
         for i in range(0, a.size, 32):
             store_q4_0(x + 4 * i, target + i // 32 * 18)
     elif kind == F16:
-        for i in range(a.size):
+        whole = a.size // 16 * 16
+        for i in range(0, whole, 16):
+            store_f16x16(target + 2 * i, load_f32x16(x + 4 * i))
+        for i in range(whole, a.size):
             store_f16(target + 2 * i, load_f32(x + 4 * i))
     elif kind == F32:
-        for i in range(a.size):
-            store_f32(target + 4 * i, load_f32(x + 4 * i))
+        scaled(x, 1.0, a.size, target)
 
 
 @inner

@@ -5,7 +5,15 @@ all tokens of an expert.
 import numpy as np
 
 from localmix.backends.numba.blocks.activation import combine
-from localmix.backends.numba.blocks.grouping import count_of, group_by_expert, hidden_pieces, in_turn, start_of_turn
+from localmix.backends.numba.blocks.grouping import (
+    all_to_one,
+    count_of,
+    group_by_expert,
+    hidden_pieces,
+    in_turn,
+    single,
+    start_of_turn,
+)
 from localmix.backends.numba.blocks.routing import choose, logits
 from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
@@ -26,17 +34,20 @@ from localmix.backends.numba.passes.parts import (
     NETWORK_T,
     NOTHING,
     PRIVATE_T,
-    SHARE,
     STEP_T,
     Record,
+    add_rows,
+    begun,
     done,
     expert,
     norm,
     pieces_of,
+    portion,
     products,
     quantize,
     quantize_at,
     take,
+    tile_rows,
     wait,
 )
 from localmix.backends.numba.passes.records import COUNTER, TILES
@@ -47,6 +58,11 @@ from localmix.backends.numba.products.activations import padded
 def mixture(step: int, block: int, thread: int, counter: int) -> None:
     s, m = record(step, STEP_T), record(block, MIXTURE_T)
     n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
+    if single(m):  # phases follow each other to the end, see `begun`
+        routed(s, n, m, own, counter + 3 * COUNTER)
+        gate_up(s, n, m, own, counter + 4 * COUNTER)
+        down(s, n, m, own, counter + 5 * COUNTER)
+        return
     routed(s, n, m, own, counter)
     group_by_expert(s, m, counter + COUNTER)  # two phases
     gate_up(s, n, m, own, counter + 3 * COUNTER)
@@ -57,10 +73,12 @@ def mixture(step: int, block: int, thread: int, counter: int) -> None:
 @inner
 def routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     """xf, xq and the experts of every token."""
-    pieces = pieces_of(s.tokens, SHARE)
-    piece = take(counter)
+    each = portion(s.tokens, s.threads)
+    piece, pieces = take(counter), pieces_of(s.tokens, each)
     while piece < pieces:
-        first, last = piece * SHARE, min(s.tokens, (piece + 1) * SHARE)
+        first, last = piece * each, min(s.tokens, (piece + 1) * each)
+        if piece == 0 and single(m):
+            all_to_one(s)
         for t in range(first, last):
             norm(s.x + 4 * t * n.width, m.norm, s.xf + t * s.xf_bytes)
             quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
@@ -84,16 +102,19 @@ def gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     if m.shared and s.shared:
         pieces += hidden_pieces(m, m.experts)
     turn, coming = take(counter), take(counter)
+    if begun(counter + COUNTER):  # this thread is late, and what it has read may be of another layer
+        return
+    inputs, inputs_floats = (s.xq, s.xf) if single(m) else (s.gathered, s.gathered_floats)
     while turn < pieces:
         e, piece = in_turn(s, m, turn, hidden_pieces(m, 0))
         first, start, count = piece * TILES, load_i64(s.starts + 8 * e), count_of(s, e)
         gate, up, down = expert(m.gate, e), expert(m.up, e), expert(m.down, e)
         rows = min(TILES, gate.rows - first)
-        x, stride = (s.gathered_floats, s.xf_bytes) if gate.floats else (s.gathered, s.xq_bytes)
+        x, stride = (inputs_floats, s.xf_bytes) if gate.floats else (inputs, s.xq_bytes)
         then = up.data + first * up.row_bytes
         products(gate, first, rows, own.job, x + start * stride, stride, count, own.gate, 4 * TILES, then)
-        x, stride = (s.gathered_floats, s.xf_bytes) if up.floats else (s.gathered, s.xq_bytes)
-        then = start_of_turn(s, m, m.gate, coming if coming < pieces else turn, hidden_pieces(m, 0))
+        x, stride = (inputs_floats, s.xf_bytes) if up.floats else (inputs, s.xq_bytes)
+        then = start_of_turn(s, m, m.gate, coming if coming < pieces else turn, hidden_pieces(m, 0), TILES)
         products(up, first, rows, own.job, x + start * stride, stride, count, own.up, 4 * TILES, then)
         for i in range(count):
             floats = s.hidden_floats + (start + i) * s.hidden_floats_bytes + 4 * first if down.floats else own.one
@@ -109,18 +130,26 @@ def gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
 
 @inner
 def down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
-    """A piece is TILES rows of one expert's down projection, all its tokens."""
-    each = pieces_of(n.width, TILES)
+    """A piece is some rows of one expert's down projection, all its tokens. The only one's is added to x."""
+    chunk = tile_rows(n.width)
+    each = pieces_of(n.width, chunk)
     pieces = (load_i64(s.used) + min(m.shared, s.shared)) * each
     turn, coming = take(counter), take(counter)
+    if begun(counter + COUNTER):
+        return
     while turn < pieces:
         e, piece = in_turn(s, m, turn, each)
-        first = piece * TILES
+        first = piece * chunk
         w, start = expert(m.down, e), load_i64(s.starts + 8 * e)
         x, stride = (s.hidden_floats, s.hidden_floats_bytes) if w.floats else (s.hidden, s.hidden_bytes)
-        y, rows = s.outs + 4 * (start * n.width + first), min(TILES, n.width - first)
-        then = start_of_turn(s, m, m.down, coming if coming < pieces else turn, each)
-        products(w, first, rows, own.job, x + start * stride, stride, count_of(s, e), y, 4 * n.width, then)
+        y, y_stride, rows = s.outs + 4 * (start * n.width + first), 4 * n.width, min(chunk, n.width - first)
+        if single(m):
+            y, y_stride = own.gate, 4 * TILES
+        then = start_of_turn(s, m, m.down, coming if coming < pieces else turn, each, chunk)
+        products(w, first, rows, own.job, x + start * stride, stride, count_of(s, e), y, y_stride, then)
+        if single(m):
+            for t in range(s.tokens):
+                add_rows(y + t * y_stride, m.residual, rows, s.x + 4 * (t * n.width + first))
         turn, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 
@@ -128,22 +157,22 @@ def down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
 @inner
 def add(s: Record, n: Record, m: Record, counter: int) -> None:
     """x += the weighted sum of each token's experts, added up as for one token."""
-    pieces, residual = pieces_of(s.tokens, SHARE), np.float32(m.residual)
-    piece = take(counter)
+    each, residual = portion(s.tokens, s.threads), np.float32(m.residual)
+    piece, pieces = take(counter), pieces_of(s.tokens, each)
     while piece < pieces:
-        for t in range(piece * SHARE, min(s.tokens, (piece + 1) * SHARE)):
-            x, each = s.x + 4 * t * n.width, range(t * m.slots, (t + 1) * m.slots)
+        for t in range(piece * each, min(s.tokens, (piece + 1) * each)):
+            x, slots = s.x + 4 * t * n.width, range(t * m.slots, (t + 1) * m.slots)
             whole = n.width // 16 * 16
             for c in range(0, whole, 16):
                 total = splat_f32x16(NOTHING)
-                for i in each:
+                for i in slots:
                     out, share = s.outs + 4 * load_i32(s.place + 4 * i) * n.width, load_f32(s.mix + 4 * i)
                     total = fma16(load_f32x16(out + 4 * c), splat_f32x16(share), total)
                 total = mul16(total, splat_f32x16(residual))
                 store_f32x16(x + 4 * c, fma16(total, splat_f32x16(np.float32(1)), load_f32x16(x + 4 * c)))
             for c in range(whole, n.width):
                 rest = NOTHING
-                for i in each:
+                for i in slots:
                     out = s.outs + 4 * load_i32(s.place + 4 * i) * n.width
                     rest += load_f32(out + 4 * c) * load_f32(s.mix + 4 * i)
                 store_f32(x + 4 * c, load_f32(x + 4 * c) + rest * residual)

@@ -6,7 +6,6 @@ from localmix.backends.numba.machine.words import load_i32, record
 from localmix.backends.numba.passes.parts import (
     NETWORK_T,
     PRIVATE_T,
-    SHARE,
     STEP_T,
     Record,
     done,
@@ -14,11 +13,13 @@ from localmix.backends.numba.passes.parts import (
     part_of_all_rows,
     part_of_rows,
     pieces_of,
+    portion,
     quantize,
     take,
+    tile_rows,
     wait,
 )
-from localmix.backends.numba.passes.records import COUNTER, TILES
+from localmix.backends.numba.passes.records import COUNTER
 
 
 @native(3)
@@ -46,16 +47,16 @@ def _one(s: Record, n: Record, own: Record, counter: int) -> None:
 @inner
 def _many(s: Record, n: Record, own: Record, counter: int) -> None:
     """The wanted rows, normed into the first rows of xf and xq, times the output weight."""
-    pieces = pieces_of(s.wanted_count, SHARE)
-    piece = take(counter)
+    each = portion(s.wanted_count, s.threads)
+    piece, pieces = take(counter), pieces_of(s.wanted_count, each)
     while piece < pieces:
-        for i in range(piece * SHARE, min(s.wanted_count, (piece + 1) * SHARE)):
+        for i in range(piece * each, min(s.wanted_count, (piece + 1) * each)):
             norm(s.x + 4 * load_i32(s.wanted + 4 * i) * n.width, n.norm, s.xf + i * s.xf_bytes)
             quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.wide)
         piece = done(counter)
     wait(counter, pieces, s.yields)
     counter += COUNTER
-    pieces = pieces_of(n.output.rows, TILES)
+    pieces = pieces_of(n.output.rows, tile_rows(n.output.rows))
     piece, coming = take(counter), take(counter)
     while piece < pieces:
         part_of_all_rows(n.output, piece, coming, own, s, s.wanted_count, s.logits)

@@ -224,21 +224,27 @@ def half_to_float(b: ir.IRBuilder, bits: Any, hardware: bool) -> Any:
 
 
 def float_to_half(b: ir.IRBuilder, value: Any) -> Any:
-    """The bits of a scalar as float16, to nearest, ties to even; what float16 cannot hold becomes infinite.
+    """The bits of a scalar or a vector as float16, to nearest, ties to even; what float16 cannot hold becomes infinite.
 
     Written with integers: without conversion instructions LLVM would call a function that is not there.
     """
-    bits = b.bitcast(value, I32)
-    sign = b.and_(b.lshr(bits, I32(16)), I32(0x8000))
-    magnitude = b.and_(bits, I32(0x7FFFFFFF))
-    odd = b.and_(b.lshr(magnitude, I32(13)), I32(1))
-    normal = b.lshr(b.add(b.sub(magnitude, I32(112 << 23)), b.add(odd, I32(0xFFF))), I32(13))
+    lanes = value.type.count if isinstance(value.type, ir.VectorType) else 0
+    ints, halves = (vec(kind, lanes) if lanes else kind for kind in (I32, I16))
+
+    def number(n: int) -> ir.Constant:
+        return const(ints, n)
+
+    bits = b.bitcast(value, ints)
+    sign = b.and_(b.lshr(bits, number(16)), number(0x8000))
+    magnitude = b.and_(bits, number(0x7FFFFFFF))
+    odd = b.and_(b.lshr(magnitude, number(13)), number(1))
+    normal = b.lshr(b.add(b.sub(magnitude, number(112 << 23)), b.add(odd, number(0xFFF))), number(13))
     # A subnormal: adding 0.5 leaves the rounded result in the low bits of the sum.
-    tiny = b.sub(b.bitcast(b.fadd(b.bitcast(magnitude, F32), const(F32, 0.5)), I32), I32(0x3F000000))
-    body = b.select(b.icmp_unsigned("<", magnitude, I32(113 << 23)), tiny, normal)
-    body = b.select(b.icmp_unsigned(">=", magnitude, I32(0x477FF000)), I32(0x7C00), body)
-    body = b.select(b.icmp_unsigned(">", magnitude, I32(0x7F800000)), I32(0x7E00), body)
-    return b.trunc(b.or_(sign, body), I16)
+    sum_ = b.bitcast(b.fadd(b.bitcast(magnitude, value.type), const(value.type, 0.5)), ints)
+    body = b.select(b.icmp_unsigned("<", magnitude, number(113 << 23)), b.sub(sum_, number(0x3F000000)), normal)
+    body = b.select(b.icmp_unsigned(">=", magnitude, number(0x477FF000)), number(0x7C00), body)
+    body = b.select(b.icmp_unsigned(">", magnitude, number(0x7F800000)), number(0x7E00), body)
+    return b.trunc(b.or_(sign, body), halves)
 
 
 def ask(b: ir.IRBuilder, address: Any, level: int) -> None:

@@ -130,6 +130,11 @@ def mul16(b: ir.IRBuilder, x: Any, y: Any) -> Any:
     return b.fmul(x, y)
 
 
+@word(f32x16, f32x16, f32x16)
+def div16(b: ir.IRBuilder, x: Any, y: Any) -> Any:
+    return b.fdiv(x, y)
+
+
 @word(float32, f32x16)
 def sum16(b: ir.IRBuilder, x: Any) -> Any:
     return sum_lanes(b, x)
@@ -147,6 +152,11 @@ def store_f32(b: ir.IRBuilder, address: Any, value: Any) -> None:
 
 @word(void, int64, float32)
 def store_f16(b: ir.IRBuilder, address: Any, value: Any) -> None:
+    store(b, float_to_half(b, value), address)
+
+
+@word(void, int64, f32x16)
+def store_f16x16(b: ir.IRBuilder, address: Any, value: Any) -> None:
     store(b, float_to_half(b, value), address)
 
 

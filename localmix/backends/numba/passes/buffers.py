@@ -66,7 +66,7 @@ class Buffers:
         self.step = np.zeros((), STEP)
         phases = self._sizes.layers * sum(max(counts) for counts in PHASES.values())
         self.counters = np.zeros(phases * COUNTER // 8 + 8, np.int64)
-        self.step["shared"] = 1
+        self.step["shared"], self.step["threads"] = 1, threads
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
 
     def grow(self, tokens: int) -> None:

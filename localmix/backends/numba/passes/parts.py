@@ -47,7 +47,8 @@ ATTEND_T, ATTENTION_T, BLOCK_T, JOB_T, MIXTURE_T, NETWORK_T, PRIVATE_T, ROTATION
     for d in (ATTEND, ATTENTION, BLOCK, JOB, MIXTURE, NETWORK, PRIVATE, ROTATION, SPAN, STEP, WEIGHT)
 )
 BLOCK_BYTES, WEIGHT_BYTES, ROTATION_BYTES, SPAN_BYTES = (d.itemsize for d in (BLOCK, WEIGHT, ROTATION, SPAN))
-SHARE = 8  # tokens of one piece where the work is a token's own
+SHARE = 8  # tokens of one piece, at most, where the work is a token's own
+SMALL = 1024  # rows of a matrix that is shared out in smaller pieces
 PATIENCE = 4000  # turns of a spin loop before the rest of the system gets a chance
 NOTHING = np.float32(0)
 
@@ -76,8 +77,20 @@ def wait(counter: int, pieces: int, yields: int) -> None:
 
 
 @inner
+def begun(counter: int) -> bool:
+    """Whether a phase has begun, so that the one before it is over."""
+    return atomic_load(counter) > 0
+
+
+@inner
 def pieces_of(rows: int, chunk: int) -> int:
     return (rows + chunk - 1) // chunk
+
+
+@inner
+def portion(tokens: int, threads: int) -> int:
+    """Tokens of one piece where the work is a token's own: of few tokens each thread has some."""
+    return max(min((tokens + threads - 1) // threads, SHARE), 1)
 
 
 @inner
@@ -226,11 +239,18 @@ def part_of_rows(w: Record, piece: int, coming: int, own: Record, y: int) -> Non
 
 
 @inner
+def tile_rows(rows: int) -> int:
+    """Of a matrix with so many rows, those that are one piece for several tokens: threads end together."""
+    return TILES if rows > SMALL else TILES // 2
+
+
+@inner
 def part_of_all_rows(w: Record, piece: int, coming: int, own: Record, s: Record, tokens: int, y: int) -> None:
     """A piece of y = w times the input of every token, or of the first ones."""
-    first = first_row(w, piece, TILES)
+    chunk = tile_rows(w.rows)
+    first = first_row(w, piece, chunk)
     x, stride = (s.xf, s.xf_bytes) if w.floats else (s.xq, s.xq_bytes)
-    rows, then = min(TILES, w.rows - first), start_of(w, coming, TILES, first)
+    rows, then = min(chunk, w.rows - first), start_of(w, coming, chunk, first)
     if w.bias == 0:
         products(w, first, rows, own.job, x, stride, tokens, y + 4 * first, 4 * w.rows, then)
     else:

@@ -77,12 +77,12 @@ ROTATION = _record("cos sin")
 # state), outs (its result). starts (E + 2): an expert's first slot. used (2 + E): how many experts have tokens, and
 # which, fewest tokens first; where experts are streamed, those of them that a pass computes, of one token its slots.
 # `shared`: whether the shared expert of many tokens is computed. *_bytes are strides. partials: attention's splits
-# when decoding.
+# when decoding. `threads`: how many the team has.
 STEP = _record(
-    "network first last alone finish tokens logits counters yields private private_bytes x rotations pages page_count "
-    "spans span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes scores chosen mix "
-    "place order starts used gathered gathered_floats hidden hidden_bytes hidden_floats hidden_floats_bytes outs "
-    "keys_only shared"
+    "network first last alone finish tokens logits counters yields private private_bytes threads x rotations pages "
+    "page_count spans span_count wanted wanted_count q k v mixed mixed_bytes partials xf xf_bytes xq xq_bytes "
+    "scores chosen mix place order starts used gathered gathered_floats hidden hidden_bytes hidden_floats "
+    "hidden_floats_bytes outs keys_only shared"
 )
 
 # Consecutive tokens of one sequence: rows row..row+count, positions from start on, its pages of each pool from
