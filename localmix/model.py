@@ -52,7 +52,7 @@ class Model:
             raise LocalmixError(f"draft = {draft!r}: expected one of {', '.join(KINDS)}, or the file of a model")
         drafted, second, beside = drafts(draft, self.backend, self.network), None, 0
         if drafted and draft not in KINDS:
-            second, beside = open_second(Path(draft), self.backend, self.file)
+            second, beside = open_second(Path(draft), self.backend, self.file, self.network)
         with concerning(path):
             weights = sum(tensor.nbytes for tensor in self.file.tensors.values()) + beside
             self.place = streaming.decide(self.network, self.backend, weights, kv, ram)

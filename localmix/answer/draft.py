@@ -10,7 +10,7 @@ from typing import Protocol
 from localmix.answer.gate import LENGTHS, Gate
 from localmix.answer.lookup import Lookup
 from localmix.answer.sampling import Sampler
-from localmix.answer.second import GUESS, HOPE, Guesses, Second
+from localmix.answer.second import CHECK, HOPE, Guesses, Second
 from localmix.backends.protocol import Backend
 from localmix.errors import LocalmixError
 from localmix.network.decoder import Network
@@ -21,10 +21,11 @@ KINDS = ("auto", "off", "lookup")
 class Source(Protocol):
     """Where ids come from that may be next, of one answer."""
 
-    late: float  # seconds of the last guess that were spent on what an answer pays once
+    late: float  # seconds that `agree`, or of the last guess what an answer pays once, took
 
     def push(self, id: int) -> None: ...  # an id was chosen
     def look(self, most: int) -> tuple[int, int]: ...  # how many there are, up to `most`; for the gate: `same`
+    def agree(self, passes: float) -> tuple[int, int, float]: ...  # for `Gate.hear`, in so many passes at most
     def guess(self, count: int) -> list[int]: ...  # that many of them; fewer where there are none after all
 
 
@@ -35,7 +36,7 @@ class Drafting:
 
     def __init__(self, second: Second | None = None, gate: Gate | None = None) -> None:
         self.second = second
-        self._gate = gate or (Gate() if second is None else Gate(HOPE, GUESS, sure=1))
+        self._gate = gate or (Gate() if second is None else Gate(HOPE, CHECK + second.share, sure=1, asks=True))
 
     def anew(self) -> "Drafting":
         """The same, which has learned nothing."""
@@ -52,7 +53,7 @@ class Draft:
     def __init__(self, gate: Gate, source: Source) -> None:
         self.ids: list[int] = []
         self.taken = 0  # of them, once they are checked
-        self._gate, self._source, self._same = gate, source, 0
+        self._gate, self._source, self._same, self._asks = gate, source, 0, False
 
     def push(self, id: int) -> None:
         """An id was chosen."""
@@ -62,13 +63,17 @@ class Draft:
         """New `ids`, at most `room`; often none."""
         most, self._same = self._source.look(max(min(room, LENGTHS[-1]), 0))
         length = self._gate.length(self._same, most) if most else 0
+        self._asks = length > 0 and self._gate.asks
+        if self._asks:
+            self._gate.hear(*self._source.agree(self._gate.allowance))
+            length = 0
         self.ids = self._source.guess(length) if length else []
         self.taken = 0
         return self.ids
 
     def learn(self, seconds: float) -> None:
         """The pass that checked them, or had none to check, took so long, the time to find them included."""
-        late = self._source.late if self.ids else 0.0
+        late = self._source.late if self.ids or self._asks else 0.0
         self._gate.learn(self._same, len(self.ids), self.taken, seconds, late)
 
 

@@ -2,10 +2,12 @@
 
 A pass that checks a draft of k ids takes longer than one that decodes a token: on a mixture of experts much longer,
 as other tokens want other experts. What drafts lose against plain decoding is kept below a small share of its time.
+A source that has to read a text before it can guess is asked first how often it would have guessed right.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # of drafts
 # Of a draft after a run of so many ids that were the same before, how likely each id is the next one, at first.
@@ -19,6 +21,9 @@ _GUESS = 0.15  # of a single pass, that each id of a draft costs, before any was
 _LATEST = 9  # passes of one size that count
 _MISSED = 2  # drafts in a row of which nothing was taken: then a plain pass, to know what those take now
 _LEARNED = 0.05  # weight of a new hit or miss
+_ASKING = 0.02  # of all passes, that asking may take
+_AT_ONCE = 1.5  # single passes that it may take besides
+_DOUBT = 1  # id that is as likely as was hoped, beside those that a source was asked for
 _FORGOTTEN = 0.002  # of what was learned, with each pass: what did not pay is tried again
 
 
@@ -27,10 +32,15 @@ class Gate:
 
     `hope`: by how many ids before a draft are the same, from so many on, how likely each of its ids is the next one, at
     first. `guess`: of a single pass, what an id costs, at first. `sure`: passes of one size with a draft that tell what
-    it costs; fewer are believed where they took no longer than others let expect.
+    it costs; fewer are believed where they took no longer than others let expect. `asks`: whether a source is to be
+    asked before its ids are checked, at first and after it was of no use.
     """
 
-    def __init__(self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS, sure: int = _SURE) -> None:
+    def __init__(
+        self, hope: Mapping[int, float] = _HOPE, guess: float = _GUESS, sure: int = _SURE, asks: bool = False
+    ) -> None:
+        self.asks, self._may_ask = asks, asks
+        self.allowance = _AT_ONCE  # single passes that asking may take
         self._seconds: dict[int, deque[float]] = {}  # of passes, by how many ids they had
         self._known: dict[int, float] = {}  # of them, what such a pass takes
         self._hope, self._guess, self._sure = hope, guess, sure
@@ -45,9 +55,23 @@ class Gate:
         single, chance = self._cost(1), self._chance[self._row(same)]
         if self._balance < -_CREDIT * single:
             return 0
-        speeds = {k: _expected(chance, k) / self._cost(k + 1) for k in LENGTHS if k <= most}
-        best = max(speeds, key=speeds.__getitem__, default=0)
-        return best if best and speeds[best] * single > 1 else 0
+        best, fastest = 0, 1 / single
+        if single > (1 - chance) * self._cost(2):  # else not the longest of drafts pays, and this is asked every token
+            for k, tokens in zip(LENGTHS, _expected(chance), strict=True):
+                if k <= most and tokens > fastest * (cost := self._cost(k + 1)):
+                    best, fastest = k, tokens / cost
+        if best:
+            return best
+        if most >= LENGTHS[-1]:
+            self.asks = self._may_ask
+        return 0
+
+    def hear(self, hits: int, count: int, passes: float) -> None:
+        """Of `count` ids that were chosen a source would have guessed so many. To know that took so many passes."""
+        if count:
+            self.asks, self.allowance = False, self.allowance - passes
+            for row, hope in self._hope.items():
+                self._chance[row] = (hits + _DOUBT * hope) / (count + _DOUBT)
 
     def learn(self, same: int, length: int, taken: int, seconds: float, late: float = 0.0) -> None:
         """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones. `late`: of
@@ -55,6 +79,7 @@ class Gate:
         """
         if self._balance < 0:
             self._balance = min(self._balance + _LOSS * seconds, 0.0)
+        self.allowance += _ASKING
         self._missed = self._missed + 1 if length and not taken else 0
         some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
         some.append(seconds - late)
@@ -95,6 +120,7 @@ def _middle(values: Iterable[float]) -> float:
     return some[(len(some) - 1) // 2]
 
 
-def _expected(chance: float, length: int) -> float:
-    """Tokens that a pass gives with a draft of so many ids, each the next one with that chance if those before are."""
-    return sum(chance**n for n in range(length + 1))
+def _expected(chance: float) -> list[float]:
+    """Tokens that passes give with drafts of LENGTHS, each id the next one with that chance if those before are."""
+    tokens = list(accumulate(chance**n for n in range(LENGTHS[-1] + 1)))
+    return [tokens[length] for length in LENGTHS]

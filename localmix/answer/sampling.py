@@ -57,6 +57,15 @@ class Sampler:
         other.uniform = other._random.random
         return other
 
+    def follow(self, id: int) -> None:
+        """Go on as if it had chosen this id."""
+        if self.options.temp:
+            self.uniform()
+        if self.constraint is not None:
+            self.constraint.accept(id)
+        if self.options.presence_penalty or self.options.frequency_penalty:
+            self._counts[id] += 1
+
     @property
     def held(self) -> bool:
         """Whether a constraint decides what the text may be, to the first space."""

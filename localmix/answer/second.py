@@ -1,7 +1,8 @@
 """Ids that a second, smaller model of the same vocabulary would choose next: guesses at what the first one will.
 
 It chooses with a copy of the answer's sampler, random numbers included: two models that agree choose alike at any
-temperature. Of a text it reads the end and the first id, so that a model that is of no use has cost little.
+temperature. Of a text it reads the end and the first id, so that a model that is of no use has cost little. What it
+would have chosen in the place of ids that the first one has chosen tells how often they agree before any id is checked.
 """
 
 import threading
@@ -16,20 +17,27 @@ from localmix.backends.protocol import Backend
 from localmix.engine.context import Context
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError, concerning
+from localmix.network.decoder import Network
 from quant.format import Floats
 
 MOST = 1536  # ids of a text that it has in its context
 END = 512  # of them, that are read where it begins, or begins anew
-# For `localmix.answer.gate`, before any of its ids was checked: how likely each is the next one, and what it costs,
-# less than it will, so that the first draft has several ids: by one alone not even the best of models gains anything.
-HOPE, GUESS = {0: 0.7}, 0.15
+HOPE = {0: 0.7}  # how likely each of its ids is the next one, before it was heard: see `localmix.answer.gate`
+CHECK = 0.15  # passes of the first model that it takes to check one of its ids
+LEAST, HEARD = 8, 16  # ids of an answer that tell how often it agrees, and as many of them as are looked at
+_CONTEXT = 32  # ids before them that it has to read, at least
+_TOGETHER = 12  # ids that are read in about the time that one takes by itself
 _KEY = "tokenizer.ggml."
 
 
 class Second:
-    """One model, whose guesses one answer at a time may have. Its keys and values are in 16 bits."""
+    """One model, whose guesses one answer at a time may have. Its keys and values are in 16 bits.
 
-    def __init__(self, engine: Engine) -> None:
+    `share`: what a pass of it takes, in passes of the first model, by their multiplications.
+    """
+
+    def __init__(self, engine: Engine, share: float) -> None:
+        self.share = share
         self._context = Context(engine, min(MOST, engine.network.context), "f16")
         self._end = min(END, self._context.size // 2)
         self._lock = threading.Lock()
@@ -52,8 +60,8 @@ class Second:
             return [], 0.0
         try:
             began = perf_counter()
-            logits, read = self._read(text)
-            late = perf_counter() - began if read > 2 else 0.0
+            rows, read = self._read(text, len(text))
+            late, logits = perf_counter() - began if read > 2 else 0.0, rows[0]
             found: list[int] = []
             while True:
                 found.append(sampler(logits, [*text, *found]))
@@ -63,20 +71,40 @@ class Second:
         finally:
             self._lock.release()
 
-    def _read(self, text: Sequence[int]) -> tuple[Floats, int]:
-        """Logits (V,) after the text, and how many of its ids were read for them."""
-        context = self._context
+    def before(self, text: Sequence[int], count: int, passes: float) -> tuple[Floats | None, float]:
+        """Logits (count, V) before each of the last ids of a text, and about how many passes of the first model it took
+        to read as much of it as these allow; None: that is too little, or another answer has it.
+        """
+        room = min(int((passes / self.share - 1) * _TOGETHER), self._end)
+        known = self._before + len(self._context.ids) if self._text is text else 0
+        new = min(len(text) - known, room)
+        if new < min(len(text) - known, count + _CONTEXT) or not self._lock.acquire(blocking=False):
+            return None, 0.0
+        try:
+            logits, new = self._read(text, len(text) - 1, count, room)
+            if new == room < self._end:  # guesses are made with all of the end
+                self._context.cut(0)
+                self._before = 0
+            return logits, self.share * (1 + new / _TOGETHER)
+        finally:
+            self._lock.release()
+
+    def _read(self, text: Sequence[int], end: int, rows: int = 1, most: int = MOST) -> tuple[Floats, int]:
+        """Logits (rows, V) after the last ids of the text up to an end, and how many of its ids were read for them, at
+        `most` so many.
+        """
+        context, most = self._context, min(most, self._end)
         if self._text is not text:
             self._text, self._same = text, 0
         same = self._same
-        while same < min(len(context.ids), len(text) - self._before - 1) and context.ids[same] == self._at(same):
+        while same < min(len(context.ids), end - self._before - rows) and context.ids[same] == self._at(same):
             same += 1
-        new = len(text) - self._before - same
-        if same == 0 or new > self._end or same + new + self._end > context.size or not context.can_cut(same):
-            self._before, same = max(len(text) - self._end, 0), 0
-            new = len(text) - self._before
+        new = end - self._before - same
+        if same == 0 or new > most or same + new + self._end > context.size or not context.can_cut(same):
+            self._before, same = max(end - most, 0), 0
+            new = end - self._before
         context.cut(same)
-        logits = context.advance([self._at(same + i) for i in range(new)])
+        logits = context.advance_told([self._at(same + i) for i in range(new)], rows)
         self._same = len(context.ids)
         return logits, new
 
@@ -89,8 +117,9 @@ class Guesses:
     """Of one answer."""
 
     def __init__(self, second: Second, ids: Sequence[int], sampler: Sampler) -> None:
-        self.late = 0.0  # seconds of the last guess that it took to catch up with the text
+        self.late = 0.0  # seconds that it took to catch up with the text
         self._second, self._ids, self._sampler = second, list(ids), sampler
+        self._prompt, self._then = len(ids), sampler.fork()  # before the first id of the answer
 
     def push(self, id: int) -> None:
         """An id was chosen."""
@@ -100,6 +129,30 @@ class Guesses:
         """How many ids there may be, and that none need be the same before them."""
         return most, 0
 
+    def agree(self, passes: float) -> tuple[int, int, float]:
+        """How many of the last ids of the answer the second model would have chosen, of how many, and about how many
+        passes it took to know, no more than allowed; of none: there is too little yet that tells.
+        """
+        began, ids = perf_counter(), self._ids
+        self.late, first = 0.0, max(len(ids) - HEARD, self._prompt)
+        if len(ids) - self._prompt < LEAST:
+            return 0, 0, 0.0
+        try:
+            logits, spent = self._second.before(ids, len(ids) - first, passes)
+            if logits is None:
+                return 0, 0, 0.0
+            then = self._then.fork()
+            for id in ids[self._prompt : first]:
+                then.follow(id)
+            hits = 0
+            for at, row in enumerate(logits, first):
+                hits += then.fork()(row, ids[:at]) == ids[at]
+                then.follow(ids[at])
+        except LocalmixError:  # of its logits
+            return 0, len(ids) - first, passes
+        self.late = perf_counter() - began
+        return hits, len(ids) - first, spent
+
     def guess(self, count: int) -> list[int]:
         try:
             found, self.late = self._second.guess(self._ids, count, self._sampler.fork())
@@ -108,8 +161,8 @@ class Guesses:
         return found
 
 
-def open_second(path: Path, backend: Backend, first: gguf.File) -> tuple[Second, int]:
-    """The model in a file, on the backend of the `first` one, and the bytes that it takes.
+def open_second(path: Path, backend: Backend, first: gguf.File, larger: Network) -> tuple[Second, int]:
+    """The model in a file, on the backend of the `first` one, whose network is `larger`, and the bytes that it takes.
 
     LocalmixError: it has another vocabulary.
     """
@@ -118,7 +171,7 @@ def open_second(path: Path, backend: Backend, first: gguf.File) -> tuple[Second,
         raise LocalmixError(f"--draft {path}: expected the vocabulary of {first.path}, found another: {other}")
     loaded = network.load(file)
     with concerning(path):
-        second = Second(Engine(loaded, backend))
+        second = Second(Engine(loaded, backend), loaded.work / larger.work)
     return second, sum(tensor.nbytes for tensor in file.tensors.values()) + second.nbytes
 
 

@@ -5,6 +5,7 @@ Contexts of one cache advance together, in one pass.
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
@@ -73,6 +74,14 @@ class Context:
     def advance(self, ids: Sequence[int]) -> Floats:
         """Append `ids` and return the logits (V,) after the last. Interrupted, it leaves no trace."""
         return advance([(self, ids)])[0]
+
+    def advance_told(self, ids: Sequence[int], rows: int) -> Floats:
+        """The same with the logits (rows, V) after the last ones."""
+        engine, cache, batch = _batch([(self, ids)], [True])
+        try:
+            return engine.forward(replace(batch, wanted=batch.wanted[-rows:]), cache, self.watch, self.pause)
+        finally:
+            _advanced([(self, ids)], batch)
 
     def fork(self, length: int | None = None) -> "Context":
         """Another sequence in the same cache that begins with the first `length` tokens (None: all)."""

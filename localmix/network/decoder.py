@@ -49,6 +49,11 @@ class Network:
         """Multiplications with weights of one token, in the layer that has most, the router's left out."""
         return max(map(products_of, self.layers))
 
+    @property
+    def work(self) -> int:
+        """The same of all layers and the output."""
+        return sum(map(products_of, self.layers)) + self.vocabulary * self.width
+
 
 def forward(o: Operations, net: Network, batch: Batch, cache: Any, pause: Callable[[], None] | None = None) -> Array:
     """Logits (W, V) of the wanted rows. The cache must have room for the batch; the caller commits it."""

@@ -177,6 +177,27 @@ def test_a_machine_on_which_each_id_costs_a_pass_does_not_draft() -> None:
     assert gate.length(32, 24) == 0
 
 
+def test_a_source_that_asks_for_a_reading_is_heard_first() -> None:
+    """As dear as reading is, it takes little of the time; one that agrees is drafted at once, one that does not when
+    what was heard is forgotten, and is then heard again.
+    """
+    for agrees in (16, 0):
+        gate, asked, drafted = Gate({0: 0.7}, 0.4, sure=1, asks=True), list[int](), 0
+        single(gate, 3)
+        for i in range(2000):
+            if length := gate.length(0, 24):
+                if not gate.asks:
+                    drafted += 1
+                elif gate.allowance >= 2:
+                    asked.append(i)
+                    gate.hear(agrees, 16, 2.0)
+                length = 0
+            gate.learn(0, length, 0, 1.0)
+        assert 10 < asked[0] < 30
+        assert (len(asked) == 1) == (drafted > 1900) == bool(agrees)
+        assert len(asked) * 2 < 0.01 * 2000
+
+
 def test_passes_that_waited_for_other_programs_do_not_end_drafts() -> None:
     """Every tenth takes 20 times as long, the first draft among them; where nine of ten ids are the next ones."""
     gate, tokens, time = Gate(), 0, 0.0
