@@ -27,7 +27,7 @@ from localmix.backends.numba.machine.words import (
     word,
 )
 from localmix.backends.numba.passes import parts
-from localmix.backends.numba.passes.records import MIXTURE, padded, quantized_bytes
+from localmix.backends.numba.passes.records import MIXTURE, UNTURNED, WIDE, padded, quantized_bytes
 from localmix.backends.numba.products.activations import store_q8_0
 from localmix.engine import fourbits
 from localmix.engine.storage import STORAGES
@@ -161,8 +161,9 @@ def test_swiglu() -> None:
     assert np.allclose(out, exact, rtol=1e-6, atol=1e-34)  # e^x is capped at 88
 
 
+@pytest.mark.parametrize("unturned", [0, UNTURNED], ids=["", "unturned"])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
-def test_activations_equal_their_definition(wide: bool) -> None:
+def test_activations_equal_their_definition(wide: bool, unturned: int) -> None:
     quantize_kernel = compiled(_quantize)
     rng = np.random.default_rng(0)
     for width in (32, 64, 96, 352, 4096):
@@ -175,13 +176,16 @@ def test_activations_equal_their_definition(wide: bool) -> None:
         room[:, :width] = x
         rows = np.zeros((4, quantized_bytes(width, wide)), np.uint8)
         for source, row in zip(room, rows, strict=True):
-            quantize_kernel(source.ctypes.data, row.ctypes.data, width, wide)
+            quantize_kernel(source.ctypes.data, row.ctypes.data, width, WIDE * wide + unturned)
         for name, part in sections(rows, width, wide).items():
+            if unturned and name.startswith("turned"):
+                assert not part.any()
+                continue
             assert np.array_equal(part, sections(quantized_rows(x, wide), width, wide)[name]), (width, name)
 
 
-def _quantize(x: int, row: int, width: int, wide: int) -> None:
-    parts.quantize(x, row, width, wide)
+def _quantize(x: int, row: int, width: int, activations: int) -> None:
+    parts.quantize(x, row, width, activations)
 
 
 def test_routing() -> None:

@@ -60,7 +60,7 @@ def _normed(s: Record, n: Record, a: Record, counter: int) -> None:
     while piece < pieces:
         for t in range(piece * each, min(s.tokens, (piece + 1) * each)):
             norm(s.x + 4 * t * n.width, a.norm, s.xf + t * s.xf_bytes)
-            quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
+            quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.activations)
         piece = done(counter)
     wait(counter, pieces, s.yields)
 
@@ -169,7 +169,7 @@ def _quantized(s: Record, n: Record, a: Record, counter: int) -> None:
     piece, pieces = take(counter), pieces_of(s.tokens, each)
     while piece < pieces:
         for t in range(piece * each, min(s.tokens, (piece + 1) * each)):
-            quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, a.output.width, n.wide)
+            quantize(s.mixed + t * s.mixed_bytes, s.xq + t * s.xq_bytes, a.output.width, n.activations)
         piece = done(counter)
     wait(counter, pieces, s.yields)
 

@@ -51,7 +51,7 @@ def attention(step: int, block: int, thread: int, counter: int) -> None:
 @inner
 def _qkv(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
     norm(s.x, a.norm, own.xf)
-    quantize(own.xf, own.xq, n.width, n.wide)
+    quantize(own.xf, own.xq, n.width, n.activations)
     q, k = pieces_of(a.q.rows, a.q.chunk), pieces_of(a.k.rows, a.k.chunk)
     pieces = q + k + pieces_of(a.v.rows, a.v.chunk)
     piece, coming = take(counter), take(counter)
@@ -99,7 +99,7 @@ def _output(s: Record, n: Record, a: Record, own: Record, counter: int) -> None:
     for h in range(a.heads):
         merge(a, s.partials + h // group * parts * partial_bytes(a), parts, h, own.xf + 4 * h * a.size)
     w = a.output
-    quantize(own.xf, own.xq, w.width, n.wide)
+    quantize(own.xf, own.xq, w.width, n.activations)
     pieces = pieces_of(w.rows, w.chunk)
     piece, coming = take(counter), take(counter)
     while piece < pieces:

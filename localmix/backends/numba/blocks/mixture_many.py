@@ -45,13 +45,12 @@ from localmix.backends.numba.passes.parts import (
     portion,
     products,
     quantize,
-    quantize_at,
     take,
     tile_rows,
     wait,
 )
 from localmix.backends.numba.passes.records import COUNTER, TILES
-from localmix.backends.numba.products.activations import padded
+from localmix.backends.numba.products.activations import padded, quantize_at
 
 
 @native(4)
@@ -81,7 +80,7 @@ def routed(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
             all_to_one(s)
         for t in range(first, last):
             norm(s.x + 4 * t * n.width, m.norm, s.xf + t * s.xf_bytes)
-            quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.wide)
+            quantize(s.xf + t * s.xf_bytes, s.xq + t * s.xq_bytes, n.width, n.activations)
         if m.router != 0:
             for e in range(0, m.experts, 4):  # rows of the router serve all tokens of a piece while they are near
                 for t in range(first, last):
@@ -123,7 +122,7 @@ def gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
                     store_f32(own.one + 4 * c, NOTHING)
             combine(m, own.gate + 4 * i * TILES, own.up + 4 * i * TILES, rows, floats)
             if not down.floats:
-                quantize_at(own.one, s.hidden + (start + i) * s.hidden_bytes, padded(gate.rows), first, n.wide)
+                quantize_at(own.one, s.hidden + (start + i) * s.hidden_bytes, padded(gate.rows), first, n.activations)
         turn, coming = coming, done(counter)
     wait(counter, pieces, s.yields)
 

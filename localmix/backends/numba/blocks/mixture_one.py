@@ -72,7 +72,7 @@ def scores_of(s: Record, n: Record, m: Record, own: Record) -> Any:
 @inner
 def _gate_up(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     choose(own.xf, m, n.width, scores_of(s, n, m, own), own.two, own.chosen, own.mix)
-    quantize(own.xf, own.xq, n.width, n.wide)
+    quantize(own.xf, own.xq, n.width, n.activations)
     each, chunk = pieces_of(_hidden(m, 0), _chunk(m, 0)), _chunk(m, 0)
     routed = m.active * each
     pieces = routed + (pieces_of(_hidden(m, m.experts), _chunk(m, m.experts)) if m.shared else 0)
@@ -121,7 +121,9 @@ def _chunk(m: Record, e: int) -> int:
 def _down(s: Record, n: Record, m: Record, own: Record, counter: int) -> None:
     for slot in range(m.slots):
         hidden = _hidden(m, 0 if slot < m.active else m.experts)
-        quantize(s.hidden_floats + slot * s.hidden_floats_bytes, own.hidden + slot * own.hidden_bytes, hidden, n.wide)
+        quantize(
+            s.hidden_floats + slot * s.hidden_floats_bytes, own.hidden + slot * own.hidden_bytes, hidden, n.activations
+        )
     chunk = record(m.down, WEIGHT_T).chunk
     pieces = pieces_of(n.width, chunk)
     piece, coming = take(counter), take(counter)

@@ -35,7 +35,7 @@ def output(step: int, thread: int, counter: int) -> None:
 @inner
 def _one(s: Record, n: Record, own: Record, counter: int) -> None:
     norm(s.x, n.norm, own.xf)
-    quantize(own.xf, own.xq, n.width, n.wide)
+    quantize(own.xf, own.xq, n.width, n.activations)
     pieces = pieces_of(n.output.rows, n.output.chunk)
     piece, coming = take(counter), take(counter)
     while piece < pieces:
@@ -52,7 +52,7 @@ def _many(s: Record, n: Record, own: Record, counter: int) -> None:
     while piece < pieces:
         for i in range(piece * each, min(s.wanted_count, (piece + 1) * each)):
             norm(s.x + 4 * load_i32(s.wanted + 4 * i) * n.width, n.norm, s.xf + i * s.xf_bytes)
-            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.wide)
+            quantize(s.xf + i * s.xf_bytes, s.xq + i * s.xq_bytes, n.width, n.activations)
         piece = done(counter)
     wait(counter, pieces, s.yields)
     counter += COUNTER

@@ -49,7 +49,7 @@ def gate_up(step: int, block: int, thread: int, counter: int) -> None:
     s, m = record(step, STEP_T), record(block, MIXTURE_T)
     n, own = record(s.network, NETWORK_T), record(s.private + thread * s.private_bytes, PRIVATE_T)
     norm(s.x, m.norm, own.xf)
-    quantize(own.xf, own.xq, n.width, n.wide)
+    quantize(own.xf, own.xq, n.width, n.activations)
     piece, coming = take(counter), take(counter)
     offset = 0
     for i in range(load_i64(s.used)):
@@ -79,7 +79,7 @@ def down(step: int, block: int, thread: int, counter: int) -> None:
         pieces = pieces_of(n.width, w.chunk)
         floats, quantized = s.hidden_floats + slot * s.hidden_floats_bytes, own.hidden + slot * own.hidden_bytes
         if piece < offset + pieces:
-            quantize(floats, quantized, w.width, n.wide)
+            quantize(floats, quantized, w.width, n.activations)
         while piece < offset + pieces:
             first = (piece - offset) * w.chunk
             rows, then = min(w.chunk, n.width - first), start_of(w, coming - offset, w.chunk, first)

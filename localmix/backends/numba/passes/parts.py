@@ -39,7 +39,7 @@ from localmix.backends.numba.passes.records import (
     TILES,
     WEIGHT,
 )
-from localmix.backends.numba.products.activations import padded, quantize64, quantize64_wide
+from localmix.backends.numba.products.activations import padded, quantize_at
 
 Record = Any  # a record of records.py, as a kernel sees it
 ATTEND_T, ATTENTION_T, BLOCK_T, JOB_T, MIXTURE_T, NETWORK_T, PRIVATE_T, ROTATION_T, SPAN_T, STEP_T, WEIGHT_T = (
@@ -148,23 +148,14 @@ def norm(x: int, w: Record, out: int) -> None:
 
 
 @inner
-def quantize_at(x: int, row: int, room: int, k: int, wide: int) -> None:
-    """64 floats into column k of a quantized row of padded width `room`."""
-    if wide:
-        quantize64_wide(x, row, room, k)
-    else:
-        quantize64(x, row, room, k)
-
-
-@inner
-def quantize(x: int, row: int, width: int, wide: int) -> None:
+def quantize(x: int, row: int, width: int, activations: int) -> None:
     """x into a quantized row, both padded with zeros (x has the room). Odd widths have no quantized weights."""
     if width % 32 == 0:
         room = padded(width)
         for k in range(width, room):
             store_f32(x + 4 * k, NOTHING)
         for k in range(0, room, 64):
-            quantize_at(x + 4 * k, row, room, k, wide)
+            quantize_at(x + 4 * k, row, room, k, activations)
 
 
 @inner

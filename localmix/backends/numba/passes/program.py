@@ -25,12 +25,16 @@ from localmix.backends.numba.passes.records import (
     NETWORK,
     PHASES,
     ROUNDED,
+    ROWS,
     SCORES,
+    UNTURNED,
     WEIGHT,
+    WIDE,
     address_of,
     block_of_tokens,
     room,
 )
+from localmix.backends.numba.products.choice import by_strips
 from localmix.engine.cache import PagedCache
 from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError, UnsupportedError
@@ -84,7 +88,8 @@ class Program:
                 row["phases_one"], row["phases_many"] = PHASES[kind]
         self.record = np.zeros((), NETWORK)
         n = self.record
-        n["blocks"], n["width"], n["wide"] = self._blocks.ctypes.data, network.width, self.wide
+        n["blocks"], n["width"] = self._blocks.ctypes.data, network.width
+        n["activations"] = WIDE * self.wide + UNTURNED * all(map(_by_strips, matrices(network)))
         n["output_kernel"] = native.address("blocks.output.output")
         self._norm(n["norm"], network.output_norm)
         self._linear(n["output"], network.output)
@@ -257,6 +262,12 @@ def matrices(network: Network) -> Iterator[Weight]:
     """Every matrix that is multiplied with, an expert at a time; the embedding only as the output."""
     for block in (network.output, *network.layers):
         yield from decoder.matrices(block)
+
+
+def _by_strips(weight: Weight) -> bool:
+    """Whether no product of it reads activations as row products do."""
+    coding = weight.format.coding
+    return coding is None or (weight.shape[0] % ROWS == 0 and by_strips(coding))
 
 
 def wide(width: int) -> bool:

@@ -64,7 +64,9 @@ MIXTURE = _record(
 SCORES = ("softmax", "sigmoid")
 ACTIVATIONS = ("silu", "gelu", "clamped")
 
-NETWORK = _record("blocks width kv wide output_kernel", norm=NORM, output=WEIGHT)
+# `activations`: how they are quantized, WIDE to 16 bits, UNTURNED without the sections that only row products read.
+NETWORK = _record("blocks width kv activations output_kernel", norm=NORM, output=WEIGHT)
+WIDE, UNTURNED = 1, 2
 
 # What the rows of a pass are rotated by: cosines and sines (T, n).
 ROTATION = _record("cos sin")
@@ -171,7 +173,7 @@ SECTIONS = {
     "floats16": (10, 8),
     "sums32": (12, 4),  # int32, sums of 32 values times -ZEROS[32]: they serve the formats' zero points
     "sums16": (13, 8),
-    "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed
+    "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed: see UNTURNED
     "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
     "turned_low": (31, 32),
     "words": (39, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones

@@ -37,7 +37,7 @@ from localmix.backends.numba.machine.simd import (
 )
 from localmix.backends.numba.machine.words import int64, void, word
 from localmix.backends.numba.passes import records
-from localmix.backends.numba.passes.records import SECTIONS, ZEROS
+from localmix.backends.numba.passes.records import SECTIONS, UNTURNED, WIDE, ZEROS
 
 padded = inner(records.padded)
 
@@ -48,7 +48,7 @@ def section(b: ir.IRBuilder, row: Any, width: Any, name: str, k: Any) -> Any:
     return b.add(b.add(row, b.mul(b.lshr(width, I64(3)), I64(start))), b.lshr(b.mul(k, I64(size)), I64(5)))
 
 
-def _quantize64(bits: int) -> Any:
+def _quantize64(bits: int, turned: bool) -> Any:
     most = 127.0 if bits == 8 else 127.0 * 256
 
     @word(void, int64, int64, int64, int64)
@@ -64,14 +64,14 @@ def _quantize64(bits: int) -> Any:
         values, sums = b.trunc(ints, bytes_), None
         if bits == 16:
             low = values
-            _store_values(b, row, width, k, "low", low)
+            _store_values(b, row, width, k, "low", low, turned)
             rest = b.sub(ints, b.sext(low, ints.type))
             values = b.trunc(b.ashr(rest, const(ints.type, 8)), bytes_)
             sums = sums4(b, low)
             if isa.active().pairs:
                 even_odd = [run + i for run in range(0, 64, 16) for i in (*range(0, 16, 2), *range(1, 16, 2))]
                 store(b, shuffle(b, b.trunc(ints, vec(I16, 64)), even_odd), section(b, row, width, "words", k))
-        _store(b, row, width, k, values, sums, scales)
+        _store(b, row, width, k, values, sums, scales, turned)
 
     return quantize64
 
@@ -83,7 +83,9 @@ def _floats32(b: ir.IRBuilder, source: Any) -> tuple[Any, Any]:
     return x, call(b, "llvm.vector.reduce.fmax.v32f32", F32, size, flags=("nnan",))
 
 
-def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any]) -> None:
+def _store(
+    b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums: Any, scales: list[Any], turned: bool
+) -> None:
     """The other sections: what follows from values, the sums of four low bytes (None: 8 bits) and two scales."""
     d = b.insert_element(splat(b, scales[0], 2), scales[1], I32(1))
     fours = sums4(b, values)  # <16 x i32>
@@ -92,7 +94,7 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
     fours = b.neg(fours)
     sixteens = _neighbours(b, _neighbours(b, fours))  # <4 x i32>
     whole = _neighbours(b, sixteens)  # <2 x i32>
-    _store_values(b, row, width, k, "values", values)
+    _store_values(b, row, width, k, "values", values, turned)
     floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
     for name, value in {
         "scales": d,
@@ -104,11 +106,15 @@ def _store(b: ir.IRBuilder, row: Any, width: Any, k: Any, values: Any, low_sums:
         store(b, value, section(b, row, width, name, k))
 
 
-def _store_values(b: ir.IRBuilder, row: Any, width: Any, k: Any, name: str, values: Any) -> None:
-    """64 of them, and once more with the runs of 16 where row products want them."""
+def _store_values(b: ir.IRBuilder, row: Any, width: Any, k: Any, name: str, values: Any, turned: bool) -> None:
+    """64 of them, and once more with the runs of 16 where row products want them: in eight lines, which threads that
+    quantize a row together take from each other.
+    """
     store(b, values, section(b, row, width, name, k))
-    turned = section(b, row, width, f"turned_{name}", b.and_(k, I64(-256)))
-    place = b.add(turned, b.lshr(b.and_(k, I64(192)), I64(2)))
+    if not turned:
+        return
+    start = section(b, row, width, f"turned_{name}", b.and_(k, I64(-256)))
+    place = b.add(start, b.lshr(b.and_(k, I64(192)), I64(2)))
     for i in range(4):
         store(b, shuffle(b, values, range(16 * i, 16 * i + 16)), place, 64 * i)
 
@@ -123,8 +129,21 @@ def _twice(b: ir.IRBuilder, x: Any) -> Any:
     return shuffle(b, x, [0, 0, 1, 1])
 
 
-quantize64 = _quantize64(8)
-quantize64_wide = _quantize64(16)
+quantize64, quantize64_unturned = (_quantize64(8, turned) for turned in (True, False))
+quantize64_wide, quantize64_wide_unturned = (_quantize64(16, turned) for turned in (True, False))
+
+
+@inner
+def quantize_at(x: int, row: int, room: int, k: int, activations: int) -> None:
+    """64 floats into column k of a quantized row of padded width `room`."""
+    if activations == WIDE | UNTURNED:
+        quantize64_wide_unturned(x, row, room, k)
+    elif activations == UNTURNED:
+        quantize64_unturned(x, row, room, k)
+    elif activations == WIDE:
+        quantize64_wide(x, row, room, k)
+    else:
+        quantize64(x, row, room, k)
 
 
 @word(void, int64, int64)

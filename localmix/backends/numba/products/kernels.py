@@ -6,10 +6,11 @@ from localmix.backends.numba.machine.compiler import inner
 from localmix.backends.numba.machine.native import native
 from localmix.backends.numba.machine.words import record
 from localmix.backends.numba.passes.records import LINE, ROWS
+from localmix.backends.numba.products.choice import by_strips
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.embedding import unpack_rows
 from localmix.backends.numba.products.rows import JOB_T, row_product
-from localmix.backends.numba.products.strips import most_tokens, strips_product
+from localmix.backends.numba.products.strips import strips_product
 from localmix.backends.numba.products.tables import table_product
 from localmix.backends.numba.products.tiles import tile_product
 
@@ -31,12 +32,9 @@ def kernels(codes: Codes) -> Kernels:
 
 
 def _one_token(codes: Codes, wide: bool) -> Any:
-    """The kernel y[r] = w[r] · x, which gives what tiles give wherever there are 16 rows.
-
-    Strips, but for formats with a field of single bits: turning these takes longer than reading them from memory.
-    """
+    """The kernel y[r] = w[r] · x, which gives what tiles give wherever there are 16 rows."""
     by_rows = inner(row_product(codes, wide))
-    if most_tokens(codes, wide) and not any(part.run == 1 for part in codes.parts):
+    if by_strips(codes.coding):
         strips = strips_product(codes, wide, 1)
 
         @native(1)
