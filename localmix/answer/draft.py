@@ -61,14 +61,14 @@ class Draft:
 
     def prepare(self, room: int) -> list[int]:
         """New `ids`, at most `room`; often none."""
+        self.ids, self.taken, self._asks = [], 0, False
         most, self._same = self._source.look(max(min(room, LENGTHS[-1]), 0))
         length = self._gate.length(self._same, most) if most else 0
-        self._asks = length > 0 and self._gate.asks
-        if self._asks:
+        if length and self._gate.asks:
+            self._asks = True
             self._gate.hear(*self._source.agree(self._gate.allowance))
-            length = 0
-        self.ids = self._source.guess(length) if length else []
-        self.taken = 0
+        elif length:
+            self.ids = self._source.guess(length)
         return self.ids
 
     def learn(self, seconds: float) -> None:

@@ -24,6 +24,7 @@ _LEARNED = 0.05  # weight of a new hit or miss
 _ASKING = 0.02  # of all passes, that asking may take
 _AT_ONCE = 1.5  # single passes that it may take besides
 _DOUBT = 1  # id that is as likely as was hoped, beside those that a source was asked for
+_EVERY = 4  # passes without a draft: of the last one is learned, as small models decode a token in 0.4 ms
 _FORGOTTEN = 0.002  # of what was learned, with each pass: what did not pay is tried again
 
 
@@ -47,6 +48,7 @@ class Gate:
         self._chance = dict(hope)
         self._balance = 0.0  # seconds: what was won of late, or, below 0, lost
         self._missed = 0  # drafts in a row of which nothing was taken
+        self._passes = 0  # of which nothing was learned yet
 
     def length(self, same: int, most: int) -> int:
         """How many ids to check of a draft of up to `most`, after a run of `same`; 0: a plain pass is better."""
@@ -77,10 +79,14 @@ class Gate:
         """A pass with a draft of so many ids (0: none) took so long; `taken` of them were the next ones. `late`: of
         the seconds those that say nothing of other passes, as a text is read once. Half the credit of them counts.
         """
-        if self._balance < 0:
-            self._balance = min(self._balance + _LOSS * seconds, 0.0)
-        self.allowance += _ASKING
         self._missed = self._missed + 1 if length and not taken else 0
+        self._passes += 1
+        if not length and self._passes < _EVERY and 1 in self._known:
+            return
+        passes, self._passes = self._passes, 0
+        if self._balance < 0:
+            self._balance = min(self._balance + _LOSS * seconds * passes, 0.0)
+        self.allowance += _ASKING * passes
         some = self._seconds.setdefault(length + 1, deque(maxlen=_LATEST))
         some.append(seconds - late)
         if len(some) >= (self._sure if length else _SURE):
@@ -93,7 +99,7 @@ class Gate:
             for hit in [1.0] * taken + [0.0] * (taken < length):
                 self._chance[row] += _LEARNED * (hit - self._chance[row])
         for row, hope in self._hope.items():
-            self._chance[row] += _FORGOTTEN * (hope - self._chance[row])
+            self._chance[row] += _FORGOTTEN * passes * (hope - self._chance[row])
 
     def _row(self, same: int) -> int:
         """Where what is known of drafts after so many ids is kept."""

@@ -25,15 +25,21 @@ class Lookup:
         """The next id. The run that ends with it is known once another follows."""
         ids = self._ids
         if len(ids) >= LEAST:
-            places = self._ends.setdefault(tuple(ids[-LEAST:]), [])
-            places.append(len(ids))
-            del places[:-_PLACES]
+            run = tuple(ids[-LEAST:])
+            if run not in self._ends:
+                self._ends[run] = [len(ids)]
+            else:
+                self._ends[run].append(len(ids))
+                del self._ends[run][:-_PLACES]
         ids.append(id)
 
     def look(self, most: int) -> tuple[int, int]:
         """How many ids may come next, up to `most`, and how many before them are the same; of equals the latest."""
         self._begin, same = len(self._ids), 0
-        for end in reversed(self._ends.get(tuple(self._ids[-LEAST:]), ())):
+        places = self._ends.get(tuple(self._ids[-LEAST:]))
+        if places is None:
+            return 0, 0
+        for end in reversed(places):
             length = self._same(end)
             if length > same:
                 self._begin, same = end, length
@@ -50,5 +56,7 @@ class Lookup:
     def _same(self, end: int) -> int:
         """How many ids before `end` are those at the end of the text."""
         ids, last = self._ids, len(self._ids)
-        most = min(_MOST, end)
-        return next((n for n in range(LEAST, most) if ids[end - 1 - n] != ids[last - 1 - n]), most)
+        n, most = LEAST, min(_MOST, end)
+        while n < most and ids[end - 1 - n] == ids[last - 1 - n]:
+            n += 1
+        return n
