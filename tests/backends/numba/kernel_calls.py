@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from localmix.backends.numba.machine import isa, native
 from localmix.backends.numba.machine.compiler import compile_kernel
-from localmix.backends.numba.passes.records import JOB, SECTIONS, TINY, ZEROS, padded, quantized_bytes, tile_scratch
+from localmix.backends.numba.passes.records import (
+    BIG,
+    JOB,
+    SECTIONS,
+    TINY,
+    ZEROS,
+    padded,
+    quantized_bytes,
+    tile_scratch,
+)
 from quant import FORMATS, Format
 from quant.format import Floats
 
@@ -25,6 +34,7 @@ KINDS = {
     "turned_low": np.int8,
     "words": np.int16,
     "scales": np.float32,
+    "starts": np.float32,
     "floats16": np.float32,
     "floats32": np.float32,
 }
@@ -86,6 +96,7 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
     full[:, :width] = x
     values, scales = quantize(full, wide)
     sums = {n: values.reshape(tokens, -1, n).sum(axis=2, dtype=np.int32) for n in (16, 32)}
+    starts = scales * np.float32(BIG)
     low = values.astype(np.int8)  # the low byte, signed
     parts = {
         "values": (values - low >> 8).astype(np.int8) if wide else low,
@@ -94,6 +105,9 @@ def quantized_rows(x: Floats, wide: bool) -> NDArray[np.uint8]:
         "floats16": sums[16] * np.repeat(scales, 2, axis=1),
         "sums32": -ZEROS[32] * sums[32],
         "sums16": -ZEROS[16] * sums[16],
+        "starts": starts,
+        "starts32": starts.view(np.int32) - ZEROS[32] * sums[32],
+        "starts16": np.repeat(starts.view(np.int32), 2, axis=1) - ZEROS[16] * sums[16],
         "low": low,
         "words": values.astype(np.int16).reshape(tokens, -1, 8, 2).swapaxes(2, 3).reshape(values.shape),
     }
@@ -112,6 +126,8 @@ def sections(rows: NDArray[np.uint8], width: int, wide: bool) -> dict[str, NDArr
     room, views = padded(width), {}
     for name, (start, size) in SECTIONS.items():
         if name in ("low", "turned_low", "words") and not (wide and (name != "words" or isa.active().pairs)):
+            continue
+        if wide and name.startswith("starts"):
             continue
         views[name] = rows[:, start * room // 8 :][:, : size * room // 32].view(KINDS.get(name, np.int32))
     return views

@@ -70,6 +70,23 @@ def test_few_tokens_are_what_many_are(format: Format) -> None:
             assert np.array_equal(product(format.name, f"gemv{kind}", weights, x), many)
 
 
+@pytest.mark.parametrize("code", [0, 0x7F, 0x80, 0xFF])
+@ALL
+def test_largest_sums(format: Format, code: int) -> None:
+    """Whole sums have a bounded number of bits; here all codes of a row and all activations of a token are the same."""
+    if format.coding is None:
+        return
+    weights, x = random_weights(format, 16, 256), np.full((9, 256), 127, np.float32)
+    for part in format.coding.parts:
+        field = weights[part.field]
+        field[...] = np.uint8(code).astype(field.dtype)
+    x[::2] *= -1
+    y, size = expected(format.name, weights, x, wide=False)
+    for shape in ("gemv", "gemm"):
+        error = np.abs(product(format.name, shape, weights, x) - y)
+        assert (error <= 4e-6 * size + 1e-11).all(), shape
+
+
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
 def test_floats_of_any_number_of_rows_and_columns(name: str) -> None:
     for rows, width in ((1, 8), (5, 16), (17, 1030), (15, 2100)):

@@ -165,6 +165,8 @@ TINY = 2.0**-60  # scales of activations are no smaller, nor those of weights in
 # The zero point that most formats have whose groups are of so many weights: their products begin with stored sums.
 ZEROS = {16: 32, 32: 128}
 
+BIG = 1.5 * 2**23  # about it floats are one apart: to add whole numbers to its bits is to add them to the float
+
 # A quantized row of activations of padded width P: where its sections start, in eighths of P, and bytes for 32 columns.
 SECTIONS = {
     "values": (0, 32),  # int8
@@ -174,7 +176,12 @@ SECTIONS = {
     "sums32": (12, 4),  # int32, sums of 32 values times -ZEROS[32]: they serve the formats' zero points
     "sums16": (13, 8),
     "turned_values": (15, 32),  # int8, the values once more, the 4 · 4 runs of 16 of each 256 transposed: see UNTURNED
-    "low": (23, 32),  # int8, with int16 activations: a value is 256 · values + low
+    # With activations of 8 bits:
+    "starts": (23, 4),  # float32, scale · BIG: what products begin at (units.py)
+    "starts32": (24, 4),  # int32, the bits of these and sums32
+    "starts16": (25, 8),
+    # With activations of 16 bits:
+    "low": (23, 32),  # int8: a value is 256 · values + low
     "turned_low": (31, 32),
     "words": (39, 64),  # int16, the same values where isa.pairs: of each 16 columns the even ones, then the odd ones
 }
@@ -182,7 +189,7 @@ SECTIONS = {
 
 def quantized_bytes(width: int, wide: bool = False) -> int:
     """Bytes of one quantized row of activations of 8 bits, or, wide, of 16."""
-    return (padded(width) // 8 * (55 if wide else 23) + 63) // 64 * 64
+    return (padded(width) // 8 * (55 if wide else 27) + 63) // 64 * 64
 
 
 def room(head_dim: int) -> int:

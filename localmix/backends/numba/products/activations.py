@@ -37,7 +37,7 @@ from localmix.backends.numba.machine.simd import (
 )
 from localmix.backends.numba.machine.words import int64, void, word
 from localmix.backends.numba.passes import records
-from localmix.backends.numba.passes.records import SECTIONS, UNTURNED, WIDE, ZEROS
+from localmix.backends.numba.passes.records import BIG, SECTIONS, UNTURNED, WIDE, ZEROS
 
 padded = inner(records.padded)
 
@@ -96,13 +96,13 @@ def _store(
     whole = _neighbours(b, sixteens)  # <2 x i32>
     _store_values(b, row, width, k, "values", values, turned)
     floats = [b.fneg(b.fmul(b.sitofp(n, vec(F32, n.type.count)), x)) for n, x in ((whole, d), (sixteens, _twice(b, d)))]
-    for name, value in {
-        "scales": d,
-        "floats32": floats[0],
-        "floats16": floats[1],
-        "sums32": b.mul(whole, const(whole.type, ZEROS[32])),
-        "sums16": b.mul(sixteens, const(sixteens.type, ZEROS[16])),
-    }.items():
+    sums32, sums16 = (b.mul(n, const(n.type, ZEROS[group])) for group, n in ((32, whole), (16, sixteens)))
+    sections = {"scales": d, "floats32": floats[0], "floats16": floats[1], "sums32": sums32, "sums16": sums16}
+    if low_sums is None:
+        starts = b.fmul(d, const(d.type, BIG))
+        bits = b.bitcast(starts, whole.type)
+        sections |= {"starts": starts, "starts32": b.add(bits, sums32), "starts16": b.add(_twice(b, bits), sums16)}
+    for name, value in sections.items():
         store(b, value, section(b, row, width, name, k))
 
 

@@ -114,7 +114,7 @@ def _multiply_codes(s: _Strip) -> None:
     b, codes, unit = s.b, s.codes, s.unit
     with cgutils.for_range_slice(b, I64(0), s.length, I64(codes.bytes)) as (start, count):
         blocks = [b.add(row, start) for row in s.rows]
-        store_scales(b, codes, unit, blocks, s.scratch)
+        store_scales(b, codes, s.wide, unit, blocks, s.scratch)
         x, group = Columns(b, s.xs, s.width, b.mul(count, I64(codes.block))), []
         pace = s.pace(start, I64(0), 1, codes.block // 4)
         for column, code in tile_codes(b, codes, blocks):
@@ -143,7 +143,7 @@ def _multiply_bytes(s: _Strip) -> None:
     last = b.sub(s.length, I64(size))  # block of a row
     with cgutils.for_range_slice(b, I64(0), s.length, I64(size)) as (start, count):
         k = b.mul(count, I64(codes.block))
-        store_scales(b, codes, unit, [b.add(row, start) for row in s.rows], s.scratch)
+        store_scales(b, codes, s.wide, unit, [b.add(row, start) for row in s.rows], s.scratch)
         following = b.select(b.icmp_signed("<", start, last), b.add(start, I64(size)), last)
         with cgutils.for_range(b, I64(units)) as inside:
             i = inside.index

@@ -36,7 +36,6 @@ class Sum(Protocol):
     def value(self) -> Any: ...
 
 
-Start = Callable[[], Any]  # gives what a sum starts at, where it is wanted
 Keep = Callable[[ir.IRBuilder, Any], Any]  # dots.pinned, or nothing
 
 
@@ -53,13 +52,13 @@ def zero_point(b: ir.IRBuilder, codes: Codes, stored: Any) -> Any:
     return stored if own == usual else b.shl(stored, by) if own > usual else b.ashr(stored, by)
 
 
-def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Start | None = None, *, many: bool = False) -> Sum:
-    """The sum of code · x, activations x of 8 bits or, wide, of 16, from `start` on if it is not `signed`.
+def begin(b: ir.IRBuilder, codes: Codes, wide: bool, start: Any = None, *, many: bool = False) -> Sum:
+    """The sum of code · x, activations x of 8 bits or, wide, of 16, from `start` on.
 
     `many`: one of several that are made side by side from the same codes. They must fit into the registers, and LLVM
     must leave them as they are written.
     """
-    started = start() if start and not signed(codes, wide) else const(INTS, 0)
+    started = const(INTS, 0) if start is None else start
     by_pairs = isa.active().pairs
     hold: Keep = pinned if many and "avx2" in isa.active().needs else lambda b, x: x
     if not wide:

@@ -23,8 +23,8 @@ from localmix.backends.numba.products.heads import Heads
 from localmix.backends.numba.products.pace import STREAMS, Pace, ahead_of
 from localmix.backends.numba.products.rows import JOB_T, STEP, Row, sums_of_row
 from localmix.backends.numba.products.scales import Neighbours
-from localmix.backends.numba.products.sums import folded, signed
-from localmix.backends.numba.products.units import FLOATS, INTS, Columns, added, store_scales, unit_of, zeros
+from localmix.backends.numba.products.sums import folded
+from localmix.backends.numba.products.units import FLOATS, INTS, Columns, added, starts_at, store_scales, unit_of
 
 EACH = 4  # rows that are read side by side
 SUMS = Vector(F32, ROWS)
@@ -110,16 +110,15 @@ def _finish(codes: Codes, wide: bool) -> Any:
         ahead: Any,
         apart: Any,
     ) -> Any:
-        store_scales(b, codes, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
+        store_scales(b, codes, wide, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
         columns, groups = Columns(b, [x], width, k), codes.block // codes.group
         pace = Pace(b, ahead, _lines(codes)[1], groups, apart)
         for group in range(groups):
             pace()
             dots, column = load(b, INTS, table, LINE * group, align=LINE), group * codes.group
-            if codes.zero and not signed(codes, wide):
-                dots = b.add(dots, zeros(codes, columns, 0, column))
+            dots = b.add(dots, starts_at(codes, wide, columns, 0, column))
             scales = b.add(scratch, I64(group // unit.groups * unit.bytes + unit.scales(group % unit.groups)))
-            total = added(b, codes, dots, scales, columns, 0, column, total)
+            total = added(codes, wide, dots, scales, columns, 0, column, total)
         return total
 
     return finish

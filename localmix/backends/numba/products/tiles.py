@@ -27,18 +27,26 @@ from localmix.backends.numba.products.units import FLOATS, Columns, Unit, multip
 PART = 512  # columns of a tile
 
 
-def _packer(codes: Codes) -> Any:
-    """The function that unpacks 16 rows into a tile."""
+def _early(tokens: int) -> int:
+    """Rows of the next 16 that are asked for while a tile is unpacked, which takes as long as multiplying some four
+    tokens; the others are asked for meanwhile.
+    """
+    return 4 * ROWS // (4 + tokens)
+
+
+def _packer(codes: Codes, wide: bool, least: int) -> Any:
+    """The function that unpacks 16 rows into a tile, which serves `least` tokens or more."""
     size, block, unit = codes.bytes, codes.block, unit_of_group(codes)
     vectors = block // unit.columns * unit.vectors
+    asks = min(-(-_early(least) * size // LINE), vectors)
     of_block = block // unit.columns * unit.bytes  # of a tile
 
     @word(void, int64, int64, int64, int64, int64)
     def unpack(b: ir.IRBuilder, p: Any, row_bytes: Any, tile: Any, ahead: Any, step: Any) -> None:
-        """One block of each row. Meanwhile it asks for `vectors` times `step` bytes, from `ahead` on."""
+        """One block of each row. Meanwhile it asks for `asks` times `step` bytes, from `ahead` on."""
         rows = [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
-        store_scales(b, codes, unit, rows, tile)
-        pace = Steps(b, ahead, step, vectors, vectors)
+        store_scales(b, codes, wide, unit, rows, tile)
+        pace = Steps(b, ahead, step, asks, vectors)
         for column, vector in tile_codes(b, codes, rows):
             pace()
             at = column // unit.columns * unit.bytes
@@ -47,7 +55,7 @@ def _packer(codes: Codes) -> Any:
     @inner
     def pack(w: int, row_bytes: int, width: int, tile: int, ahead: int, early: int) -> None:
         """Meanwhile it asks for `early` rows, from `ahead` on."""
-        step = (early * size + vectors - 1) // vectors
+        step = (early * size + asks - 1) // asks
         for i in range(width // block):
             p = w + i * size
             unpack(p, row_bytes, tile, ahead + i * early * size, step)
@@ -56,12 +64,12 @@ def _packer(codes: Codes) -> Any:
     return pack
 
 
-def _micro(codes: Codes, tokens: int, wide: bool) -> Any:
+def _micro(codes: Codes, tokens: int, wide: bool, asks: int) -> Any:
     """The word that multiplies tiles side by side with a few tokens; their sums stay in registers.
 
-    Meanwhile it asks for its part of the next tiles' rows: from `ahead` on, for each unit a few times `step` bytes.
+    Meanwhile it asks for its part of the next tiles' rows: from `ahead` on, for each unit `asks` times `step` bytes.
     """
-    unit, tiles, asks = unit_of_group(codes), range(_side_by_side()), _asks_of(codes)
+    unit, tiles = unit_of_group(codes), range(_side_by_side())
 
     @word(void, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)
     def micro(
@@ -124,9 +132,13 @@ def _rows_bytes(codes: Codes) -> int:
     return -(-_side_by_side() * ROWS * unit_of_group(codes).columns * codes.bytes // codes.block)
 
 
-def _asks_of(codes: Codes) -> int:
-    """How often memory is asked for something while a unit is multiplied."""
-    return min(-(-_rows_bytes(codes) // LINE), unit_of_group(codes).columns // 4)
+def _asks_of(codes: Codes, wide: bool) -> int:
+    """How often memory is asked for something while a unit is multiplied: no more often than the fewest tokens need,
+    as each time takes time.
+    """
+    tokens = most_tokens(codes, wide) + 1
+    left = _rows_bytes(codes) * (ROWS - _early(tokens)) // ROWS
+    return min(-(-left // (-(-tokens // _most(wide)) * LINE)), unit_of_group(codes).columns // 4)
 
 
 def _most(wide: bool) -> int:
@@ -138,14 +150,15 @@ def _multiplier(codes: Codes, wide: bool) -> Any:
     """The function that multiplies tiles with all tokens of a job, as many of them as `_most` at a time, or four where
     that leaves more than one or two.
     """
-    most, asks = _most(wide), _asks_of(codes)
+    most, asks = _most(wide), _asks_of(codes, wide)
     # Those that strips have are not made for tiles.
-    six, four, three, two, single = (_micro(codes, min(t, most), wide) for t in (6, 4, 3, 2, 1))
+    six, four, three, two, single = (_micro(codes, min(t, most), wide, asks) for t in (6, 4, 3, 2, 1))
 
     @inner
-    def with_all(job: int, r: int, tile: int, first: int, units: int, further: int, ahead: int, step: int) -> None:
+    def with_all(job: int, r: int, tile: int, first: int, units: int, further: int, ahead: int, share: int) -> None:
+        """Of the rows from `ahead` on it asks for `share` bytes with each unit of each few tokens."""
         j = record(job, JOB_T)
-        width = padded(j.width)
+        width, step = padded(j.width), (share + asks - 1) // asks
         t = 0
         while t < j.tokens:
             x, y = j.x + t * j.x_stride, j.y + t * j.y_stride + 4 * r
@@ -165,7 +178,7 @@ def _multiplier(codes: Codes, wide: bool) -> Any:
             else:
                 single(job, tile, first, units, x, width, y, further, ahead, step)
                 t += 1
-            ahead += units * asks * step
+            ahead += units * share
 
     return with_all
 
@@ -175,12 +188,11 @@ def tile_product(codes: Codes, wide: bool) -> Any:
 
     job.rows is at least 16. Of tiles side by side the last two may be one and the same.
     """
-    pack, unit, asks = _packer(codes), unit_of_group(codes), _asks_of(codes)
+    unit, few = unit_of_group(codes), most_tokens(codes, wide)
     block, size, of_unit, columns = codes.block, codes.bytes, _rows_bytes(codes), unit.columns
     most, tiles, apart = _most(wide), _side_by_side(), _apart(unit)
-    with_all = _multiplier(codes, wide)
-    few = most_tokens(codes, wide)
-    strips = strips_product(codes, wide, few)
+    pack, with_all, strips = _packer(codes, wide, few + 1), _multiplier(codes, wide), strips_product(codes, wide, few)
+    early_of = inner(_early)
 
     @native(1)
     def gemm(job: int) -> None:
@@ -189,10 +201,9 @@ def tile_product(codes: Codes, wide: bool) -> Any:
         if j.tokens <= few:
             strips(job, j.tokens, tile)
             return
-        # What follows is asked for all the time: unpacking takes as long as multiplying some four tokens.
-        early = 4 * ROWS // (4 + j.tokens)
+        early = early_of(j.tokens)
         calls = (j.tokens + most - 1) // most
-        step = (of_unit * (ROWS - early) // ROWS + calls * asks - 1) // (calls * asks)
+        share = (of_unit * (ROWS - early) // ROWS + calls - 1) // calls
         ahead = j.then
         begin, end = 0, j.rows // ROWS * ROWS
         while begin < end:
@@ -206,7 +217,7 @@ def tile_product(codes: Codes, wide: bool) -> Any:
                     if tiles == 2:
                         w += (second - r) * j.row_bytes
                         pack(w, j.row_bytes, units * columns, tile + apart, ahead + early * row, early)
-                    with_all(job, r, tile, first, units, 4 * (second - r), ahead + tiles * early * row, step)
+                    with_all(job, r, tile, first, units, 4 * (second - r), ahead + tiles * early * row, share)
                     ahead += tiles * ROWS * row
             # Rows that are left make a tile with some before them, whose sums begin anew.
             begin, end = (j.rows - ROWS, j.rows) if end < j.rows else (j.rows, j.rows)

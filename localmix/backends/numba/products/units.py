@@ -2,22 +2,23 @@
 
 A unit is vectors of codes of 16 rows (lane r is row r, four columns a lane), and for each group of columns 16 scales
 and 16 minima, if the format has them. It is one group, or all columns of a run of bytes that hold two codes each
-(fields.whole_bytes). A zero point costs nothing: sums start at -zero · (sum of x). Nor does the product of a scale with
-that of the activations, a power of two: their exponents are added, and whole numbers have units of their own.
+(fields.whole_bytes). A zero point costs nothing: sums start at -zero · (sum of x). The activations' scale, a power of
+two, is in what sums start at (`from_starts`), or its exponent is added to that of the other scale.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 
+from localmix.backends.numba.machine import isa
 from localmix.backends.numba.machine.simd import F32, I8, I16, I32, I64, const, fma, hidden, load, splat, store, vec
-from localmix.backends.numba.passes.records import LINE, SECTIONS, TINY
+from localmix.backends.numba.passes.records import LINE, SECTIONS, TINY, ZEROS
 from localmix.backends.numba.products.activations import section
 from localmix.backends.numba.products.codes import Codes
 from localmix.backends.numba.products.fields import half_of_bytes, whole_bytes
-from localmix.backends.numba.products.sums import begin, zero_point
+from localmix.backends.numba.products.sums import begin, signed, zero_point
 
 FLOATS, INTS = vec(F32, 16), vec(I32, 16)
 
@@ -52,7 +53,7 @@ def unit_of_group(codes: Codes) -> Unit:
     return Unit(codes.group, codes.group // 4, 1)
 
 
-def store_scales(b: ir.IRBuilder, codes: Codes, unit: Unit, rows: Sequence[Any], at: Any) -> None:
+def store_scales(b: ir.IRBuilder, codes: Codes, wide: bool, unit: Unit, rows: Sequence[Any], at: Any) -> None:
     """The scales and minima of one block in each of 16 rows, into the units that begin there."""
     if codes.row_scales:
         scales, minima = codes.row_scales(b, rows)
@@ -60,17 +61,23 @@ def store_scales(b: ir.IRBuilder, codes: Codes, unit: Unit, rows: Sequence[Any],
         scales, minima = ([one] for one in codes.scales(b, rows))
     for i, (s, m) in enumerate(zip(scales, minima, strict=True)):
         start, group = i // unit.groups * unit.bytes, i % unit.groups
-        store(b, _addable(b, s), at, start + unit.scales(group), align=LINE)
+        store(b, _apart(b, s) if from_starts(wide) else _addable(b, s), at, start + unit.scales(group), align=LINE)
         if m is not None:
             store(b, m, at, start + unit.scales(group) + LINE, align=LINE)
 
 
+def _apart(b: ir.IRBuilder, scales: Any) -> Any:
+    """Scales of which none is 0: TINY is added to all, which scales of float16 do not notice; where they are products
+    it costs nothing.
+    """
+    return b.fadd(scales, const(FLOATS, TINY), flags=("contract",))
+
+
 def _addable(b: ir.IRBuilder, scales: Any) -> Any:
     """Scales as whole numbers: added to the bits of a power of two they are the bits of the product. 0 has no exponent,
-    so TINY is added to all, which scales of float16 do not notice; where they are products it costs nothing.
+    so none may be 0.
     """
-    apart = b.fadd(scales, const(FLOATS, TINY), flags=("contract",))
-    return b.sub(b.bitcast(apart, INTS), const(INTS, 127 << 23))
+    return b.sub(b.bitcast(_apart(b, scales), INTS), const(INTS, 127 << 23))
 
 
 Pair = tuple[int, Sequence[Any]]  # a column of a unit; of each tile a vector of the codes of four columns from there on
@@ -97,12 +104,9 @@ def multiply(
     follow. Tiles side by side share what is read of the activations.
     """
     tiles, tokens, group = range(len(sums)), range(len(sums[0])), codes.group
-
-    def start(token: int, column: int) -> Callable[[], Any] | None:
-        return (lambda: zeros(codes, x, token, column)) if codes.zero else None
-
     dots = {
-        g: [[begin(b, codes, wide, start(t, group * g), many=True) for _ in tiles] for t in tokens] for g, _ in scales
+        g: [[begin(b, codes, wide, starts_at(codes, wide, x, t, group * g), many=True) for _ in tiles] for t in tokens]
+        for g, _ in scales
     }
     for column, code in found:
         for t, of_token in enumerate(dots[column // group]):
@@ -112,12 +116,31 @@ def multiply(
     for g, at in scales:
         for t in tokens:
             for dot, scale, of_tile in zip(dots[g][t], at, sums, strict=True):
-                b.store(added(b, codes, dot.value(), scale, x, t, group * g, b.load(of_tile[t])), of_tile[t])
+                b.store(added(codes, wide, dot.value(), scale, x, t, group * g, b.load(of_tile[t])), of_tile[t])
+
+
+def from_starts(wide: bool) -> bool:
+    """Whether whole sums start at the bits of BIG times the activations' scale, a power of two. Then they are always
+    the bits of a float, from which BIG times the scale has to be taken off, and need neither be converted nor scaled.
+    It takes sums below 2^22, and instructions that add to what is there.
+    """
+    return not wide and not isa.active().pairs
+
+
+def starts_at(codes: Codes, wide: bool, x: "Columns", token: int, column: int) -> Any:
+    """What the whole sum of a group starts at, in every lane; it takes a zero point off."""
+    b, zero = x.b, 0 if signed(codes, wide) else codes.zero
+    if not from_starts(wide):
+        return zeros(codes, x, token, column) if zero else const(INTS, 0)
+    if zero == ZEROS[codes.group]:
+        return splat(b, x.load(I32, token, f"starts{codes.group}", column), 16)
+    starts = splat(b, x.load(I32, token, "starts", column), 16)
+    return b.add(starts, zeros(codes, x, token, column)) if zero else starts
 
 
 def added(
-    b: ir.IRBuilder,
     codes: Codes,
+    wide: bool,
     dots: Any,
     scales: Any,
     x: "Columns",
@@ -126,11 +149,17 @@ def added(
     total: Any,
 ) -> Any:
     """total + the products with a group of codes, which begins at a column: the whole numbers `dots`, and where its
-    scales lie, which its minima follow.
+    scales lie, which its minima follow. Products with powers of two are exact, so both ways give the same bits.
     """
-    own, d = load(b, INTS, scales, align=LINE), x.load(I32, token, "scales", column)
-    scale = b.bitcast(b.add(own, splat(b, d, 16)), FLOATS)
-    total = fma(b, b.sitofp(dots, FLOATS), scale, total)
+    b = x.b
+    if from_starts(wide):
+        scale = load(b, FLOATS, scales, align=LINE)
+        floats = b.fsub(b.bitcast(dots, FLOATS), splat(b, x.load(F32, token, "starts", column), 16))
+    else:
+        d = splat(b, x.load(I32, token, "scales", column), 16)
+        scale = b.bitcast(b.add(load(b, INTS, scales, align=LINE), d), FLOATS)
+        floats = b.sitofp(dots, FLOATS)
+    total = fma(b, floats, scale, total)
     if not codes.zero:
         s = x.load(F32, token, f"floats{codes.group}", column)
         total = fma(b, load(b, FLOATS, scales, LINE, align=LINE), splat(b, b.fneg(s), 16), total)
@@ -153,10 +182,11 @@ class Columns:
         multiple or the column.
         """
         b, size = self.b, SECTIONS[name][1]
-        if name == "scales":
+        of_32 = name in ("scales", "starts")
+        if of_32:
             column = column // 32 * 32
         if name not in self._distances:
-            k = b.and_(self._k, I64(-32)) if name == "scales" else self._k
+            k = b.and_(self._k, I64(-32)) if of_32 else self._k
             self._distances[name] = hidden(b, section(b, I64(0), self._width, name, k))
         return load(b, kind, b.add(self._rows[token], self._distances[name]), column * size // 32, align=4)
 
