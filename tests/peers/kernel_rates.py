@@ -6,8 +6,8 @@ Each round every thread reads a slice of 12 MB plainly, then one with each kerne
 somewhere else in a file of 640 MB that is mapped, all threads at once. So a memory bus that other programs use too is
 the same for all. Printed are the rates of a thread that a tenth of the slices reach or exceed, which are those
 that nobody disturbed, the share of the plain one, and what a kernel does with weights in the cache, also as products a
-second.
-LOCALMIX_ISA=avx2 chooses other instructions.
+second and, where there is a dot product of bytes, as a share of those of a loop that does nothing but multiply what is
+in registers. LOCALMIX_ISA=avx2 chooses other instructions.
 """
 
 import argparse
@@ -25,13 +25,19 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends" / "numba"))
 import kernel_calls
+from llvmlite import ir
+from numba.core import cgutils
 
 from localmix.backends.numba.machine import isa, native
+from localmix.backends.numba.machine.dots import dot4, pinned
+from localmix.backends.numba.machine.simd import I8, I32, const, vec
+from localmix.backends.numba.machine.words import int64, void, word
 from localmix.backends.numba.passes.records import JOB, LINE, PROBE, tile_scratch
 from quant import FORMATS
 
 SLICE, FILE = 12 << 20, 640 << 20
 NEAR = 512 << 10  # bytes of weights that stay in the cache
+TURNS = 20_000
 Read = Callable[[int], int]  # from an address on; gives the bytes
 
 
@@ -82,6 +88,32 @@ def products(name: str, width: int, tokens: int, most: int) -> tuple[Read, Read]
     return reading(SLICE), reading(NEAR)
 
 
+@word(void, int64)
+def multiply_in_registers(b: ir.IRBuilder, turns: Any) -> None:
+    """Twelve independent sums, which take 64 products each in turn."""
+    codes, x = (cgutils.alloca_once_value(b, const(vec(I8, 64), value)) for value in (3, 5))
+    sums = [cgutils.alloca_once_value(b, const(vec(I32, 16), i)) for i in range(12)]
+    with cgutils.for_range(b, turns):
+        for total in sums:
+            b.store(pinned(b, b.load(codes)), codes)  # or LLVM multiplies once, before the loop
+            b.store(pinned(b, dot4(b, b.load(total), b.load(codes), b.load(x))), total)
+
+
+def peak() -> Read:
+    """The same for products of bytes, of which it makes as many as it says."""
+
+    def turns(count: int) -> None:
+        multiply_in_registers(count)
+
+    run = kernel_calls.compiled(turns)
+
+    def read(_: int) -> int:
+        run(TURNS)
+        return 64 * 12 * TURNS
+
+    return read
+
+
 def rate(read: Read, start: int) -> float:
     began = time.perf_counter()
     return read(start) / (time.perf_counter() - began) / 1e9
@@ -90,7 +122,7 @@ def rate(read: Read, start: int) -> float:
 def measure(
     data: NDArray[np.uint8], names: list[str], a: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """GB/s of every slice: of "" plainly, of each format; and of each from the cache."""
+    """GB/s of every slice: of "" plainly, of each format; of each from the cache, and for "" billions of products."""
     found: dict[str, list[float]] = {name: [] for name in ("", *names)}
     near: dict[str, float] = {}
     barrier = threading.Barrier(a.threads)
@@ -107,7 +139,8 @@ def measure(
                 found[name].append(rate(read, start + turn % slices * SLICE))
                 turn += 1
         if thread == 0:
-            near.update({name: max(rate(one, start) for _ in range(100)) for name, (_, one) in kernels.items()})
+            alone = {name: one for name, (_, one) in kernels.items()} | {"": peak()}
+            near.update({name: max(rate(one, start) for _ in range(100)) for name, one in alone.items()})
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(a.threads)]
     for thread in threads:
@@ -142,6 +175,7 @@ def main() -> None:
     for name in a.formats:
         products = near[name] * FORMATS[name].block / FORMATS[name].dtype.itemsize * a.tokens
         cached = f"from the cache {near[name]:5.1f}, {products:4.0f} G products"
+        cached += "" if isa.active().pairs else f", {products / near['']:.0%} of {near['']:.0f}"
         print(f"{name:>8} {best[name]:6.1f} {best[name] / best['']:6.0%}   {cached}")
 
 
