@@ -51,7 +51,7 @@ def _step(codes: Codes, wide: bool, head: Heads) -> tuple[Any, Any]:
         b: ir.IRBuilder, rows: Sequence[Sequence[Any]], x: Row, table: Any, heads: Any, pace: Pace | None = None
     ) -> None:
         for r, blocks in enumerate(rows):
-            head.copy(b, blocks, b.add(heads, I64(r * head.size)))
+            head.copy(b, blocks, b.add(heads, I64(r * head.size)), head.bytes)
         found = [sums_of_row(b, codes, wide, blocks, x, pace) for blocks in rows]
         for groups, of_rows in zip(order, zip(*found, strict=True), strict=True):
             sums = folded(b, of_rows)
@@ -92,8 +92,8 @@ def _step(codes: Codes, wide: bool, head: Heads) -> tuple[Any, Any]:
     return step, rest
 
 
-def _finish(codes: Codes, wide: bool) -> Any:
-    """The word that adds a block's products to the sums of 16 rows."""
+def _finish(codes: Codes, wide: bool, head: Heads, blocks: int) -> Any:
+    """The word that adds the products of a block, or of some whose heads were copied, to the sums of 16 rows."""
     unit = replace(unit_of(codes), vectors=0)  # scales and no codes
 
     @word(SUMS, SUMS, int64, int64, int64, int64, int64, int64, int64, int64, int64)
@@ -110,15 +110,19 @@ def _finish(codes: Codes, wide: bool) -> Any:
         ahead: Any,
         apart: Any,
     ) -> Any:
-        store_scales(b, codes, wide, unit, [b.add(p, b.mul(row_bytes, I64(r))) for r in range(ROWS)], scratch)
         columns, groups = Columns(b, [x], width, k), codes.block // codes.group
         pace = Pace(b, ahead, _lines(codes)[1], groups, apart)
-        for group in range(groups):
-            pace()
-            dots, column = load(b, INTS, table, LINE * group, align=LINE), group * codes.group
-            dots = b.add(dots, starts_at(codes, wide, columns, 0, column))
-            scales = b.add(scratch, I64(group // unit.groups * unit.bytes + unit.scales(group % unit.groups)))
-            total = added(codes, wide, dots, scales, columns, 0, column, total)
+        for i in range(blocks):
+            own = b.add(p, I64(i * head.bytes))
+            heads = [b.add(own, b.mul(row_bytes, I64(r))) for r in range(ROWS)]
+            store_scales(b, codes, wide, unit, heads, scratch)
+            for group in range(groups):
+                pace()
+                dots = load(b, INTS, table, LINE * (i * groups + group), align=LINE)
+                column = i * codes.block + group * codes.group
+                dots = b.add(dots, starts_at(codes, wide, columns, 0, column))
+                scales = b.add(scratch, I64(group // unit.groups * unit.bytes + unit.scales(group % unit.groups)))
+                total = added(codes, wide, dots, scales, columns, 0, column, total)
         return total
 
     return finish
@@ -131,9 +135,11 @@ def table_product(codes: Codes, wide: bool) -> Any:
     room = COLUMNS // group * LINE  # bytes of the table
     asked, meanwhile = (lines // STREAMS * LINE for lines in _lines(codes))
     head = Heads(codes)
-    (step, rest), finish = _step(codes, wide, head), _finish(codes, wide)
-    copied, first, of_row, of_block = head.copied, head.first, head.size, ROWS * head.size
+    (step, rest), finish = _step(codes, wide, head), _finish(codes, wide, head, 1)
+    copied, first, of_row, of_block = head.copied, head.first, head.size, head.bytes
     scales = 2 * STEP // 16 * LINE  # bytes that a block's take, at most
+    at_once = per if copied else 1
+    finish_several = _finish(codes, wide, head, at_once)
 
     @word(SUMS)
     def nothing(b: ir.IRBuilder) -> Any:
@@ -175,7 +181,11 @@ def table_product(codes: Codes, wide: bool) -> Any:
                 ahead += part
             ahead += (STREAMS - 1) * apart
             apart = count // block * meanwhile
-            for i in range(count // block):
+            several = count // block // at_once * at_once if copied else 0
+            for i in range(0, several, at_once):
+                groups, at = table + i * block // group * LINE, heads + i * of_block - first
+                total = finish_several(total, at, of_row, x, width, k + i * block, groups, table + room, ahead, apart)
+            for i in range(several, count // block):
                 groups = table + i * block // group * LINE
                 at, each = (heads + i * of_block - first, of_row) if copied else (w + start + i * size, row_bytes)
                 total = finish(total, at, each, x, width, k + i * block, groups, table + room, ahead, apart)
