@@ -14,20 +14,28 @@ from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
 from localmix.errors import LocalmixError
+from localmix.network.decoder import Network
 from localmix.stream.files import DirectFile
 from localmix.stream.pool import Pool
+from localmix.stream.slots import Slots, expert_bytes
 
 # Sizes of passes, each of some of the sequences: a prompt, decoding, a batch of three, a prompt beside two answers.
 PASSES: Sequence[dict[int, int]] = ({0: 40}, {0: 1}, {0: 1}, {1: 7, 2: 19}, {0: 1, 1: 1, 2: 1}, {0: 1, 1: 9, 2: 1})
 
 
-def engine(path: Path, backend: Backend, slots: int | None = None) -> Engine:
-    """`slots` None: with all experts in memory."""
+def engine(path: Path, backend: Backend, room: int | None = None) -> Engine:
+    """With room for so many experts; None: with all of them in memory."""
     loaded = network.load(gguf.open(path))
-    if slots is None:
+    if room is None:
         return Engine(loaded, backend)
-    pool = Pool(streaming.experts(loaded), slots, 1 << 30, backend.slots(loaded))
+    pool = pool_of(loaded, room, 1 << 30, backend.slots(loaded))
     return Engine(streaming.owned(loaded) if backend.mapped else loaded, backend, pool=pool)
+
+
+def pool_of(network: Network, room: int, spare: int = 0, memory: Slots | None = None) -> Pool:
+    """With room for so many experts."""
+    found = streaming.experts(network)
+    return Pool(found, room * (memory.nbytes if memory else expert_bytes(found.values())), spare, memory)
 
 
 def begun(path: Path, backend: Backend) -> tuple[Engine, Cache, int]:

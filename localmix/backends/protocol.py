@@ -99,8 +99,10 @@ class Backend(Protocol):
     def cache(self, network: "Network", context: int, kv: str) -> Cache: ...
     def held(self, format: str, weights: int) -> int: ...  # bytes that so many weights of a format take here
 
-    def slots(self, network: "Network") -> "Slots | None":
-        """Where a pool of its experts keeps them; None: as files have them, in the pool's own memory."""
+    def slots(self, network: "Network", kv: str = "f16") -> "Slots | None":
+        """Where a pool of its experts keeps them; None: as files have them, in the pool's own memory. What else takes
+        memory before a first pass, of keys and values of this kind, is done.
+        """
 
     def repeats(self, network: "Network") -> bool:
         """Whether tokens of a batch that are `apart` have the bits that each has in a pass of its own."""

@@ -119,7 +119,7 @@ class Reference:
     def held(self, format: str, weights: int) -> int:
         return as_stored(format, weights)
 
-    def slots(self, network: Network) -> None:
+    def slots(self, network: Network, kv: str = "f16") -> None:
         return None
 
     def repeats(self, network: Network) -> bool:

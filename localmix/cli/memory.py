@@ -61,7 +61,7 @@ def decided(model: "Model") -> str:
         return ""
     return (
         f"experts are streamed from the disk: of {amount(pool.experts_bytes, 'B')} in {pool.experts} experts "
-        f"{amount(pool.nbytes, 'B')} in {pool.slots} stay in memory; with {amount(model.place.needs, 'B')} all would"
+        f"{amount(pool.nbytes, 'B')} stay in memory; with {amount(model.place.needs, 'B')} all would"
     )
 
 

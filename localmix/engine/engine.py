@@ -105,7 +105,7 @@ class Engine:
         """Bytes for which a pool makes way before a pass of so many tokens."""
         if tokens > FEW:
             self._missing += max(fit.RESERVE - memory.here().available, 0)
-        own = 0 if self._work is None else max(self._work(tokens) - fit.WORKING // 2, 0)
+        own = 0 if self._work is None else self._work(tokens)
         return sum(one.nbytes for one in self._caches) + own + self._missing
 
     @property

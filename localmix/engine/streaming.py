@@ -16,7 +16,8 @@ from localmix.network.blocks import Experts, Layer, Linear
 from localmix.network.decoder import Network
 from localmix.stream import fit, memory, probe
 from localmix.stream.pool import Pool
-from localmix.stream.slots import Key, slot_bytes
+from localmix.stream.slots import Key, expert_bytes
+from localmix.stream.table import LEAST
 
 Parts = dict[Key, tuple[Extent, ...]]
 
@@ -25,8 +26,8 @@ Parts = dict[Key, tuple[Extent, ...]]
 class Place:
     """Where experts are: in `pool`, or, if that is None, all in memory. `needs`: bytes for that, with a short context.
 
-    `disk`: bytes a second that the pool's readers get where nothing is computed. `cache`: bytes that were left for keys
-    and values beside a pool.
+    `disk`: bytes a second that the pool's readers get where nothing is computed. `cache`: bytes of a short context, for
+    which a pool always makes way.
     """
 
     needs: int
@@ -47,14 +48,14 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
     needs = fit.needs(sizes)
     if needs <= available:
         return Place(needs)
-    own = backend.slots(network) if found and backend.streams else None
+    own = backend.slots(network, kv) if found and backend.streams else None
     available = _available(backend, ram)  # less what making slots took
-    slot = own.nbytes if own else slot_bytes(found.values()) if found else 0
-    slots = (fit.room(sizes, available) - (fit.DEVICE if own else 0)) // slot if slot else 0
-    if backend.streams and slots >= 2:
-        spare = kept(min(fit.LEAST, network.context))
-        pool = Pool(found, slots, spare, own)
-        return Place(needs, pool, probe.rate(pool), spare)
+    expert = own.nbytes if own else expert_bytes(found.values()) if found else 0
+    device = fit.DEVICE if own else 0
+    least = fit.least(sizes) + device + LEAST * expert
+    if backend.streams and found and least <= available:
+        pool = Pool(found, fit.room(sizes, available) - device, fit.SPARE, own)
+        return Place(needs, pool, probe.rate(pool), kept(min(fit.LEAST, network.context)))
     if ram is None:
         return Place(needs)
     said = f"it needs {amount(needs, 'B')} of memory, {amount(available, 'B')} may be used (--ram)"
@@ -62,7 +63,6 @@ def decide(network: Network, backend: Backend, weights: int, kv: str, ram: int |
         raise UnsupportedError(f"{said}, and the {backend.name} backend does not stream experts: use --backend numba")
     if not found:
         raise LocalmixError(f"{said}, and it has no experts to stream: choose a smaller format or model")
-    least = fit.least(sizes) + (fit.DEVICE if own else 0) + 2 * slot
     raise LocalmixError(f"{said}: expected {amount(least, 'B')} at least, for what every token reads and two experts")
 
 

@@ -5,12 +5,12 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """What was asked for and done: `wanted` experts, of which so many were `hits`; seconds in which something was
-    being read, and in which somebody `waited`; for how many `tokens`, where that was told.
+    """What was asked for and done: `wanted` experts, of which so many were `hits`, some in part; seconds in which
+    something was being read, and in which somebody `waited`; for how many `tokens`, where that was told.
     """
 
     wanted: int = 0
-    hits: int = 0
+    hits: float = 0.0
     bytes_read: int = 0
     reading: float = 0.0
     waited: float = 0.0

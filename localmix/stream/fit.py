@@ -7,11 +7,14 @@ from typing import Literal
 Fit = Literal["resident", "streamed", "no"]
 
 PROGRAM = 400 << 20  # bytes for Python, its libraries and activations, with room to spare
-WORKING = 64 << 20  # the same beside a pool, which makes way for activations: 34 MB were measured with Mixtral's shape
+RUNNING = 32 << 20  # of that what is in use before a model is loaded: 33 MB were measured
+SPARE = 16 << 20  # bytes of activations, keys and values before a pool makes way for them
+WORKING = RUNNING + SPARE  # what a program needs beside a pool
 DEVICE = 192 << 20  # that a device's library keeps of activations, so that nobody has to make way for them
 RESERVE = 32 << 20  # of memory that must be free where a prompt begins, or slots of a pool are given up
 LEAST = 2048  # tokens of context without which a model is of little use
-_SHARE = 31 / 32  # of what is free: other programs want more from time to time
+_MARGIN = 1 / 64, 48 << 20  # of what is free, bytes at least: other programs want more from time to time, tables of
+# pages take a 512th, and beyond the limit of a control group a program is killed
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,16 @@ class Sizes:
 
 
 def usable(ram: int | None, available: int) -> int:
-    """Bytes that the program may take: `ram`, or of those `available` all but a margin."""
-    return int(available * _SHARE) if ram is None else ram
+    """Bytes that the program may take, with those that it has: `ram`, or of those `available` all but a margin."""
+    share, least = _MARGIN
+    return available - max(int(available * share), least) + RUNNING if ram is None else ram
 
 
 def fit(sizes: Sizes, available: int) -> Fit:
     """Whether weights and a short context fit into `available` bytes, or what every token reads does, or neither."""
     if needs(sizes) <= available:
         return "resident"
-    return "streamed" if sizes.experts and room(sizes, available) > 0 else "no"
+    return "streamed" if sizes.experts and least(sizes) < available else "no"
 
 
 def needs(sizes: Sizes) -> int:
@@ -44,8 +48,8 @@ def needs(sizes: Sizes) -> int:
 
 
 def room(sizes: Sizes, available: int) -> int:
-    """Bytes for experts, beside all that stays in memory."""
-    return max(available - least(sizes), 0)
+    """Bytes for experts, beside all that stays in memory; they make way for keys and values."""
+    return max(available - WORKING - sizes.shared, 0)
 
 
 def least(sizes: Sizes) -> int:

@@ -1,15 +1,15 @@
-"""A bounded pool of experts: slots of one size, filled from files by several readers; who was least used makes room.
+"""A bounded pool of experts: a slot for each matrix, filled from files by several readers; those of the expert that was
+least used make room.
 
-An expert is asked for with `hold`, which begins to read it where it is not here, waited for with `wait`, part by part,
+An expert is asked for with `hold`, which begins to read what is not here of it, waited for with `wait`, part by part,
 and given back with `release`; until then it stays. Knows files and numbers, no backend and no arithmetic.
 """
 
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from localmix.errors import LocalmixError
@@ -18,81 +18,39 @@ from localmix.stream.counts import Counts
 from localmix.stream.files import DirectFile
 from localmix.stream.readers import READERS, Piece, Readers
 from localmix.stream.slots import Key, Mapped, Slots
-from localmix.stream.uses import Uses
-
-LEAST = 2  # slots
-
-
-@dataclass(eq=False)
-class Held:
-    """An expert in a slot, or on its way there; `places` of its parts, as slots have them, once these have come."""
-
-    key: Key
-    slot: int
-    places: tuple[Any, ...]
-    left: list[int]  # pieces of each part that are still to come
-    pins: int = 0
-    error: LocalmixError | None = None
-
-    def here(self, parts: Iterable[int]) -> bool:
-        """Whether these parts have come. Errors count as here: `wait` raises them."""
-        return self.error is not None or not any(self.left[part] for part in parts)
-
-
-@dataclass
-class _Table:
-    """What is in the slots: of all layers, of each in order of last use, and what may be given up, by its slot."""
-
-    free: list[int]
-    uses: Uses
-    here: dict[Key, Held] = field(default_factory=dict)
-    layers: dict[int, OrderedDict[Key, Held]] = field(default_factory=dict)
-    idle: dict[int, Held] = field(default_factory=dict)
-
-    def touch(self, held: Held) -> None:
-        layer = self.layers.setdefault(held.key[0], OrderedDict())
-        self.here[held.key] = layer[held.key] = held
-        layer.move_to_end(held.key)
-
-    def drop(self, held: Held) -> None:
-        if self.here.get(held.key) is held:
-            del self.here[held.key], self.layers[held.key[0]][held.key]
-
-    def settle(self, held: Held) -> None:
-        """It was held, given back, read, or dropped: from now on it stays, or may be given up."""
-        if self.here.get(held.key) is held and not held.pins and not any(held.left):
-            self.idle[held.slot] = held
-            self.uses.offer(held.slot, held.key)
-        elif self.idle.get(held.slot) is held:
-            del self.idle[held.slot]
-            self.uses.keep(held.slot)
+from localmix.stream.table import Held, Kind, Table, kinds
 
 
 class Pool:
-    """`experts`: where the parts of each expert lie. `slots`: how many of them have room. `spare`: bytes beside the
-    pool that others may take before slots are given up for them, see `make_way`. `memory`: of slots; None: private.
+    """`experts`: where the parts of each expert lie. `nbytes`: of the slots that take these parts, one each. `spare`:
+    bytes beside the pool that others may take before slots are given up for them, see `make_way`. `memory`: of slots;
+    None: private.
     """
 
     def __init__(
-        self, experts: Mapping[Key, Sequence[Extent]], slots: int, spare: int = 0, memory: Slots | None = None
+        self, experts: Mapping[Key, Sequence[Extent]], nbytes: int, spare: int = 0, memory: Slots | None = None
     ) -> None:
-        self._experts = {key: tuple(parts) for key, parts in experts.items()}
-        self.slots, self._spare = min(slots, len(self._experts)), spare
-        self._files = {path: DirectFile(path) for path in {p.path for parts in self._experts.values() for p in parts}}
+        self._files = {path: DirectFile(path) for path in {p.path for parts in experts.values() for p in parts}}
         for file in self._files.values():
             file.forget()
-        self._memory = Mapped(self._experts, self.slots) if memory is None else memory
-        self.slot_bytes = self._memory.nbytes
-        self._layers = 1 + max(layer for layer, _ in self._experts)
+        self._memory = Mapped(experts) if memory is None else memory
+        self._sizes = {key: self._memory.sizes(key) for key in experts}
+        self._most, self._spare = nbytes, spare
+        self._memory.make([kind.size for kind in kinds(self._sizes, nbytes) for _ in range(kind.count)])
         self._readers = Readers(READERS)
-        self._wanted = self._hits = self._bytes_read = 0
-        self._waited = 0.0
+        self._wanted = self._bytes_read = 0
+        self._hits = self._waited = 0.0
         self._begin_anew()
 
     @property
     def experts(self) -> int:
         """In the files, of all layers."""
-        return len(self._experts)
+        return len(self._sizes)
+
+    @property
+    def expert_bytes(self) -> int:
+        """Of the largest, as slots have it."""
+        return self._memory.nbytes
 
     @property
     def direct(self) -> bool:
@@ -112,17 +70,22 @@ class Pool:
     @property
     def experts_bytes(self) -> int:
         """Of all experts, as slots have them."""
-        return sum(map(self._memory.size, self._experts))
+        return sum(map(sum, self._sizes.values()))
+
+    @property
+    def slots(self) -> int:
+        """That are not given up."""
+        return sum(kind.count - kind.given for kind in self._table.kinds)
 
     @property
     def nbytes(self) -> int:
-        """Of all slots."""
-        return self.slots * self.slot_bytes
+        """Of all slots that are not given up."""
+        return sum(kind.size * (kind.count - kind.given) for kind in self._table.kinds)
 
     @property
     def keys(self) -> list[Key]:
         """Of all experts, layer by layer."""
-        return sorted(self._experts)
+        return sorted(self._sizes)
 
     def hold(self, keys: Sequence[Key], turn: int | None = None) -> list[Held]:
         """Have these, and read those that are not here, in this order; none is given up before its `release`.
@@ -138,28 +101,31 @@ class Pool:
             for key in keys:  # what is here is held before room is made for the rest
                 held = self._table.here.get(key)
                 if held is not None:
-                    self._pin(held)
+                    self._table.pin(held)
+                    self._hits += held.share
                     found[key] = held
             self._wanted += len(keys)
-            self._hits += len(found)
             try:
                 for key in keys:
                     if key not in found:
-                        found[key] = self._begin(key, turn)
+                        found[key] = Held.nothing_of(key, len(self._sizes[key]))
+                        self._table.pin(found[key])
                     self._table.touch(found[key])
+                    self._complete(found[key], turn)
             except BaseException:
                 self._unpin(found.values())
                 raise
             return [found[key] for key in keys]
 
     def has(self, key: Key) -> bool:
-        """Whether an expert is here, or on its way."""
+        """Whether all of an expert is here, or on its way."""
         with self._changed:
-            return key in self._table.here
+            held = self._table.here.get(key)
+            return held is not None and held.whole
 
     def room(self) -> int:
-        """Slots that nobody holds."""
-        return self.slots - self._pinned
+        """Experts for which there are slots that nobody holds."""
+        return self._table.room
 
     def wait(self, held: Held, parts: Iterable[int]) -> tuple[Any, ...]:
         """The places of these parts, once they have come. LocalmixError: they cannot be read."""
@@ -179,62 +145,59 @@ class Pool:
             self._unpin(every)
 
     def make_way(self, taken: int) -> None:
-        """Others have taken so many bytes: what goes beyond the spare ones is given up, but for two slots."""
+        """Others have taken so many bytes: what goes beyond the spare ones is given up, but for two experts."""
         with self._changed:
-            every = self.slots + len(self._given)
-            wanted = min(max(-(-(taken - self._spare) // self.slot_bytes), 0), every - min(every, LEAST))
-            while len(self._given) < wanted:
-                slot = self._slot(None)
-                self.slots -= 1
-                self._given.append(slot)
+            wanted = taken - self._spare
+            while self._given_bytes < wanted:
+                kind = max(self._table.kinds, key=lambda kind: kind.spared)
+                if not kind.spared:
+                    break
+                slot = self._slot(kind, None)
+                kind.given += 1
+                self._given.append((kind, slot))
                 self._memory.give(slot)
-            while len(self._given) > wanted:
-                self._table.free.append(self._given.pop())
-                self.slots += 1
+            while self._given and self._given_bytes - self._given[-1][0].size >= wanted:
+                kind, slot = self._given.pop()
+                kind.free.append(slot)
+                kind.given -= 1
 
     def check(self) -> None:
         """FileFormatError: a file is not what it was when the pool was made, so nothing read from it counts."""
         for file in self._files.values():
             file.check()
 
-    def _begin(self, key: Key, turn: int | None) -> Held:
-        """Find a slot and have it filled."""
-        slot = self._slot(turn)
+    def _complete(self, held: Held, turn: int | None) -> None:
+        """Find slots for what is not there of an expert that is held, and have them filled."""
+        pieces: list[Piece] = []
         try:
-            places, reads = self._memory.take(slot, key)
+            for part, size in enumerate(self._sizes[held.key]):
+                if held.slots[part] is None:
+                    pieces += self._begin(held, part, self._kinds[size], turn)
+        finally:
+            if pieces:
+                self._readers.add(pieces)
+
+    def _begin(self, held: Held, part: int, kind: Kind, turn: int | None) -> list[Piece]:
+        slot = self._slot(kind, turn)
+        try:
+            place, reads = self._memory.take(slot, held.key, part)
         except BaseException:
-            self._table.free.append(slot)
+            kind.free.append(slot)
             raise
-        held = Held(key, slot, places, [0] * len(places))
-        self._pin(held)
-        for read in reads:
-            held.left[read.part] += 1
-        self._readers.add([Piece(self._files[r.path], r, _Done(self, held, r.part, r.size)) for r in reads])
-        return held
+        self._table.enter(held, part, slot, place)
+        held.left[part] = len(reads)
+        return [Piece(self._files[r.path], r, _Done(self, held, part, r.size)) for r in reads]
 
-    def _slot(self, turn: int | None) -> int:
-        """One that is free, or that of the expert to give up; waits for slots that nobody wants any more."""
-        table = self._table
-        while not table.free:
-            held = self._idle(turn)
-            if held is not None:
-                table.drop(held)
-                table.settle(held)
-                return held.slot
-            if self._pinned == self.slots:
-                raise MemoryError(f"the pool has {self.slots} slots, and all are in use")
+    def _slot(self, kind: Kind, turn: int | None) -> int:
+        """One that is free, or that of the part to give up; waits for slots that nobody wants any more."""
+        while not kind.free:
+            slot = self._table.evict(kind, turn)
+            if slot is not None:
+                return slot
+            if kind.held == kind.count - kind.given:
+                raise MemoryError(f"the pool has {self.slots} slots, and those of {kind.size} bytes are all in use")
             self._changed.wait()
-        return table.free.pop()
-
-    def _idle(self, turn: int | None) -> Held | None:
-        """The expert to give up."""
-        table = self._table
-        if turn is None:
-            slot = table.uses.least()
-            return None if slot is None else table.idle[slot]
-        turns = ((turn - back) % self._layers for back in range(self._layers))
-        layers = (table.layers[layer] for layer in turns if layer in table.layers)
-        return next((held for layer in layers for held in reversed(layer.values()) if held.slot in table.idle), None)
+        return kind.free.pop()
 
     def _came(self, held: Held, part: int, size: int, error: LocalmixError | None) -> None:
         """A reader is done with a piece."""
@@ -244,37 +207,28 @@ class Pool:
             if error is not None:
                 held.error = held.error or error
                 self._table.drop(held)
-            self._free(held)
-            self._table.settle(held)
+            if not any(held.left):
+                self._table.settle(held)
             if error is not None or not held.left[part]:  # nobody waits for less than a part
                 self._changed.notify_all()
 
-    def _pin(self, held: Held) -> None:
-        self._pinned += held.pins == 0
-        held.pins += 1
-        self._table.settle(held)
-
     def _unpin(self, every: Iterable[Held]) -> None:
         for held in every:
-            held.pins -= 1
-            self._pinned -= held.pins == 0
-            self._free(held)
-            self._table.settle(held)
+            self._table.unpin(held)
         self._changed.notify_all()
 
-    def _free(self, held: Held) -> None:
-        """The slot of what could not be read, once nobody reads into it or looks at it."""
-        if held.error is not None and not held.pins and not any(held.left) and held.slot >= 0:
-            self._table.free.append(held.slot)
-            held.slot = -1
+    @property
+    def _given_bytes(self) -> int:
+        return sum(kind.size for kind, _ in self._given)
 
     def _begin_anew(self) -> None:
         """With nothing in the slots."""
         self._process = os.getpid()
         self._changed = threading.Condition()
-        self._table = _Table(list(range(self.slots)), Uses(self._layers, self.slots))
-        self._pinned = 0  # slots that somebody holds
-        self._given: list[int] = []  # slots whose memory others have
+        every = kinds(self._sizes, self._most)
+        self._kinds = {kind.size: kind for kind in every}
+        self._table = Table(every, 1 + max(layer for layer, _ in self._sizes))
+        self._given: list[tuple[Kind, int]] = []  # slots whose memory others have
 
 
 @dataclass(frozen=True, eq=False)

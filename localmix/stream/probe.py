@@ -8,7 +8,7 @@ _ROUNDS = 3  # in the first the memory of slots is touched for the first time
 
 def rate(pool: Pool) -> float:
     """Bytes a second, at best, with nothing computed beside. LocalmixError: the file cannot be read."""
-    count, best = max(min(_SAMPLE // pool.slot_bytes, pool.slots), 1), 0.0
+    count, best = max(min(_SAMPLE // pool.expert_bytes, pool.room()), 1), 0.0
     for _ in range(_ROUNDS):
         chosen = [key for key in pool.keys if not pool.has(key)][:count]
         before = pool.counts

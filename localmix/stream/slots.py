@@ -1,4 +1,4 @@
-"""Where a pool keeps experts: memory in slots of one size, and the reads that bring an expert into one.
+"""Where a pool keeps experts: memory in slots, and the reads that bring a part of an expert into one.
 
 Here is memory that holds experts as the file has them. A backend that needs them otherwise brings slots of its own.
 """
@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import mmap
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any, Protocol
 
 from localmix.gguf.tensors import Extent
@@ -21,14 +22,18 @@ class Slots(Protocol):
     """Slots are known by numbers. A pool asks for one thing at a time, and never for a slot that somebody looks at."""
 
     @property
-    def nbytes(self) -> int: ...  # of a slot
+    def nbytes(self) -> int: ...  # of the largest expert
     @property
     def repacks(self) -> bool: ...  # whether it takes more than reading to bring an expert there
 
-    def size(self, key: Key) -> int: ...  # bytes that an expert takes there
+    def sizes(self, key: Key) -> tuple[int, ...]: ...  # bytes that each part of an expert takes there
 
-    def take(self, slot: int, key: Key) -> tuple[tuple[Any, ...], list[Read]]:
-        """Where each part of an expert will be, as the backend finds it, and what brings it there."""
+    def make(self, sizes: Sequence[int]) -> None:
+        """Slots of so many bytes each."""
+        ...
+
+    def take(self, slot: int, key: Key, part: int) -> tuple[Any, list[Read]]:
+        """Where a part of an expert will be, as the backend finds it, and what brings it there."""
         ...
 
     def give(self, slot: int) -> None:
@@ -37,15 +42,22 @@ class Slots(Protocol):
 
 
 class Mapped:
-    """So many slots of private memory; parts are found by their addresses."""
+    """Slots of private memory; parts are found by their addresses."""
 
     repacks = False
 
-    def __init__(self, experts: Mapping[Key, Sequence[Extent]], count: int) -> None:
+    def __init__(self, experts: Mapping[Key, Sequence[Extent]]) -> None:
         self._experts = experts
-        self.nbytes = slot_bytes(experts.values())
+        self._sizes = _sizes(experts.values())
+        self.nbytes = expert_bytes(experts.values())
+
+    def sizes(self, key: Key) -> tuple[int, ...]:
+        return tuple(self._sizes[part.size] for part in self._experts[key])
+
+    def make(self, sizes: Sequence[int]) -> None:
+        self._starts = [0, *accumulate(sizes)]
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a forked process has its own
-        self._memory = mmap.mmap(-1, count * self.nbytes, flags=private)
+        self._memory = mmap.mmap(-1, self._starts[-1], flags=private)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # pages of 2 MB: fewer for the disk to fill, and for processors to find
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
@@ -54,30 +66,36 @@ class Mapped:
         self._view = memoryview(self._memory)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
 
-    def size(self, key: Key) -> int:
-        return sum(part.size for part in self._experts[key])
-
-    def take(self, slot: int, key: Key) -> tuple[tuple[int, ...], list[Read]]:
-        """Addresses, and reads that go straight to them."""
-        start, addresses, reads = slot * self.nbytes, [], []
-        for part, extent in enumerate(self._experts[key]):
-            first, end = _pages(extent)
-            addresses.append(self._base + start + extent.start - first)
-            for at in range(first, end, PIECE):
-                size = min(PIECE, end - at)
-                target = self._view[start + at - first : start + at - first + size]
-                need = min(extent.end - at, size)  # the last page may reach beyond the file's end
-                reads.append(Read(part, extent.path, at, size, need, target))
-            start += end - first
-        return tuple(addresses), reads
+    def take(self, slot: int, key: Key, part: int) -> tuple[int, list[Read]]:
+        """An address, and reads that go straight there."""
+        start, extent, reads = self._starts[slot], self._experts[key][part], []
+        first, end = _pages(extent)
+        for at in range(first, end, PIECE):
+            size = min(PIECE, end - at)
+            target = self._view[start + at - first : start + at - first + size]
+            need = min(extent.end - at, size)  # the last page may reach beyond the file's end
+            reads.append(Read(part, extent.path, at, size, need, target))
+        return self._base + start + extent.start - first, reads
 
     def give(self, slot: int) -> None:
-        self._memory.madvise(mmap.MADV_DONTNEED, slot * self.nbytes, self.nbytes)
+        start, end = self._starts[slot : slot + 2]
+        self._memory.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
-def slot_bytes(experts: Iterable[Sequence[Extent]]) -> int:
-    """What the largest expert takes in memory: whole pages around each part."""
-    return max(sum(end - first for first, end in map(_pages, parts)) for parts in experts)
+def expert_bytes(experts: Iterable[Sequence[Extent]]) -> int:
+    """What the largest expert takes in memory."""
+    experts = list(experts)
+    sizes = _sizes(experts)
+    return max(sum(sizes[part.size] for part in parts) for parts in experts)
+
+
+def _sizes(experts: Iterable[Sequence[Extent]]) -> dict[int, int]:
+    """What a part of so many bytes takes in memory: the whole pages around it, wherever in a page it begins."""
+    found: dict[int, int] = {}
+    for extent in chain.from_iterable(experts):
+        first, end = _pages(extent)
+        found[extent.size] = max(found.get(extent.size, 0), end - first)
+    return found
 
 
 def _pages(extent: Extent) -> tuple[int, int]:

@@ -8,11 +8,13 @@ import numpy as np
 from localmix.stream.slots import Key
 
 HALF_LIFE = 64  # tokens after which a use counts half
+_EARLIER = 0.3  # half-lives by which each part makes room before the one that is computed with first: of an expert
+# whose down alone is missing gate and up are computed while that is read
 
 
 class Uses:
     """Of all experts, wherever they are, as logarithms, whose order stays while nothing is used; and the slots whose
-    experts may make room, of which there may be thousands.
+    parts of experts may make room, of which there may be thousands.
     """
 
     def __init__(self, layers: int, slots: int) -> None:
@@ -31,11 +33,11 @@ class Uses:
     def keep(self, slot: int) -> None:
         self._slots[slot] = np.inf
 
-    def offer(self, slot: int, key: Key) -> None:
-        """This expert may make room from now on."""
-        self._slots[slot] = self._uses[key]
+    def offer(self, slot: int, key: Key, part: int) -> None:
+        """This part of an expert may make room from now on."""
+        self._slots[slot] = self._uses[key] - part * _EARLIER
 
-    def least(self) -> int | None:
-        """The slot to empty; None: there is none."""
-        slot = int(self._slots.argmin())
+    def least(self, first: int, count: int) -> int | None:
+        """The slot to empty of so many from `first` on; None: there is none."""
+        slot = first + int(self._slots[first : first + count].argmin())
         return slot if self._slots[slot] < np.inf else None

@@ -30,7 +30,7 @@ def test_the_library_streams_what_does_not_fit(path: Path, less: int) -> None:
     resident, streamed = library.load(path, "numba"), library.load(path, "numba", ram=less)
     assert streamed.place.needs == resident.place.needs > less
     assert streamed.place.pool is not None
-    assert 6 <= streamed.place.pool.slots <= 9  # of 18
+    assert 27 <= streamed.place.pool.slots <= 36  # of 54: a half, and what keys and values do not take yet
     ids = list(range(3, 60))
     assert (streamed.logits(ids) == resident.logits(ids)).all()
     assert library.load(path, "numba", ram=resident.place.needs).place.pool is None
@@ -42,7 +42,7 @@ def test_the_library_streams_what_does_not_fit(path: Path, less: int) -> None:
 
 def test_what_cannot_be_is_refused(path: Path, less: int, backend: str) -> None:
     if backend != "reference":
-        with pytest.raises(LocalmixError, match=r"gguf: it needs .*, 10 MB may be used .*: expected \d+ MB at least"):
+        with pytest.raises(LocalmixError, match=r"gguf: it needs .*, 10 MB may be used .*: expected [\d.]+ MB at"):
             library.load(path, backend, ram=10**7)
         with pytest.raises(LocalmixError, match="no experts to stream: choose a smaller format or model"):
             library.load(STORIES, backend, ram=10**7)
@@ -58,7 +58,7 @@ def test_the_command_says_so(path: Path, less: int) -> None:
     assert streamed.stdout == whole.stdout
     assert ", resident, prompt 2 tokens at" in whole.stderr
     decided, told = streamed.stderr.splitlines()[-2:]
-    assert decided.startswith("localmix: experts are streamed from the disk: of 1.33 MB in 18 experts ")
+    assert decided.startswith("localmix: experts are streamed from the disk: of 1.55 MB in 18 experts ")
     assert ", streamed: " in told
     assert " hits, " in told
     assert " a token, disk " in told

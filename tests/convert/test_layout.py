@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from localmix import gguf
 from localmix.cli.app import program
 from localmix.errors import LocalmixError
-from localmix.stream.slots import slot_bytes
+from localmix.stream.slots import expert_bytes
 
 PAGE = 4096
 
@@ -44,8 +44,8 @@ def test_experts_lie_together_at_whole_pages(tmp_path: Path) -> None:
 
 def test_whole_pages_need_no_room_around_them(tmp_path: Path) -> None:
     extents = [gguf.Extent(tmp_path, 4 * PAGE * part, 3 * PAGE) for part in range(3)]
-    assert slot_bytes([extents]) == 9 * PAGE
-    assert slot_bytes([[gguf.Extent(tmp_path, one.start + 32, one.size) for one in extents]]) == 12 * PAGE
+    assert expert_bytes([extents]) == 9 * PAGE
+    assert expert_bytes([[gguf.Extent(tmp_path, one.start + 32, one.size) for one in extents]]) == 12 * PAGE
 
 
 def test_an_unknown_layout_is_an_error(tmp_path: Path) -> None:

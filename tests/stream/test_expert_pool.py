@@ -13,7 +13,8 @@ from localmix.errors import FileFormatError, LocalmixError
 from localmix.gguf import Extent
 from localmix.stream import probe, readers
 from localmix.stream.files import PAGE, DirectFile
-from localmix.stream.pool import Held, Key, Pool
+from localmix.stream.pool import Held, Pool
+from localmix.stream.slots import Key, expert_bytes
 
 LAYERS, EXPERTS, PARTS = 3, 4, 3
 SIZES = (5000, 9001, 4096)  # of gate, up and down, at odd places
@@ -35,8 +36,10 @@ def experts(path: Path) -> dict[Key, list[Extent]]:
     return found
 
 
-def pool(path: Path, slots: int) -> Pool:
-    return Pool(experts(path), slots)
+def pool(path: Path, room: int, spare: int = 0) -> Pool:
+    """With room for so many experts."""
+    found = experts(path)
+    return Pool(found, room * expert_bytes(found.values()), spare)
 
 
 def check(pool: Pool, held: Held, path: Path) -> None:
@@ -132,7 +135,7 @@ def test_what_is_held_stays(file: Path) -> None:
     assert made.has((0, 0))
     assert made.has((0, 1))
     again = made.hold([(0, 0)])
-    with pytest.raises(MemoryError, match="3 slots, and all are in use"):
+    with pytest.raises(MemoryError, match=r"9 slots, and those of \d+ bytes are all in use"):
         made.hold([(2, 0), (2, 1)])
     assert made.room() == 1  # the failed one holds nothing
     for one in held:
@@ -204,8 +207,8 @@ def test_an_abandoned_pass_leaves_reads_that_the_next_waits_for(file: Path, monk
         read(self, target, at, need)
 
     monkeypatch.setattr(DirectFile, "read", slow)
-    made = pool(file, 1)
-    made.release(made.hold([(0, 0)]))
+    made = pool(file, 2)
+    made.release(made.hold([(0, 0), (0, 1)]))
     found = made.hold([(1, 1)])
     check(made, found[0], file)
 
@@ -239,31 +242,33 @@ def test_threads_end_with_the_pool(file: Path) -> None:
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("slots", [1, 2, 12])
-def test_the_speed_of_the_disk(file: Path, slots: int) -> None:
-    made = pool(file, slots)
+@pytest.mark.parametrize("room", [2, 12])
+def test_the_speed_of_the_disk(file: Path, room: int) -> None:
+    made = pool(file, room)
     assert probe.rate(made) > 0
-    assert made.room() == slots
+    assert made.room() == room
 
 
 def test_slots_are_given_up_for_what_others_take(file: Path) -> None:
-    """And come back; two stay whatever is asked for, and what is held stays."""
-    made = Pool(experts(file), 6, spare=1000)
+    """And come back; two experts stay whatever is asked for, and what is held stays."""
+    made = pool(file, 6, spare=1000)
     once(made, *KEYS[:6])
     made.make_way(1000)
-    assert made.slots == 6
+    assert made.slots == 6 * PARTS
     [held] = made.hold([KEYS[0]])
-    made.make_way(1001 + 2 * made.slot_bytes)
-    assert (made.slots, made.room()) == (3, 2)
-    assert len(names(made)) == 3
+    made.make_way(1001)
+    assert (made.slots, made.room()) == (6 * PARTS - 1, 4)
+    made.make_way(1000 + 3 * made.expert_bytes)
+    assert (made.slots, made.room()) == (3 * PARTS, 2)
+    assert made.nbytes == 3 * made.expert_bytes
     check(made, held, file)
-    made.make_way(100 * made.slot_bytes)
-    assert made.slots == 2
+    made.make_way(100 * made.expert_bytes)
+    assert made.slots == 2 * PARTS
     once(made, KEYS[7])
     with pytest.raises(MemoryError):
         made.hold(KEYS[8:10])
     made.make_way(0)
-    assert (made.slots, made.room()) == (6, 5)
+    assert (made.slots, made.room()) == (6 * PARTS, 5)
     once(made, *KEYS[1:6])
     check(made, held, file)
     made.release([held])
@@ -271,3 +276,67 @@ def test_slots_are_given_up_for_what_others_take(file: Path) -> None:
         found = made.hold([key])
         check(made, found[0], file)
         made.release(found)
+
+
+SIZE = 2 * PAGE  # of every matrix
+
+
+def alike(path: Path) -> dict[Key, list[Extent]]:
+    """Experts whose matrices have one size, so that any slot takes any of them."""
+    starts = {key: 3 * SIZE * at for at, key in enumerate(KEYS)}
+    path.write_bytes(np.random.default_rng(0).bytes(3 * SIZE * len(KEYS)))
+    return {key: [Extent(path, start + SIZE * part, SIZE) for part in range(PARTS)] for key, start in starts.items()}
+
+
+def test_a_part_of_an_expert_makes_room_and_the_rest_stays(tmp_path: Path) -> None:
+    """The last parts first, of the expert that was used least; only what is missing is read again."""
+    found = alike(tmp_path / "experts")
+    made = Pool(found, 7 * SIZE)
+    once(made, (0, 0), (0, 1))
+    once(made, (0, 1))
+    once(made, (0, 2))  # two parts of the first make room
+    assert not made.has((0, 0))
+    before = made.counts
+    [held] = made.hold([(0, 0)])
+    assert held.here((0,))
+    assert [made.wait(held, (part,))[0] % PAGE for part in range(PARTS)] == [0, 0, 0]
+    data = (tmp_path / "experts").read_bytes()
+    for address, extent in zip(made.wait(held, range(PARTS)), found[0, 0], strict=True):
+        assert ctypes.string_at(address, SIZE) == data[extent.start : extent.end]
+    assert (made.counts - before).bytes_read == 2 * SIZE
+    assert (made.counts - before).hits == pytest.approx(1 / PARTS)
+    made.release([held])
+    assert made.room() == 2
+
+
+def test_a_pass_in_turn_keeps_what_it_does_not_need_room_for(tmp_path: Path) -> None:
+    found = alike(tmp_path / "experts")
+    made = Pool(found, 10 * SIZE)
+    for layer in range(LAYERS):
+        for e in range(EXPERTS):
+            once(made, (layer, e), turn=layer)
+    read = made.counts.bytes_read
+    once(made, (0, 0), (0, 1), (0, 2), turn=0)
+    assert made.counts.bytes_read - read <= SIZE * PARTS
+
+
+def test_matrices_of_several_sizes_have_a_share_each(tmp_path: Path) -> None:
+    """As in a file whose downs are stored finer in some layers."""
+    path, at, found = tmp_path / "experts", 0, dict[Key, list[Extent]]()
+    for key in KEYS:
+        sizes = [PAGE, PAGE, 2 * PAGE if key[0] == 0 else PAGE]
+        found[key] = [Extent(path, at + sum(sizes[:part]), size) for part, size in enumerate(sizes)]
+        at += sum(sizes)
+    path.write_bytes(np.random.default_rng(0).bytes(at))
+    made = Pool(found, at // 2)
+    assert made.nbytes in (at // 2, at // 2 - PAGE)
+    assert made.experts_bytes == at
+    for key in KEYS * 2:
+        [held] = made.hold([key])
+        data = path.read_bytes()
+        for address, extent in zip(made.wait(held, range(PARTS)), found[key], strict=True):
+            assert ctypes.string_at(address, extent.size) == data[extent.start : extent.end]
+        made.release([held])
+    made.make_way(at)
+    assert made.room() == 2
+    assert made.nbytes <= 2 * made.expert_bytes + 2 * PAGE

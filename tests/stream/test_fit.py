@@ -3,7 +3,7 @@
 import pytest
 
 from localmix.stream import fit
-from localmix.stream.fit import LEAST, PROGRAM, WORKING, Sizes
+from localmix.stream.fit import LEAST, PROGRAM, RUNNING, WORKING, Sizes
 
 GIB = 1 << 30
 POSITION = 128 << 10
@@ -25,12 +25,13 @@ def test_context_that_has_room() -> None:
 
 
 def test_misses_are_the_share_of_experts_without_room() -> None:
-    fixed = WORKING + MIXTRAL.shared + LEAST * POSITION
+    fixed = WORKING + MIXTRAL.shared
     assert fit.missing(MIXTRAL, fixed) == 1
     assert fit.missing(MIXTRAL, fixed + 12 * GIB) == pytest.approx(0.5)
     assert fit.missing(MIXTRAL, fixed + 24 * GIB) == 0
 
 
 def test_what_may_be_used() -> None:
-    """What is said, or what is free less a margin."""
-    assert (fit.usable(None, 16 * GIB), fit.usable(5 * GIB, 16 * GIB)) == (15.5 * GIB, 5 * GIB)
+    """What is said, or what the program has and what is free less a margin."""
+    assert (fit.usable(None, 16 * GIB), fit.usable(5 * GIB, 16 * GIB)) == (15.75 * GIB + RUNNING, 5 * GIB)
+    assert fit.usable(None, GIB) == GIB - (48 << 20) + RUNNING

@@ -30,7 +30,8 @@ from localmix.engine.weights import Weight
 from localmix.errors import LocalmixError
 from localmix.network.blocks import Activation, Attention, Experts, Linear, Norm, Place, Rope, Router, scaled
 from localmix.network.decoder import Network, routed
-from localmix.stream.pool import LEAST, Pool
+from localmix.stream.pool import Pool
+from localmix.stream.table import LEAST
 from quant import FORMATS
 from quant.format import Floats
 
@@ -202,7 +203,7 @@ class MlxBackend:
             return None
         return max(0, self.device.room - mx.get_active_memory())
 
-    def slots(self, network: Network) -> DeviceSlots:
+    def slots(self, network: Network, kv: str = "f16") -> DeviceSlots:
         slots = DeviceSlots(routed(network), self.arithmetic)
         self._slots.add(slots)
         return slots
@@ -242,7 +243,7 @@ class MlxBackend:
 
     def _used(self, pool: Pool | None) -> int:
         """Bytes of weights, keys and values; of a pool those that it never gives up for these."""
-        streamed = 0 if pool is None else LEAST * pool.slot_bytes
+        streamed = 0 if pool is None else LEAST * pool.expert_bytes
         return streamed + self._store.nbytes + sum(cache.reserved for cache in self._caches)
 
 

@@ -1,10 +1,10 @@
 """Slots of a pool in MLX's memory, which the host writes and the device reads: experts are repacked as they come.
 
-A slot's arrays stay the same while one expert follows another of the same kind. MLX takes arrays for values and
+A slot's arrays stay the same while one matrix follows another of the same kind. MLX takes arrays for values and
 computes when it is asked to: whatever reads a slot must be evaluated before its expert is released.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -18,14 +18,14 @@ from localmix.stream.readers import PIECE, Read
 from localmix.stream.slots import Key
 
 Parts = tuple[Weight, ...]  # gate, up and down of an expert
-Kind = tuple[tuple[str, tuple[int, int]], ...]  # format and shape of each part
+Kind = tuple[str, tuple[int, int]]  # format and shape of a part
 
 
 @dataclass(frozen=True)
 class _Slot:
     kind: Kind
-    blanks: tuple[Blank, ...]
-    matrices: tuple[Matrix, ...]  # stacks of one, (1, out, in)
+    blank: Blank
+    matrix: Matrix  # a stack of one, (1, out, in)
 
 
 class DeviceSlots:
@@ -36,39 +36,40 @@ class DeviceSlots:
         self._slots: dict[int, _Slot] = {}
         forms = {arithmetic.form(part.format).kind for parts in experts.values() for part in parts}
         self.repacks = forms != {"blocks"}
-        kinds = {_kind(parts): parts for parts in experts.values()}
-        self._sizes = {kind: sum(one.nbytes for one in self._make(parts).matrices) for kind, parts in kinds.items()}
-        self.nbytes = max(self._sizes.values())
+        kinds = {_kind(part): part for parts in experts.values() for part in parts}
+        self._sizes = {kind: self._slot(part).matrix.nbytes for kind, part in kinds.items()}
+        self.nbytes = max(sum(self.sizes(key)) for key in experts)
 
     @property
     def used(self) -> int:
         """Bytes of all slots that are taken."""
-        return sum(matrix.nbytes for slot in self._slots.values() for matrix in slot.matrices)
+        return sum(slot.matrix.nbytes for slot in self._slots.values())
 
-    def size(self, key: Key) -> int:
-        return self._sizes[_kind(self._experts[key])]
+    def sizes(self, key: Key) -> tuple[int, ...]:
+        return tuple(self._sizes[_kind(part)] for part in self._experts[key])
 
-    def take(self, slot: int, key: Key) -> tuple[tuple[Matrix, ...], list[Read]]:
-        """The matrices of an expert, and reads of whole rows that are repacked by who reads them."""
-        parts = self._experts[key]
-        found = self._slots.get(slot)
-        if found is None or found.kind != _kind(parts):
+    def make(self, sizes: Sequence[int]) -> None:
+        pass
+
+    def take(self, slot: int, key: Key, part: int) -> tuple[Matrix, list[Read]]:
+        """A matrix of an expert, and reads of whole rows that are repacked by who reads them."""
+        weight, found = self._experts[key][part], self._slots.get(slot)
+        if found is None or found.kind != _kind(weight):
             self._slots.pop(slot, None)
-            found = self._slots[slot] = self._make(parts)
-        blanks = enumerate(zip(parts, found.blanks, strict=True))
-        return found.matrices, [read for part, (w, made) in blanks for read in _reads(part, w, made)]
+            found = self._slots[slot] = self._slot(weight)
+        return found.matrix, _reads(part, weight, found.blank)
 
     def give(self, slot: int) -> None:
         self._slots.pop(slot, None)
         mx.clear_cache()
 
-    def _make(self, parts: Parts) -> _Slot:
-        blanks = tuple(blank(weight.format, (1, *weight.shape), self._arithmetic) for weight in parts)
-        return _Slot(_kind(parts), blanks, tuple(one.matrix() for one in blanks))
+    def _slot(self, weight: Weight) -> _Slot:
+        made = blank(weight.format, (1, *weight.shape), self._arithmetic)
+        return _Slot(_kind(weight), made, made.matrix())
 
 
-def _kind(parts: Parts) -> Kind:
-    return tuple((weight.format.name, weight.shape) for weight in parts)
+def _kind(weight: Weight) -> Kind:
+    return weight.format.name, weight.shape
 
 
 def _reads(part: int, weight: Weight, made: Blank) -> list[Read]:

@@ -21,7 +21,8 @@ from localmix.backends.protocol import Pause, Watch
 from localmix.engine.batch import Batch
 from localmix.network.blocks import Experts
 from localmix.network.decoder import Network
-from localmix.stream.pool import Held, Pool
+from localmix.stream.pool import Pool
+from localmix.stream.table import Held
 
 _ALL = (0, 1, 2)  # gate, up, down
 

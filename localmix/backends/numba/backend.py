@@ -41,9 +41,13 @@ class NumbaBackend:
         """Bytes of so many weights."""
         return as_stored(format, weights)
 
-    def slots(self, network: Network) -> None:
+    def slots(self, network: Network, kv: str = "f16") -> None:
         """Experts stay as files have them. What compiling kernels takes a pool must not be promised: it is done now."""
-        Program(network, self.threads, pooled=True).need("one")
+        program = Program(network, self.threads, pooled=True)
+        for count in ("many", "one"):
+            program.need(count)
+        program.bind(self.cache(network, 1, kv))
+        program.embedding()
 
     def repeats(self, network: Network) -> bool:
         """Not with matrices of floats: for one token their rows are added up in another order than for several."""

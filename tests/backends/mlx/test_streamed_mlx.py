@@ -10,16 +10,22 @@ import pytest
 import quantized_models
 import random_families
 import small_models
-from streamed_engines import begun, check_a_disk_that_fails, check_an_interrupted_pass, engine, logits, same
+from streamed_engines import (
+    begun,
+    check_a_disk_that_fails,
+    check_an_interrupted_pass,
+    engine,
+    logits,
+    pool_of,
+    same,
+)
 
 from localmix import gguf, network
-from localmix.engine import streaming
 from localmix.engine.batch import Batch
 from localmix.engine.engine import Engine
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.model import Model
 from localmix.stream.fit import DEVICE, PROGRAM, WORKING
-from localmix.stream.pool import Pool
 from quant import FORMATS
 
 mx = pytest.importorskip("mlx.core", reason="the mlx backend is not installed")
@@ -121,8 +127,8 @@ def test_a_model_streams_what_does_not_fit(paths: dict[str, Path]) -> None:
     assert resident.place.pool is None
     assert streamed.place.pool is not None
     pool = streamed.place.pool
-    assert 6 <= pool.slots <= 9  # of 18
-    assert pool.experts_bytes == 18 * pool.slot_bytes
+    assert 27 <= pool.slots <= 36  # of 54: a half, and what keys and values do not take yet
+    assert pool.experts_bytes == 18 * pool.expert_bytes
     ids = list(range(3, 60))
     for options in ({"temp": 0.0}, {"temp": 1.0, "seed": 3}):
         found = [one.generate(ids, max_tokens=9, **options).read() for one in (resident, streamed)]
@@ -165,7 +171,7 @@ def test_numbers_that_16_bits_cannot_hold_are_refused(folder: Path) -> None:
 def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> None:
     loaded = network.load(gguf.open(paths["mixtral"]))
     backend = MlxBackend()
-    pool = Pool(streaming.experts(loaded), 9, 1, backend.slots(loaded))
+    pool = pool_of(loaded, 9, 1, backend.slots(loaded))
     streamed, resident = Engine(loaded, backend, pool=pool), engine(paths["mixtral"], MlxBackend())
     ids = np.random.default_rng(0).integers(3, 300, 200).tolist()
     found = []
@@ -173,7 +179,7 @@ def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> No
         cache = one.cache(256)
         found.append(one.forward(Batch.of([(cache.new(), 0, ids)]), cache))
     assert np.array_equal(*found)
-    assert pool.slots < 9
+    assert pool.slots < 27
 
 
 def test_a_gpu_with_memory_of_its_own_is_refused_by_name(paths: dict[str, Path]) -> None:
@@ -191,6 +197,6 @@ def test_a_gpu_leaves_less_than_the_machine_has_free(paths: dict[str, Path], mon
     monkeypatch.setattr("localmix.backends.pick", lambda *_: MlxBackend(device=device))
     model = Model(paths["mixtral"])
     assert model.place.pool is not None
-    assert 6 <= model.place.pool.slots <= 9  # of 18
+    assert 27 <= model.place.pool.slots <= 36  # of 54: a half, and what keys and values do not take yet
     ids = list(range(3, 60))
     assert np.array_equal(model.logits(ids), whole.logits(ids))

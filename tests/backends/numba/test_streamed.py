@@ -11,7 +11,7 @@ import random_families
 import small_models
 import streamed_engines
 from numpy.typing import NDArray
-from streamed_engines import check_a_disk_that_fails, check_an_interrupted_pass, logits, same
+from streamed_engines import check_a_disk_that_fails, check_an_interrupted_pass, logits, pool_of, same
 
 import localmix
 from localmix import backends, gguf, network
@@ -23,7 +23,6 @@ from localmix.engine.engine import Engine
 from localmix.errors import FileFormatError, UnsupportedError
 from localmix.gguf import shards
 from localmix.stream import fit, memory
-from localmix.stream.pool import Pool
 from quant import FORMATS
 
 FAMILIES = ("mixtral", "qwen3moe", "qwen2moe", "gpt-oss", "granitemoe_shared")
@@ -126,9 +125,10 @@ def test_what_matrices_are_multiplied_with(paths: dict[str, Path]) -> None:
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> None:
+def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = network.load(gguf.open(paths["mixtral"]))
-    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9, spare=1))
+    streamed = Engine(loaded, NumbaBackend(2), pool=pool_of(loaded, 9, spare=1))
+    monkeypatch.setattr(streamed, "_work", None)  # of activations
     resident = engine(paths["mixtral"])
     assert streamed.pool is not None
     caches = [one.cache(256) for one in (streamed, resident)]
@@ -138,19 +138,19 @@ def test_a_long_context_takes_the_place_of_experts(paths: dict[str, Path]) -> No
         for one, cache in zip((streamed, resident), caches, strict=True)
     ]
     assert np.array_equal(*found)
-    assert streamed.pool.slots == 9 - -(-(caches[0].nbytes - 1) // streamed.pool.slot_bytes)
+    slot = streamed.pool.nbytes // streamed.pool.slots
+    assert streamed.pool.slots == 27 - -(-(caches[0].nbytes - 1) // slot)
     del caches
     streamed.logits(ids[:9])
-    assert streamed.pool.slots == 8
+    assert streamed.pool.slots == 27 - 1
 
 
 def test_a_prompt_takes_the_place_of_experts_for_a_while(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until some tokens were decoded one by one."""
-    monkeypatch.setattr(fit, "WORKING", 0)
     loaded = network.load(gguf.open(paths["mixtral"]))
-    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9, spare=1 << 20))
+    streamed = Engine(loaded, NumbaBackend(2), pool=pool_of(loaded, 9, spare=1 << 20))
     resident = engine(paths["mixtral"])
     assert streamed.pool is not None
     ids = np.random.default_rng(0).integers(3, 300, 200 + FEW).tolist()
@@ -163,17 +163,17 @@ def test_a_prompt_takes_the_place_of_experts_for_a_while(
         ]
         assert np.array_equal(*found)
         slots.append(streamed.pool.slots)
-    assert slots == [slots[0]] * FEW + [9]
-    assert slots[0] < 9
+    assert slots == [slots[0]] * FEW + [27]
+    assert slots[0] < 27
 
 
 def test_what_is_missing_of_memory_the_pool_gives_up(paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """For good, where a prompt begins."""
     loaded, ids = network.load(gguf.open(paths["mixtral"])), list(range(3, 60))
-    streamed = Engine(loaded, NumbaBackend(2), pool=Pool(streaming.experts(loaded), 9))
+    streamed = Engine(loaded, NumbaBackend(2), pool=pool_of(loaded, 9, spare=1 << 20))
     assert streamed.pool is not None
     expected, slots = streamed.logits(ids), streamed.pool.slots
-    short = memory.Memory(1 << 30, fit.RESERVE - streamed.pool.slot_bytes)
+    short = memory.Memory(1 << 30, fit.RESERVE - streamed.pool.nbytes // streamed.pool.slots)
     monkeypatch.setattr(memory, "here", lambda: short)
     assert np.array_equal(streamed.logits(ids), expected)
     assert streamed.pool.slots == slots - 1
@@ -216,7 +216,7 @@ def test_a_disk_that_fails_is_an_error_and_then_forgotten(
 def test_other_backends_refuse_a_pool_by_name(paths: dict[str, Path]) -> None:
     loaded = network.load(gguf.open(paths["mixtral"]))
     with pytest.raises(UnsupportedError, match=r"the reference backend does not stream experts.*--backend numba"):
-        Engine(loaded, backends.pick("reference"), pool=Pool(streaming.experts(loaded), 4))
+        Engine(loaded, backends.pick("reference"), pool=pool_of(loaded, 4))
 
 
 def test_what_stays_in_memory(paths: dict[str, Path]) -> None:

@@ -20,7 +20,8 @@ from localmix.backends.protocol import Step
 from localmix.backends.reference import Reference
 from localmix.engine.batch import Batch
 from localmix.network.decoder import Network, forward, routed
-from localmix.stream.pool import LEAST, Pool
+from localmix.stream.pool import Pool
+from localmix.stream.table import LEAST
 from quant.format import Floats
 
 Named = tuple[str, Network]
@@ -68,9 +69,10 @@ def _passes(name: str, network: Network, device: MlxBackend, step: Step, expecte
 
 
 def _streamed(network: Network, device: MlxBackend) -> Step:
-    """With a slot for half of the experts of one layer."""
+    """With room for half of the experts of one layer."""
     extents = {key: [part.extent for part in parts if part.extent] for key, parts in routed(network).items()}
-    pool = Pool(extents, max(LEAST, network.experts // 2), memory=device.slots(network))
+    slots = device.slots(network)
+    pool = Pool(extents, max(LEAST, network.experts // 2) * slots.nbytes, memory=slots)
     return device.decoder(network, pool=pool)
 
 

@@ -16,7 +16,8 @@ from localmix.backends.numba.passes.team import Team
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import FEW, Batch
 from localmix.engine.cache import PagedCache
-from localmix.stream.pool import Held, Pool
+from localmix.stream.pool import Pool
+from localmix.stream.table import Held
 
 ROUTE, GATE_UP, DOWN, ADD = 1, 2, 3, 4  # blocks of a layer, from its first, which is attention
 _ALL = (0, 1, 2)  # gate, up, down
