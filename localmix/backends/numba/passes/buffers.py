@@ -21,6 +21,7 @@ from localmix.backends.numba.passes.records import (
     TILES,
     attention_scratch,
     block_of_tokens,
+    fields_of,
     fours,
     padded,
     quantized_bytes,
@@ -57,17 +58,24 @@ def slots_of(layer: Layer) -> int:
 
 
 class Buffers:
-    """`step` is the record of the pass; `counters` are to be zeroed before each."""
+    """`step` is the record of a pass, `at` its address, `fields` its numbers; `counters` are zeroed before each."""
 
     def __init__(self, network: Network, threads: int, wide: bool) -> None:
         self._sizes, self._threads, self._wide = Sizes(network), threads, wide
         self._tokens = 0
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self.step = np.zeros((), STEP)
+        self.fields = fields_of(self.step)
+        self.at = self.step.ctypes.data
         phases = self._sizes.layers * sum(max(counts) for counts in PHASES.values())
         self.counters = np.zeros(phases * COUNTER // 8 + 8, np.int64)
+        self._zeroed, self._zeros = self.counters.data, np.zeros_like(self.counters).data
         self.step["shared"], self.step["threads"] = 1, threads
         self.step["counters"] = -(-self.counters.ctypes.data // LINE) * LINE
+
+    def zero(self) -> None:
+        """Set the counters to 0: what fills an array takes longer where nothing of it is in a cache."""
+        self._zeroed[:] = self._zeros
 
     def grow(self, tokens: int) -> None:
         """Room for a batch of `tokens`."""

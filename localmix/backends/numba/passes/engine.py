@@ -10,11 +10,14 @@ from localmix.backends.numba.passes.buffers import Buffers, slots_of
 from localmix.backends.numba.passes.inputs import Inputs as BatchInputs
 from localmix.backends.numba.passes.listener import Listener
 from localmix.backends.numba.passes.program import Program
-from localmix.backends.numba.passes.records import address_of
+from localmix.backends.numba.passes.records import STEP, address_of, offset
 from localmix.backends.numba.passes.team import Team, yield_address
 from localmix.backends.protocol import Inputs, Pause, Watch
 from localmix.engine.batch import FEW, Batch
 from localmix.engine.cache import PagedCache
+
+_NETWORK, _LOGITS, _ALONE = (offset(STEP, name) // 8 for name in ("network", "logits", "alone"))
+_FIRST, _LAST, _FINISH, _KEYS_ONLY = (offset(STEP, name) // 8 for name in ("first", "last", "finish", "keys_only"))
 
 
 class Engine:
@@ -68,10 +71,9 @@ class Engine:
 
     def _describe(self, batch: Batch, cache: PagedCache, logits: NDArray[np.float32]) -> None:
         """The record of a pass, but for what blocks are to be run."""
-        step, alone = self._buffers.step, len(batch) == 1 and self._listener is None
+        fields, alone = self._buffers.fields, len(batch) == 1 and self._listener is None
         self._inputs.fill(batch, cache)
-        step["network"], step["logits"] = self._program.bind(cache), address_of(logits)
-        step["alone"] = alone
+        fields[_NETWORK], fields[_LOGITS], fields[_ALONE] = self._program.bind(cache), address_of(logits), alone
         self._program.need("one" if alone else "many")
 
     def _scaled(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,6 +134,7 @@ class Engine:
     def _blocks(self, first: int, last: int, finish: bool = False, keys_only: bool = False) -> None:
         """Blocks first to last (exclusive), then the output if `finish`; or only the first's keys and values."""
         b = self._buffers
-        b.step["first"], b.step["last"], b.step["finish"], b.step["keys_only"] = first, last, finish, keys_only
-        b.counters[:] = 0
-        self._team.run(self._forward, b.step.ctypes.data)
+        fields = b.fields
+        fields[_FIRST], fields[_LAST], fields[_FINISH], fields[_KEYS_ONLY] = first, last, finish, keys_only
+        b.zero()
+        self._team.run(self._forward, b.at)

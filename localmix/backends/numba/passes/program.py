@@ -32,6 +32,8 @@ from localmix.backends.numba.passes.records import (
     WIDE,
     address_of,
     block_of_tokens,
+    fields_of,
+    offset,
     room,
 )
 from localmix.backends.numba.products.choice import by_strips
@@ -96,6 +98,7 @@ class Program:
         self._without = {"one", "many"}
         self._kv = ""  # of the cache that is bound
         self._places: tuple[tuple[int, int], ...] = ()
+        self._at = self.record.ctypes.data
 
     def bind(self, cache: PagedCache) -> int:
         """The network's address, with this cache's places for keys and values, and the kernels for their type."""
@@ -106,7 +109,7 @@ class Program:
                 rounded = not self.wide and isa.active().rounds and row["size"] <= ROUNDED
                 row["kv_row"], row["spread"] = cache.row_bytes, cache.kv == "q4_0"
                 row["attend"] = native.address(f"attend.kernel.{cache.kv}{'_rounded' if rounded else ''}")
-        return self.record.ctypes.data
+        return self._at
 
     def need(self, count: str) -> None:
         """Load the kernels for "one" token or for "many": on a machine's first start the former are compiled while a
@@ -138,10 +141,11 @@ class Program:
         job = np.zeros((), JOB)
         job["w"], job["row_bytes"] = weight.data.ctypes.data, weight.format.row_bytes(weight.shape[1])
         job["width"], job["y_stride"] = weight.shape[1], 4 * weight.shape[1]
-        at = job.ctypes.data
+        rows, tokens, out = (offset(JOB, name) // 8 for name in ("x", "tokens", "y"))
+        job_fields, at = fields_of(job), job.ctypes.data
 
         def embed(ids: NDArray[np.int32], x: int) -> None:
-            job["x"], job["tokens"], job["y"] = address_of(ids), len(ids), x
+            job_fields[rows], job_fields[tokens], job_fields[out] = address_of(ids), len(ids), x
             run(at)
 
         return embed

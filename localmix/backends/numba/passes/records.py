@@ -147,6 +147,11 @@ def offset(record: np.dtype, field: str) -> int:
     return int(fields[field][1])
 
 
+def fields_of(record: NDArray) -> memoryview:
+    """The numbers of a record, in their order, to be set in less time than by their names."""
+    return record.reshape(1).view(np.int64).data
+
+
 def address_of(array: NDArray) -> int:
     """Where an array begins (0: it is empty), in a quarter of the time that `ctypes.data` takes.
 

@@ -16,9 +16,10 @@ from collections.abc import Callable
 import numpy as np
 
 from localmix.backends.numba.machine import native
-from localmix.backends.numba.passes.records import TEAM
+from localmix.backends.numba.passes.records import TEAM, fields_of, offset
 
 AWAKE = 0.002  # seconds before a worker sleeps: the time between two tokens and more
+_KERNEL, _ARGUMENT = (offset(TEAM, name) // 8 for name in ("kernel", "argument"))
 _TRIAL = 1000  # turns of a wait that are timed: processors pause for 10 to 50 ns
 
 
@@ -66,6 +67,7 @@ class Team:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._record = np.zeros(1, TEAM)
+        self._fields = fields_of(self._record)
         self._address = self._record.ctypes.data
         self._serve = native.function("passes.worker.serve", 2)
         self._lead = native.function("passes.worker.lead", 2)
@@ -79,8 +81,7 @@ class Team:
         """Returns when the kernel has run on every thread that joined."""
         if self._process != os.getpid():
             self._start()
-        self._record["kernel"] = kernel
-        self._record["argument"] = argument
+        self._fields[_KERNEL], self._fields[_ARGUMENT] = kernel, argument
         self._crew.wake()
         self._lead(self._address, 0)
 
