@@ -20,6 +20,7 @@ from localmix.stream.readers import READERS, Piece, Readers
 from localmix.stream.slots import Key, Mapped, Slots
 from localmix.stream.table import Held, Kind, Table, kinds
 
+_SMALL = 8 << 20  # bytes of slots that are given up side by side: of one alone no whole pages of 2 MB would be free
 
 class Pool:
     """`experts`: where the parts of each expert lie. `nbytes`: of the slots that take these parts, one each. `spare`:
@@ -152,7 +153,8 @@ class Pool:
                 kind = max(self._table.kinds, key=lambda kind: kind.spared)
                 if not kind.spared:
                     break
-                slot = self._slot(kind, None)
+                slot = self._table.vacate(kind) if kind.size < _SMALL else None
+                slot = self._slot(kind, None) if slot is None else slot
                 kind.given += 1
                 self._given.append((kind, slot))
                 self._memory.give(slot)

@@ -152,10 +152,17 @@ class Table:
         """
         slot = self.uses.least(kind.first, kind.count) if turn is None else self._last(kind, turn)
         if slot is not None:
-            held, part = self._idle[slot]
-            self._empty(held, part)
-            if held.slots == [None] * len(held.slots):
-                self.drop(held)
+            self._give_up(slot)
+        return slot
+
+    def vacate(self, kind: Kind) -> int | None:
+        """The last of its slots that is free or may be, whatever is in it, so that those given up lie side by side."""
+        if kind.free:
+            return kind.free.pop(kind.free.index(max(kind.free)))
+        slots = range(kind.first + kind.count - 1, kind.first - 1, -1)
+        slot = next((slot for slot in slots if slot in self._idle), None)
+        if slot is not None:
+            self._give_up(slot)
         return slot
 
     def _last(self, kind: Kind, turn: int) -> int | None:
@@ -167,6 +174,12 @@ class Table:
                     if slot in self._idle and self._kinds[slot] is kind:
                         return slot
         return None
+
+    def _give_up(self, slot: int) -> None:
+        held, part = self._idle[slot]
+        self._empty(held, part)
+        if held.slots == [None] * len(held.slots):
+            self.drop(held)
 
     def _empty(self, held: Held, part: int) -> None:
         slot = held.slots[part]

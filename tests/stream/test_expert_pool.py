@@ -249,6 +249,20 @@ def test_the_speed_of_the_disk(file: Path, room: int) -> None:
     assert made.room() == room
 
 
+def test_small_slots_are_given_up_side_by_side(file: Path) -> None:
+    """So that whole pages of 2 MB are free; but for those that are held."""
+    made = pool(file, 8)
+    once(made, *KEYS[:8])
+    once(made, *KEYS[7:3:-1])
+    [held] = made.hold([KEYS[6]])
+    made.make_way(4 * made.expert_bytes)
+    for kind in made._table.kinds:
+        last = set(range(kind.first, kind.first + kind.count)) - set(held.slots)
+        given = {slot for of, slot in made._given if of is kind}
+        assert given == set(sorted(last)[-len(given) :])
+    check(made, held, file)
+
+
 def test_slots_are_given_up_for_what_others_take(file: Path) -> None:
     """And come back; two experts stay whatever is asked for, and what is held stays."""
     made = pool(file, 6, spare=1000)
