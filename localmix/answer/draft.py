@@ -16,6 +16,7 @@ from localmix.errors import LocalmixError
 from localmix.network.decoder import Network
 
 KINDS = ("auto", "off", "lookup")
+_TINY = 1 << 26  # multiplications of a token: below, a pass takes less than 2 ms, of which looking is more than 1 %
 
 
 class Source(Protocol):
@@ -78,14 +79,15 @@ class Draft:
 
 
 def drafts(kind: str, backend: Backend, network: Network) -> bool:
-    """Whether answers are drafted: `kind` is "auto", where the backend can, "off", "lookup", or names a model.
+    """Whether answers are drafted: `kind` is "auto", where the backend can and the model is not tiny, "off", "lookup",
+    or names a model.
 
     LocalmixError: asked for where a text with drafts might be another than without.
     """
+    if kind == "auto":
+        return backend.repeats(network) and network.work >= _TINY
     if kind == "off" or backend.repeats(network):
         return kind != "off"
-    if kind == "auto":
-        return False
     raise LocalmixError(
         f"--draft {kind}: the {backend.name} backend computes several tokens of this file with other last "
         "bits than one, and answers would differ: use --draft off, or numba with a quantized file"

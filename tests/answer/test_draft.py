@@ -110,6 +110,12 @@ def test_what_cannot_be_is_refused() -> None:
     assert localmix.load(backend="reference").drafting is None
 
 
+def test_a_tiny_model_drafts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert localmix.load(backend="numba").drafting is None
+    monkeypatch.setattr("localmix.answer.draft._TINY", 1)
+    assert localmix.load(backend="numba").drafting is not None
+
+
 def guess(lookup: Lookup, most: int) -> tuple[list[int], int]:
     count, same = lookup.look(most)
     return lookup.guess(count), same
@@ -213,6 +219,6 @@ def test_passes_that_waited_for_other_programs_do_not_end_drafts() -> None:
 
 
 def test_stories_are_hardly_drafted() -> None:
-    model = localmix.load(backend="numba")
+    model = localmix.load(backend="numba", draft="lookup")
     answer = read(model, "Once upon a time", temp=0.8, max_tokens=200)
     assert answer.stats.drafted < 60
