@@ -22,6 +22,7 @@ from localmix.stream.table import Held, Kind, Table, kinds
 
 _SMALL = 8 << 20  # bytes of slots that are given up side by side: of one alone no whole pages of 2 MB would be free
 
+
 class Pool:
     """`experts`: where the parts of each expert lie. `nbytes`: of the slots that take these parts, one each. `spare`:
     bytes beside the pool that others may take before slots are given up for them, see `make_way`. `memory`: of slots;
