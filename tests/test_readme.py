@@ -67,7 +67,7 @@ def test_models_are_those_of_the_page() -> None:
 def test_speeds_are_those_of_the_newest_page() -> None:
     newest = max(path for path in PEERS.glob("*-speed.md")).read_text()
     table = rows(section("How fast"))
-    assert len(table) == 5
+    assert len(table) == 7
     for cell in (cell for cells in table for cell in cells[1:] if cell):
         assert f"| {cell} |" in newest, cell
 
