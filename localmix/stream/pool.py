@@ -38,11 +38,11 @@ class Pool:
         self._memory = Mapped(experts) if memory is None else memory
         self._sizes = {key: self._memory.sizes(key) for key in experts}
         self._most, self._spare = nbytes, spare
-        self._memory.make([kind.size for kind in kinds(self._sizes, nbytes) for _ in range(kind.count)])
         self._readers = Readers(READERS)
         self._wanted = self._bytes_read = 0
         self._hits = self._waited = 0.0
         self._begin_anew()
+        self._memory.make([kind.size for kind in self._table.kinds for _ in range(kind.count)])
 
     @property
     def experts(self) -> int:

@@ -49,7 +49,7 @@ class Mapped:
     def __init__(self, experts: Mapping[Key, Sequence[Extent]]) -> None:
         self._experts = experts
         self._sizes = _sizes(experts.values())
-        self.nbytes = expert_bytes(experts.values())
+        self.nbytes = max(sum(self.sizes(key)) for key in experts)
 
     def sizes(self, key: Key) -> tuple[int, ...]:
         return tuple(self._sizes[part.size] for part in self._experts[key])

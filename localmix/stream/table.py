@@ -158,7 +158,8 @@ class Table:
     def vacate(self, kind: Kind) -> int | None:
         """The last of its slots that is free or may be, whatever is in it, so that those given up lie side by side."""
         if kind.free:
-            return kind.free.pop(kind.free.index(max(kind.free)))
+            kind.free.remove(last := max(kind.free))
+            return last
         slots = range(kind.first + kind.count - 1, kind.first - 1, -1)
         slot = next((slot for slot in slots if slot in self._idle), None)
         if slot is not None:
